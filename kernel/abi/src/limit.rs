@@ -1,0 +1,56 @@
+//! Every bound that more than one crate must agree on, in one place.
+//!
+//! Sizes are in bytes, counts in items. Relations between bounds are asserted at compile time.
+
+use crate::Duration;
+
+/// Longest message.
+pub const MESSAGE_BYTES_MAX: usize = 1 << 20;
+/// Longest detail of an exit reason.
+pub const EXIT_REASON_BYTES_MAX: usize = 4 << 10;
+/// Longest argument of a spawn.
+pub const ARGUMENT_BYTES_MAX: usize = 64 << 10;
+/// Longest name of an entry function.
+pub const ENTRY_BYTES_MAX: usize = 64;
+/// Longest text of one log line; longer lines are cut.
+pub const LOG_LINE_BYTES_MAX: usize = 1 << 10;
+/// Largest signed bundle.
+pub const BUNDLE_BYTES_MAX: usize = 16 << 20;
+
+/// Messages that a mailbox holds, unless the spawn says otherwise.
+pub const MAILBOX_MESSAGES: u32 = 256;
+/// Bytes of messages that a mailbox holds, unless the spawn says otherwise.
+pub const MAILBOX_BYTES: u32 = 2 << 20;
+/// Messages that one other shard or node may have under way to one mailbox.
+pub const WINDOW_MESSAGES: u32 = 16;
+/// Bytes that one other shard or node may have under way to one mailbox. A single message may be
+/// larger if nothing else is under way.
+pub const WINDOW_BYTES: u32 = 256 << 10;
+/// Monitors that one process may hold at once.
+pub const MONITORS_PER_PROCESS_MAX: usize = 4096;
+/// Processes on one shard.
+pub const PROCESSES_PER_SHARD_MAX: usize = 1 << 17;
+/// Memory of a process, unless the spawn says otherwise.
+pub const PROCESS_MEMORY_BYTES: u64 = 32 << 20;
+
+/// How long a send waits for credit, unless the call says otherwise.
+pub const SEND_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a computing process runs before another gets the shard.
+pub const SLICE: Duration = Duration::from_millis(1);
+
+/// Bytes of a fragment on a session, so that a long stream delays no heartbeat.
+pub const FRAGMENT_BYTES_MAX: usize = 64 << 10;
+/// TCP port on which nodes hold sessions.
+pub const SESSION_PORT: u16 = 7700;
+/// UDP port of membership.
+pub const MEMBERSHIP_PORT: u16 = 7700;
+
+const _: () = assert!(
+    MESSAGE_BYTES_MAX <= MAILBOX_BYTES as usize,
+    "the longest message must fit an empty mailbox"
+);
+const _: () = assert!(
+    PROCESSES_PER_SHARD_MAX <= crate::Slot::INDEX_MAX as usize + 1,
+    "a slot index must reach the whole table"
+);
+const _: () = assert!(WINDOW_MESSAGES < MAILBOX_MESSAGES, "one sender must not fill a mailbox");

@@ -1,0 +1,194 @@
+//! What one process sends another, and what a spawn asks for.
+//!
+//! Owns [`Signal`] and [`SpawnOrder`]. All signals of one (sender, receiver) pair travel in one
+//! ordered stream, across shards and nodes alike.
+
+use crate::{AppId, ExitReason, MonitorId, NodeId, Pid, ProgramId, RequestId, TraceId, limit};
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+use serde::de::{Deserializer, SeqAccess, Visitor};
+use serde::ser::Serializer;
+use serde::{Deserialize, Serialize};
+
+/// Bytes that one process hands another; moved, never shared.
+#[derive(Clone, Default, Eq, PartialEq)]
+pub struct Payload(pub Vec<u8>);
+
+/// One thing that a process sends another.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct Signal {
+    /// Who sent it; stamped by the sender's kernel.
+    pub from: Pid,
+    /// For whom it is.
+    pub to: Pid,
+    /// The sender's app; stamped by the sender's kernel.
+    pub app: AppId,
+    /// The chain of causes it belongs to.
+    pub trace: TraceId,
+    /// What it says.
+    pub body: SignalBody,
+}
+
+/// What a signal says.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub enum SignalBody {
+    /// A message for the mailbox. The sender held the receiver's credit for it.
+    Message {
+        /// What the receiver may select by.
+        tag: u64,
+        /// The message itself.
+        payload: Payload,
+    },
+    /// End the receiver with [`ExitReason::Killed`].
+    Kill,
+    /// Ask the receiver, or the end of it, to tell the sender once how it ended.
+    Monitor {
+        /// The watcher's name for the monitor.
+        id: MonitorId,
+    },
+    /// Take a monitor back.
+    Demonitor {
+        /// The monitor to take back.
+        id: MonitorId,
+    },
+    /// The answer to a monitor. Holds no credit: its room was charged when the monitor was made.
+    Down {
+        /// The monitor that this answers.
+        id: MonitorId,
+        /// How the sender ended.
+        reason: ExitReason,
+    },
+}
+
+/// Bounds that a process lives within.
+#[derive(Copy, Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct ProcessLimits {
+    /// Largest linear memory, in bytes.
+    pub memory_bytes: u64,
+    /// Most messages in the mailbox.
+    pub mailbox_messages: u32,
+    /// Most bytes of messages in the mailbox.
+    pub mailbox_bytes: u32,
+}
+
+impl Default for ProcessLimits {
+    fn default() -> Self {
+        ProcessLimits {
+            memory_bytes: limit::PROCESS_MEMORY_BYTES,
+            mailbox_messages: limit::MAILBOX_MESSAGES,
+            mailbox_bytes: limit::MAILBOX_BYTES,
+        }
+    }
+}
+
+/// Where a process is to be spawned.
+#[derive(Copy, Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub enum Place {
+    /// On the spawner's node.
+    Here,
+    /// Wherever there is room: two candidates at random, the less loaded.
+    Anywhere,
+    /// On this node.
+    Node(NodeId),
+    /// On the node of this process.
+    Near(Pid),
+}
+
+/// Everything a shard must know to bring a process to life.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct SpawnOrder {
+    /// The parent's name for this spawn, unique within the parent's node incarnation.
+    pub request: RequestId,
+    /// Who asked.
+    pub parent: Pid,
+    /// The parent watches the child from its first instant under this id.
+    pub monitor: Option<MonitorId>,
+    /// The app of parent and child.
+    pub app: AppId,
+    /// The chain of causes it belongs to.
+    pub trace: TraceId,
+    /// The program to run.
+    pub program: ProgramId,
+    /// The exported function to call.
+    pub entry: String,
+    /// What the child reads as its argument.
+    pub argument: Payload,
+    /// The bounds of the child.
+    pub limits: ProcessLimits,
+}
+
+impl fmt::Debug for Payload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "[{} bytes]", self.0.len())
+    }
+}
+
+impl From<Vec<u8>> for Payload {
+    fn from(bytes: Vec<u8>) -> Self {
+        Payload(bytes)
+    }
+}
+
+// By hand, because a derived `Vec<u8>` is coded byte by byte: many times slower for a long one.
+impl Serialize for Payload {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Payload {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_byte_buf(PayloadVisitor)
+    }
+}
+
+struct PayloadVisitor;
+
+impl<'de> Visitor<'de> for PayloadVisitor {
+    type Value = Payload;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("bytes")
+    }
+
+    fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Payload, E> {
+        Ok(Payload(bytes.to_vec()))
+    }
+
+    fn visit_byte_buf<E>(self, bytes: Vec<u8>) -> Result<Payload, E> {
+        Ok(Payload(bytes))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Payload, A::Error> {
+        let mut bytes = Vec::new();
+        while let Some(byte) = seq.next_element()? {
+            bytes.push(byte);
+        }
+        Ok(Payload(bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+
+    #[test]
+    fn a_signal_survives_its_coding() {
+        let signal = Signal {
+            from: Pid::default(),
+            to: Pid::default(),
+            app: AppId::new(3),
+            trace: TraceId::new(4),
+            body: SignalBody::Message { tag: u64::MAX, payload: Payload(vec![1, 2, 3]) },
+        };
+        let bytes = postcard::to_allocvec(&signal).expect("a signal can be coded");
+        assert_eq!(postcard::from_bytes::<Signal>(&bytes), Ok(signal));
+    }
+
+    #[test]
+    fn a_payload_that_claims_too_much_is_refused() {
+        assert!(postcard::from_bytes::<Payload>(&[0xff, 0xff, 0xff, 0xff, 0x0f, 1]).is_err());
+    }
+}

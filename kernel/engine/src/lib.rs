@@ -1,0 +1,4 @@
+//! WebAssembly processes on fibers.
+
+#![no_std]
+#![forbid(unsafe_code)]

@@ -1,0 +1,342 @@
+//! The port between a shard and whoever runs its processes, and between a shard and its node.
+//!
+//! Owns the values that cross it and nothing else. A shard is stepped with an [`Input`] and answers
+//! with [`Effect`]s; it never calls out. A process is run by a *host*: the wasm engine on metal, a
+//! native program in the simulator, the control part of the node for the operator's consoles. All
+//! of them speak [`HostCall`], [`HostReply`] and [`Outcome`], and the shard cannot tell them apart.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use craton_abi::{
+    Duration, ErrorCode, ExitReason, Incarnation, MonitorId, NodeId, Payload, Pid, Place,
+    ProcessLimits, ProgramId, RequestId, ShardId, Signal, Slot, SpawnOrder,
+};
+
+/// What a process asks of its shard.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum HostCall {
+    /// Start a process. Answered by [`HostReply::Spawned`] or an error once the child's node has
+    /// spoken.
+    Spawn {
+        /// Where.
+        place: Place,
+        /// What program; `None` is the caller's own.
+        program: Option<ProgramId>,
+        /// Which exported function.
+        entry: String,
+        /// What the child reads as its argument.
+        argument: Payload,
+        /// Whether to watch the child from its first instant.
+        monitor: bool,
+        /// The child's bounds.
+        limits: ProcessLimits,
+    },
+    /// Send a message. Answered by [`HostReply::Done`] once it holds the receiver's credit.
+    Send {
+        /// For whom.
+        to: Pid,
+        /// What the receiver may select by.
+        tag: u64,
+        /// The message.
+        payload: Payload,
+        /// How long to wait for credit; zero refuses at once.
+        timeout: Duration,
+    },
+    /// Take the next message or notice. Answered by [`HostReply::Received`].
+    Receive {
+        /// Only a message with this tag, if given. Notices come in any case.
+        tag: Option<u64>,
+        /// How long to wait; `None` waits for ever.
+        timeout: Option<Duration>,
+        /// Room that the caller has. What is longer stays queued and the answer is
+        /// [`HostReply::Longer`].
+        capacity: usize,
+    },
+    /// Be told once how `target` ends. Answered by [`HostReply::Monitoring`] at once.
+    Monitor {
+        /// Whom to watch.
+        target: Pid,
+    },
+    /// Take a monitor back, and its notice if that is queued. Answered by [`HostReply::Flag`]:
+    /// whether a notice was queued.
+    Demonitor {
+        /// Which monitor.
+        id: MonitorId,
+    },
+    /// End a process. Answered by [`HostReply::Done`] at once.
+    Kill {
+        /// Whom.
+        target: Pid,
+    },
+    /// End the caller with this reason.
+    Exit {
+        /// Why.
+        reason: ExitReason,
+    },
+    /// Write a line to the node's log.
+    Log {
+        /// How grave it is.
+        level: LogLevel,
+        /// The line.
+        text: String,
+    },
+    /// Let others run.
+    Yield,
+    /// Which nodes are alive. Answered by [`HostReply::Nodes`].
+    Nodes,
+}
+
+/// How grave a log line is.
+#[derive(Copy, Clone, Debug, Eq, PartialEq, Ord, PartialOrd)]
+pub enum LogLevel {
+    /// Something failed.
+    Error,
+    /// Something is odd.
+    Warn,
+    /// What an operator wants to know.
+    Info,
+    /// What a developer wants to know.
+    Debug,
+}
+
+/// What a shard answers to a [`HostCall`].
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum HostReply {
+    /// Done, with nothing to say.
+    Done,
+    /// Yes or no.
+    Flag(bool),
+    /// The child lives.
+    Spawned {
+        /// The child.
+        pid: Pid,
+        /// The monitor, if one was asked for.
+        monitor: Option<MonitorId>,
+    },
+    /// The monitor is made.
+    Monitoring(MonitorId),
+    /// The next message or notice.
+    Received(Received),
+    /// The next message or notice is longer than the caller's room and stays queued.
+    Longer {
+        /// Its length in bytes.
+        bytes: usize,
+    },
+    /// The nodes alive, the caller's own first.
+    Nodes(Vec<NodeId>),
+    /// It could not be done.
+    Failed(ErrorCode),
+}
+
+/// What a process finds in its mailbox.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Received {
+    /// A message.
+    Message {
+        /// Who sent it.
+        from: Pid,
+        /// What it may be selected by.
+        tag: u64,
+        /// The message.
+        payload: Payload,
+    },
+    /// A watched process ended or was lost.
+    Down {
+        /// The watched process.
+        from: Pid,
+        /// The monitor.
+        id: MonitorId,
+        /// How it ended.
+        reason: ExitReason,
+    },
+}
+
+/// How a process goes on.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Resume {
+    /// For the first time: call the entry.
+    Start,
+    /// Where the timer interrupted it.
+    Continue,
+    /// With the answer to its call.
+    Reply(HostReply),
+}
+
+/// How a process came back from running.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Outcome {
+    /// It asks for something and waits for the answer.
+    Call(HostCall),
+    /// It ended.
+    Exited(ExitReason),
+    /// Its slice was over, or an interrupt readied another process.
+    Preempted,
+}
+
+/// What a shard is stepped with.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Input {
+    /// Time passed, or the caller wants the next runnable process.
+    Tick,
+    /// The host's answer to [`Effect::Start`].
+    Started {
+        /// Which process.
+        slot: Slot,
+        /// Whether it can run.
+        result: Result<(), ErrorCode>,
+    },
+    /// The host's answer to [`Effect::Run`].
+    Ran {
+        /// Which process.
+        slot: Slot,
+        /// How it came back.
+        outcome: Outcome,
+        /// CPU time used.
+        used: Duration,
+    },
+    /// The node's answer to [`Effect::AskNodes`].
+    Nodes {
+        /// Who asked.
+        slot: Slot,
+        /// The nodes alive, this one first.
+        nodes: Vec<NodeId>,
+    },
+    /// A signal from another shard or node, its sender authenticated.
+    Signal(Signal),
+    /// A mailbox elsewhere took messages that this shard's processes sent.
+    Credit {
+        /// The mailbox.
+        mailbox: Pid,
+        /// Messages taken.
+        messages: u32,
+        /// Bytes taken.
+        bytes: u32,
+    },
+    /// There is no process `pid` at the far end: who waits for its credit is told so.
+    Gone {
+        /// The process that is not.
+        pid: Pid,
+    },
+    /// Bring a process to life.
+    Spawn(SpawnOrder),
+    /// The child's node answers a spawn of this shard.
+    SpawnReply {
+        /// Which spawn.
+        request: RequestId,
+        /// Who asked for it.
+        parent: Pid,
+        /// The child, or why not.
+        result: Result<Pid, ErrorCode>,
+    },
+    /// The parent knows of its child: from now on the child lives its own life.
+    SpawnHeard {
+        /// The child.
+        child: Pid,
+    },
+    /// A node is lost for good: everybody who watched, waited or sent across is told.
+    NodeLost {
+        /// The node.
+        node: NodeId,
+        /// The life of it that ended.
+        incarnation: Incarnation,
+    },
+}
+
+/// What a shard asks of its caller, in order.
+#[must_use]
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Effect {
+    /// Make an instance; answer with [`Input::Started`].
+    Start {
+        /// Which process.
+        pid: Pid,
+        /// Of which program.
+        program: ProgramId,
+        /// The exported function it will call.
+        entry: String,
+        /// What it reads as its argument.
+        argument: Payload,
+        /// Its bounds.
+        limits: ProcessLimits,
+    },
+    /// Run a process; answer with [`Input::Ran`]. At most one is outstanding for a process.
+    Run {
+        /// Which process.
+        slot: Slot,
+        /// How it goes on.
+        resume: Resume,
+        /// How long it may compute.
+        slice: Duration,
+    },
+    /// Drop an instance: its process is gone. Its host answers nothing more for it.
+    Reclaim {
+        /// Which process.
+        slot: Slot,
+    },
+    /// Carry a signal to another shard or node.
+    Signal(Signal),
+    /// Return credit to the shard that sent to `mailbox`.
+    Credit {
+        /// The sender's node.
+        node: NodeId,
+        /// The sender's shard.
+        shard: ShardId,
+        /// The mailbox.
+        mailbox: Pid,
+        /// Messages taken.
+        messages: u32,
+        /// Bytes taken.
+        bytes: u32,
+    },
+    /// Tell the shard that sent to `pid` that there is no such process.
+    Gone {
+        /// The sender's node.
+        node: NodeId,
+        /// The sender's shard.
+        shard: ShardId,
+        /// The process that is not.
+        pid: Pid,
+    },
+    /// Find a place for a spawn and order it there; answer with [`Input::SpawnReply`].
+    Place {
+        /// Where the parent wants it.
+        place: Place,
+        /// What it wants.
+        order: SpawnOrder,
+    },
+    /// Carry the answer to a spawn to its parent's shard.
+    SpawnReply {
+        /// Which spawn.
+        request: RequestId,
+        /// Who asked for it.
+        parent: Pid,
+        /// The child, or why not.
+        result: Result<Pid, ErrorCode>,
+    },
+    /// Tell the child's shard that its parent knows of it.
+    SpawnHeard {
+        /// The child.
+        child: Pid,
+    },
+    /// Answer with [`Input::Nodes`].
+    AskNodes {
+        /// Who asks.
+        slot: Slot,
+    },
+    /// Write a line to the node's log.
+    Log {
+        /// Whose line.
+        pid: Pid,
+        /// How grave it is.
+        level: LogLevel,
+        /// The line.
+        text: String,
+    },
+    /// A process ended: for the log and for whoever lists processes.
+    Exited {
+        /// Which process.
+        pid: Pid,
+        /// How it ended.
+        reason: ExitReason,
+    },
+}

@@ -1,0 +1,4 @@
+//! Membership and failure detection.
+
+#![no_std]
+#![forbid(unsafe_code)]
