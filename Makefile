@@ -1,0 +1,71 @@
+# Craton's verbs. `make` lists them; `make run` and `make test` need nothing done before them.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+
+PROGRAMS := wordcount hello stress
+BUNDLES := $(PROGRAMS:%=build/programs/%.craton)
+NODES ?= 3
+CPUS ?= 1
+MEMORY ?= 64
+TEXT ?=
+
+export CRATON_KEYS ?= $(CURDIR)/build/keys
+
+.PHONY: help setup build kernel tool programs keys run test bench lint fmt clean
+
+help: ## list the verbs
+	@echo "Craton: bare machines as one computer for distributed programs"
+	@echo
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
+	@echo
+	@echo "  NODES=$(NODES) CPUS=$(CPUS) MEMORY=$(MEMORY) (MiB) and TEXT=folder shape make run"
+
+run: build ## boot three machines, join them, count the words of 50 MB of text
+	@build/craton-demo --nodes $(NODES) --cpus $(CPUS) --memory $(MEMORY) $(if $(TEXT),--text "$(TEXT)")
+
+test: setup ## every test: style, host, simulator, QEMU; ends with "N passed, N failed"
+	@tools/test/run.sh
+
+bench: build ## measure this machine's Craton, beside its peers where they are installed
+	@tools/bench/run.sh
+
+build: setup kernel tool programs ## leave build/kernel.elf, build/craton and build/programs
+
+setup: ## install what is missing (apt, as root or by sudo)
+	@tools/setup/setup.sh
+
+kernel:
+	@mkdir -p build
+	@cargo build --release -p craton-kernel
+	@cp target/release/craton-kernel build/kernel.debug
+	@strip -o build/kernel.elf build/kernel.debug
+
+tool:
+	@mkdir -p build
+	@cd tools && cargo build --release --bins
+	@cp tools/target/release/craton tools/target/release/craton-demo tools/target/release/craton-sim build/
+
+keys: tool
+	@test -e $(CRATON_KEYS)/authority.key || build/craton key new
+
+programs: tool keys $(BUNDLES)
+
+# The tool knows whether anything changed; make does not see into cargo packages.
+build/programs/%.craton: .FORCE
+	@mkdir -p build/programs
+	@build/craton build userland/programs/$* --output $@ --quiet
+
+.FORCE:
+
+lint: setup ## rustfmt and clippy, warnings denied
+	@tools/test/lint.sh
+
+fmt: ## format every crate
+	@cargo fmt
+	@cd tools && cargo fmt
+
+clean: ## remove everything that was built, the keys too
+	@rm -rf build target tools/target

@@ -1,0 +1,198 @@
+//! `craton nodes`, `ps` and `logs`: what the cluster is doing.
+//!
+//! Owns how listings look, for a person and as JSON.
+
+use super::Target;
+use crate::client::Client;
+use crate::error::{Context, Error, Result};
+use crate::table::{Table, bytes, nanos};
+use clap::Args;
+use craton_wire::{Answer, NodeInfo, ProcessInfo, Question};
+use serde_json::json;
+
+/// The options of `craton nodes`.
+#[derive(Debug, Args)]
+pub struct Nodes {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    target: Target,
+}
+
+/// The options of `craton ps`.
+#[derive(Debug, Args)]
+pub struct Processes {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    target: Target,
+}
+
+/// The options of `craton logs`.
+#[derive(Debug, Args)]
+pub struct Logs {
+    /// Print JSON, one object a line
+    #[arg(long)]
+    json: bool,
+    /// Go on with new lines as they come, until Ctrl-C
+    #[arg(short, long)]
+    follow: bool,
+    #[command(flatten)]
+    target: Target,
+}
+
+fn unexpected<T>() -> Result<T> {
+    Err(Error::new("understand the node", "it answered something else"))
+}
+
+/// Asks a node which nodes it sees.
+///
+/// # Errors
+///
+/// If the node does not answer.
+pub fn nodes(client: &mut Client) -> Result<Vec<NodeInfo>> {
+    match client.ask(Question::Nodes)? {
+        Answer::Nodes(nodes) => Ok(nodes),
+        _ => unexpected(),
+    }
+}
+
+fn processes(client: &mut Client) -> Result<Vec<ProcessInfo>> {
+    match client.ask(Question::Processes)? {
+        Answer::Processes(processes) => Ok(processes),
+        _ => unexpected(),
+    }
+}
+
+fn print_json(value: &serde_json::Value) -> Result<()> {
+    let text = serde_json::to_string_pretty(value).tried(|| "write JSON".into())?;
+    println!("{text}");
+    Ok(())
+}
+
+impl Nodes {
+    pub(super) fn run(self) -> Result<()> {
+        let nodes = nodes(&mut self.target.connect()?)?;
+        if self.json {
+            return print_json(&nodes.iter().map(node_json).collect());
+        }
+        let mut table =
+            Table::new(&["name", "id", "address", "shards", "processes", "free memory", "up"]);
+        for node in &nodes {
+            let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".into());
+            table.row([
+                node.name.clone(),
+                node.id.to_string(),
+                node.address.clone(),
+                node.shards.to_string(),
+                or_dash(node.processes.map(|count| count.to_string())),
+                or_dash(node.memory_free.map(bytes)),
+                or_dash(node.uptime_nanos.map(nanos)),
+            ]);
+        }
+        print!("{table}");
+        Ok(())
+    }
+}
+
+fn node_json(node: &NodeInfo) -> serde_json::Value {
+    json!({
+        "name": node.name,
+        "id": node.id.to_string(),
+        "incarnation": node.incarnation.to_string(),
+        "address": node.address,
+        "shards": node.shards,
+        "processes": node.processes,
+        "memory_free_bytes": node.memory_free,
+        "uptime_ns": node.uptime_nanos,
+    })
+}
+
+impl Processes {
+    pub(super) fn run(self) -> Result<()> {
+        let (reachable, keys) = self.target.find()?;
+        let mut all = Vec::new();
+        for node in reachable {
+            if self.target.node.as_ref().is_some_and(|wanted| wanted != &node.name) {
+                continue;
+            }
+            match Client::connect(node.address, &keys).and_then(|mut client| processes(&mut client))
+            {
+                Ok(processes) => {
+                    all.extend(processes.into_iter().map(|process| (node.name.clone(), process)));
+                }
+                // A dead node has no processes; the others are still worth listing.
+                Err(error) => eprintln!("craton: {}: {error}", node.name),
+            }
+        }
+        if self.json {
+            return print_json(&all.iter().map(process_json).collect());
+        }
+        let mut table = Table::new(&[
+            "node", "pid", "program", "entry", "state", "mailbox", "memory", "cpu time",
+        ]);
+        for (node, process) in &all {
+            table.row([
+                node.clone(),
+                process.pid.to_string(),
+                process.program.to_string(),
+                process.entry.clone(),
+                process.state.clone(),
+                process.mailbox_messages.to_string(),
+                bytes(process.memory_bytes),
+                nanos(process.cpu_nanos),
+            ]);
+        }
+        print!("{table}");
+        Ok(())
+    }
+}
+
+fn process_json((node, process): &(String, ProcessInfo)) -> serde_json::Value {
+    json!({
+        "node": node,
+        "pid": process.pid.to_string(),
+        "program": process.program.to_string(),
+        "entry": process.entry,
+        "state": process.state,
+        "mailbox_messages": process.mailbox_messages,
+        "mailbox_bytes": process.mailbox_bytes,
+        "memory_bytes": process.memory_bytes,
+        "cpu_ns": process.cpu_nanos,
+    })
+}
+
+impl Logs {
+    /// How often a followed log is asked for more.
+    const INTERVAL: std::time::Duration = std::time::Duration::from_millis(200);
+
+    pub(super) fn run(self) -> Result<()> {
+        let mut client = self.target.connect()?;
+        let mut from = 0;
+        loop {
+            let Answer::Logs { first, lines } = client.ask(Question::Logs { from })? else {
+                return unexpected();
+            };
+            if first > from && from > 0 {
+                eprintln!("craton: {} lines are gone: the node keeps only the newest", first - from);
+            }
+            let count = lines.len() as u64;
+            for (number, line) in (first..).zip(lines) {
+                if self.json {
+                    println!("{}", json!({ "number": number, "line": line }));
+                } else {
+                    println!("{line}");
+                }
+            }
+            from = first + count;
+            if count == 0 && !self.follow {
+                return Ok(());
+            }
+            if count == 0 {
+                std::thread::sleep(Self::INTERVAL);
+            }
+        }
+    }
+}

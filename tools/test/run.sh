@@ -1,0 +1,46 @@
+#!/bin/bash
+# Every test, and the sum of them on the last line: "N passed, N failed".
+#
+# Builds what the QEMU tests boot, so it works from a clean clone. Each step's full output is shown
+# as it comes; the counts are read from the lines that cargo's test runner and the checks print.
+set -uo pipefail
+cd "$(dirname "$0")/../.."
+log=$(mktemp -d)
+trap 'rm -rf "$log"' EXIT
+
+passed=0
+failed=0
+
+# step NAME COMMAND...: runs it, adds its tests to the sum; a step that ran no test counts as one.
+step() {
+    local name=$1 started=$SECONDS
+    shift
+    echo
+    echo "== $name"
+    local status=0
+    "$@" 2>&1 | tee "$log/out" || status=$?
+    local good bad
+    good=$(awk '/^test result:/ { n += $4 } /^ok / { n += 1 } END { print n + 0 }' "$log/out")
+    bad=$(awk '/^test result:/ { n += $6 } /^FAILED / { n += 1 } END { print n + 0 }' "$log/out")
+    if [ "$status" -ne 0 ] && [ "$bad" -eq 0 ]; then
+        bad=1
+        echo "FAILED $name (exit status $status)"
+    elif [ "$status" -eq 0 ] && [ "$good" -eq 0 ]; then
+        good=1
+    fi
+    passed=$((passed + good))
+    failed=$((failed + bad))
+    echo "== $name: $good passed, $bad failed, $((SECONDS - started)) s"
+}
+
+in_tools() { (cd tools && "$@"); }
+
+step "build" make build
+step "style" tools/test/lint.sh
+step "logic on the host" cargo test --workspace --exclude craton-kernel --exclude craton-engine
+step "tools and simulator" in_tools cargo test --release --workspace --exclude craton-qemu
+step "machines in QEMU" in_tools cargo test --release -p craton-qemu -- --test-threads=1
+
+echo
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]
