@@ -1,4 +1,8 @@
-//! One CPU's world as a value.
+//! One CPU's world as a value: its processes, run queue and timers.
+//!
+//! Owns [`Shard`]. It is stepped with one [`port::Input`] at a time and answers with
+//! [`port::Effect`]s; it has no clock, thread, lock or socket of its own. Mailboxes, credit and
+//! monitors are `craton-process`; `craton-node` joins shards with one another and with the network.
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -6,3 +10,8 @@
 extern crate alloc;
 
 pub mod port;
+mod shard;
+mod view;
+
+pub use shard::{Shard, ShardConfig};
+pub use view::ProcessView;
