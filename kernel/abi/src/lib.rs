@@ -12,6 +12,7 @@ mod error;
 mod exit;
 mod id;
 pub mod limit;
+pub mod run;
 mod signal;
 mod time;
 
