@@ -1,8 +1,9 @@
 //! What frames carry: the conversations between nodes, and between a node and its operator.
 //!
 //! Owns [`Body`]. Coded with postcard; a body is proven by decoding it whole, and refused with
-//! trailing bytes. 
+//! trailing bytes.
 
+use crate::codec::bounded_list;
 use alloc::string::String;
 use alloc::vec::Vec;
 use craton_abi::{
@@ -124,6 +125,7 @@ pub enum Question {
         /// [`Answer::ProgramWanted`] and waits for the [`Body::ProgramPart`]s.
         program: ProgramId,
         /// The arguments, the program's name not among them.
+        #[serde(deserialize_with = "bounded_list")]
         arguments: Vec<String>,
         /// Where.
         place: Place,
@@ -134,14 +136,15 @@ pub enum Question {
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub enum Answer {
     /// To [`Question::Nodes`].
-    Nodes(Vec<NodeInfo>),
+    Nodes(#[serde(deserialize_with = "bounded_list")] Vec<NodeInfo>),
     /// To [`Question::Processes`].
-    Processes(Vec<ProcessInfo>),
+    Processes(#[serde(deserialize_with = "bounded_list")] Vec<ProcessInfo>),
     /// To [`Question::Logs`]: the number of the first line that follows, and lines.
     Logs {
         /// Number of the first line in `lines`; larger than asked where older ones are gone.
         first: u64,
         /// The lines; empty if there is nothing newer.
+        #[serde(deserialize_with = "bounded_list")]
         lines: Vec<String>,
     },
     /// To [`Question::Kill`]: the kill is on its way.
