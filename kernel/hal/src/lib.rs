@@ -1,4 +1,19 @@
 //! The hardware, and all the unsafe code that it takes.
+//!
+//! Owns booting, memory, traps, timers, the serial line and the devices of one x86-64 machine, and
+//! no policy. Feature `metal` adds what only makes sense in the kernel's binary: the entry code and
+//! the symbols of a C library. Without it the crate compiles for host tests of its encodings.
 
 #![no_std]
-#![forbid(unsafe_code)]
+
+#[cfg(test)]
+extern crate std;
+
+#[cfg(feature = "metal")]
+pub mod boot;
+pub mod memory;
+pub mod power;
+pub mod serial;
+pub mod stack;
+#[cfg(feature = "metal")]
+pub mod symbols;

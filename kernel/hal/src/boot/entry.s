@@ -1,0 +1,104 @@
+# Door 1: a PVH loader jumps to `pvh_start` in 32-bit protected mode, paging off, EBX pointing at
+# the start-info (Xen, "x86/HVM direct boot ABI"). What leaves here is long mode with SSE on, 4 GiB
+# of memory mapped twice (one to one, and at the physical map's place), and a stack.
+
+.section .note.Xen, "a", @note
+.balign 4
+.long 4                         # length of the name
+.long 8                         # length of the value
+.long 18                        # XEN_ELFNOTE_PHYS32_ENTRY
+.asciz "Xen"
+.quad pvh_start
+
+.section .bss.boot, "aw", @nobits
+.balign 4096
+boot_pml4: .skip 4096
+boot_pdpt: .skip 4096
+boot_pds:  .skip 4096 * 4
+
+.section .boot.text, "ax"
+.code32
+.globl pvh_start
+pvh_start:
+  cli
+  cld
+  movl %ebx, %esi               # the start-info survives in ESI
+
+  # The upper two tables are mostly empty; loaders do not promise zeroed memory.
+  movl $boot_pml4, %edi
+  xorl %eax, %eax
+  movl $2048, %ecx
+  rep stosl
+
+  # Present and writable: PML4[0] and PML4[256] share one table of four 1 GiB directories.
+  movl $boot_pdpt + 3, %eax
+  movl %eax, boot_pml4
+  movl %eax, boot_pml4 + 256 * 8
+  movl $boot_pds + 3, %eax
+  movl %eax, boot_pdpt
+  addl $4096, %eax
+  movl %eax, boot_pdpt + 8
+  addl $4096, %eax
+  movl %eax, boot_pdpt + 16
+  addl $4096, %eax
+  movl %eax, boot_pdpt + 24
+
+  # 2048 pages of 2 MiB: present, writable, large.
+  movl $boot_pds, %edi
+  movl $0x83, %eax
+  movl $2048, %ecx
+1:
+  movl %eax, (%edi)
+  movl $0, 4(%edi)
+  addl $0x200000, %eax
+  addl $8, %edi
+  decl %ecx
+  jnz 1b
+
+  movl %cr4, %eax
+  orl $0x620, %eax              # PAE, OSFXSR, OSXMMEXCPT
+  movl %eax, %cr4
+  movl $boot_pml4, %eax
+  movl %eax, %cr3
+  movl $0xc0000080, %ecx        # EFER
+  rdmsr
+  orl $0x900, %eax              # LME, NXE
+  wrmsr
+  movl %cr0, %eax
+  andl $0x9ffffffb, %eax        # not CD, not NW, not EM
+  orl $0x80010022, %eax         # PG, WP, NE, MP
+  movl %eax, %cr0
+  lgdt boot_gdt_pointer
+  ljmpl $8, $long_mode
+
+.code64
+long_mode:
+  movw $0x10, %ax
+  movw %ax, %ds
+  movw %ax, %es
+  movw %ax, %ss
+  xorl %eax, %eax
+  movw %ax, %fs
+  movw %ax, %gs
+
+  # After a warm reset `.bss` holds the last boot's values.
+  movl $__bss_start, %edi
+  movl $__bss_end, %ecx
+  subl %edi, %ecx
+  shrl $3, %ecx
+  rep stosq
+
+  movl $BOOT_STACK + {stack_end}, %esp
+  xorl %ebp, %ebp               # where backtraces end
+  movl %esi, %edi
+  call {pvh_main}
+  ud2
+
+.balign 16
+boot_gdt:
+  .quad 0
+  .quad 0x00af9b000000ffff      # code: 64 bit, ring 0
+  .quad 0x00cf93000000ffff      # data
+boot_gdt_pointer:
+  .word . - boot_gdt - 1
+  .quad boot_gdt

@@ -1,0 +1,3 @@
+//! Physical and virtual memory.
+
+pub mod layout;
