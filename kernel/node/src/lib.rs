@@ -8,6 +8,10 @@
 
 extern crate alloc;
 
+mod api;
 pub mod config;
+mod node;
 
+pub use api::{NodeEffect, NodeInput};
 pub use config::{ConfigError, NodeConfig, OnPanic};
+pub use node::{Node, NodeError};
