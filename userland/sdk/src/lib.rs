@@ -1,4 +1,73 @@
-//! What the author of a Craton program sees.
+//! What the author of a Craton program sees: processes, messages, monitors, a run's streams.
+//!
+//! A program is a library for wasm32 that declares its entries with [`entries!`]. A process is one
+//! call of an entry, with a memory of its own; it spawns others with [`Entry::spawn`], sends with
+//! [`send`], receives with a [`Mailbox`] and watches with a [`Monitor`]. The host calls below all
+//! this are in `docs/abi.md`. Off wasm32 the same code runs against [`host`], which plays the
+//! processes of a program as threads, so that a program's tests are ordinary `cargo test`.
+//!
+//! ```
+//! use craton::{Mailbox, Run, SpawnOptions, Pid};
+//! use serde::{Deserialize, Serialize};
+//!
+//! #[derive(Serialize, Deserialize)]
+//! struct Greeting(String);
+//! craton::message!(Greeting = "example.greeting");
+//!
+//! fn main_entry(run: Run) -> Result<(), craton::Error> {
+//!     let child = GREETER.spawn(&craton::me(), SpawnOptions::anywhere().monitored())?;
+//!     let (from, greeting) = Mailbox::new().receive::<Greeting>()?.message()?;
+//!     assert_eq!(from, child.pid);
+//!     run.stdout().line(&greeting.0)
+//! }
+//!
+//! fn greeter(parent: Pid) -> Result<(), craton::Error> {
+//!     craton::send(&parent, &Greeting("hello".into()))
+//! }
+//!
+//! craton::entries! {
+//!     /// Where a run begins.
+//!     pub MAIN: "main" = main_entry as fn(Run);
+//!     /// Greets its parent.
+//!     pub GREETER: "greeter" = greeter as fn(Pid);
+//! }
+//! # let outcome = craton::host::run(ENTRIES, craton::host::Scenario::default());
+//! # assert_eq!(outcome.stdout, b"hello\n");
+//! ```
 
 #![no_std]
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
+
+extern crate alloc;
+#[cfg(not(target_arch = "wasm32"))]
+extern crate std;
+
+mod entry;
+mod error;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod host;
+mod mailbox;
+mod message;
+mod process;
+mod run;
+#[cfg(target_arch = "wasm32")]
+mod runtime;
+#[cfg(target_arch = "wasm32")]
+#[allow(unsafe_code)] // docs/decisions/0005-unsafe-in-the-sdk.md
+mod sys;
+mod system;
+
+#[cfg(not(target_arch = "wasm32"))]
+use host::calls as sys;
+
+pub use craton_abi::limit;
+pub use craton_abi::{
+    Duration, ErrorCode, ExitReason, Instant, NodeId, Pid, Place, ProgramId, Resource, TrapKind,
+};
+pub use entry::{Entry, EntryArgument, EntryResult, EntryTable, start};
+pub use error::Error;
+pub use mailbox::{Down, Envelope, Event, Mailbox, Received};
+pub use message::{Message, Request, TAG_MAX, send, send_bytes, send_within, tag_of_name};
+pub use process::{Child, Monitor, SpawnOptions, exit, kill, me, yield_now};
+pub use run::{Output, Run, Stdin};
+pub use system::{Level, WallTime, log, nodes, now, random, random_u64, wall_time};

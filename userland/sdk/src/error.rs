@@ -1,0 +1,53 @@
+//! What can go wrong in a call of the SDK.
+//!
+//! Owns [`Error`]. A failed call leaves the process as it was; what it asked for did not happen,
+//! except that a request whose answer was late or lost may have been carried out.
+
+use core::fmt;
+use craton_abi::{ErrorCode, ExitReason, Pid};
+
+/// Why a call of the SDK failed.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Error {
+    /// The system refused, for this reason.
+    Refused(ErrorCode),
+    /// A watched process ended where a message from it was awaited.
+    Down {
+        /// Which process.
+        pid: Pid,
+        /// How it ended.
+        reason: ExitReason,
+    },
+    /// Bytes are not what their tag or entry says they are; their sender is to blame.
+    Malformed,
+    /// A value could not be turned into bytes.
+    Unencodable,
+}
+
+impl From<ErrorCode> for Error {
+    fn from(code: ErrorCode) -> Self {
+        Error::Refused(code)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Refused(code) => write!(f, "{code}"),
+            Error::Down { pid, reason } => write!(f, "process {pid} ended: {reason}"),
+            Error::Malformed => f.write_str("a message is not what its tag says"),
+            Error::Unencodable => f.write_str("a value cannot be turned into bytes"),
+        }
+    }
+}
+
+impl core::error::Error for Error {}
+
+/// The `Result` of a host call that answers zero or a negative error code.
+pub(crate) fn check(answer: i32) -> Result<(), Error> {
+    if answer >= 0 {
+        return Ok(());
+    }
+    // A code that this SDK does not know comes from a newer node: the argument made no sense to us.
+    Err(Error::Refused(ErrorCode::from_code(answer).unwrap_or(ErrorCode::Invalid)))
+}

@@ -1,0 +1,196 @@
+//! The host calls against threads: the same functions as `sys` has on wasm32.
+//!
+//! Owns their meaning here. A killed process unwinds at the next of its calls.
+
+use super::world::{Current, Ended, Item, World, current, spawn as spawn_thread};
+use crate::process::SpawnCall;
+use alloc::borrow::ToOwned;
+use alloc::format;
+use alloc::vec::Vec;
+use craton_abi::{ErrorCode, ExitReason, MonitorId, Pid, limit};
+use std::time::{Duration, Instant};
+
+/// As on wasm32.
+#[derive(Default)]
+pub(crate) struct ReceiveHeader {
+    pub(crate) kind: u32,
+    pub(crate) len: u32,
+    pub(crate) from: [u8; Pid::BYTES],
+    pub(crate) tag: u64,
+}
+
+/// The calling process, which ends here if it was killed.
+fn living() -> Current {
+    let current = current();
+    if current.shared.with(|world| world.is_killed(current.pid)) {
+        end(ExitReason::Killed);
+    }
+    current
+}
+
+fn end(reason: ExitReason) -> ! {
+    std::panic::resume_unwind(alloc::boxed::Box::new(Ended(reason)))
+}
+
+fn deadline(timeout_nanos: i64, default: Option<u64>) -> Option<Instant> {
+    let nanos = u64::try_from(timeout_nanos).ok().or(default)?;
+    Instant::now().checked_add(Duration::from_nanos(nanos))
+}
+
+/// Waits as `Shared::wait`, and ends the process if it is killed meanwhile.
+fn wait<R>(
+    current: &Current,
+    deadline: Option<Instant>,
+    mut attempt: impl FnMut(&mut World) -> Option<R>,
+) -> Option<R> {
+    let pid = current.pid;
+    let found = current.shared.wait(deadline, |world| {
+        if world.is_killed(pid) { Some(None) } else { attempt(world).map(Some) }
+    });
+    match found {
+        Some(None) => end(ExitReason::Killed),
+        Some(found) => found,
+        None => None,
+    }
+}
+
+pub(crate) fn self_pid() -> Pid {
+    living().pid
+}
+
+pub(crate) fn argument() -> Vec<u8> {
+    living().argument.to_vec()
+}
+
+pub(crate) fn clock_monotonic() -> u64 {
+    u64::try_from(living().shared.epoch.elapsed().as_nanos()).unwrap_or(u64::MAX)
+}
+
+pub(crate) fn clock_wall() -> u64 {
+    0
+}
+
+pub(crate) fn random(to: &mut [u8]) {
+    living().shared.with(|world| {
+        for byte in to {
+            // SplitMix64 (Steele, Lea, Flood 2014): good enough for tests, and seeded.
+            world.seed = world.seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mut mixed = world.seed;
+            mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            *byte = (mixed >> 56) as u8;
+        }
+    });
+}
+
+pub(crate) fn log(level: i32, text: &str) {
+    let current = living();
+    current.shared.with(|world| world.log.push(format!("{level} {} {text}", current.pid)));
+}
+
+pub(crate) fn yield_now() {
+    let _ = living();
+    std::thread::yield_now();
+}
+
+pub(crate) fn exit(reason: &[u8]) -> ! {
+    end(ExitReason::from_bytes(reason).expect("the SDK writes reasons"))
+}
+
+pub(crate) fn spawn(call: &SpawnCall<'_>) -> Result<(Pid, MonitorId), i32> {
+    let current = living();
+    if call.argument.len() > limit::ARGUMENT_BYTES_MAX {
+        return Err(ErrorCode::TooLong.code());
+    }
+    // There is one program here: the caller's own.
+    if call.program.is_some() {
+        return Err(ErrorCode::NoProgram.code());
+    }
+    let random = call.place_kind == 1;
+    let node = current.shared.with(|world| {
+        let wanted = match call.place_kind {
+            2 | 3 => call.place.first_chunk().map_or(0, |node| u64::from_le_bytes(*node)),
+            _ => current.pid.node.get(),
+        };
+        let index = wanted.wrapping_sub(super::node_id(0).get());
+        let alive = world.living_nodes().count() as u64;
+        world.seed = world.seed.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+        let at = ((world.seed >> 33) % alive.max(1)) as usize;
+        if random { world.living_nodes().nth(at).unwrap_or(index) } else { index }
+    });
+    let watcher = call.monitor.then_some(current.pid);
+    spawn_thread(&current.shared, call.entry, call.argument.to_owned(), node, watcher)
+        .map_err(ErrorCode::code)
+}
+
+pub(crate) fn send(to: &Pid, tag: u64, payload: &[u8], timeout_nanos: i64) -> i32 {
+    let current = living();
+    if payload.len() > limit::MESSAGE_BYTES_MAX {
+        return ErrorCode::TooLong.code();
+    }
+    let deadline = deadline(timeout_nanos, Some(limit::SEND_TIMEOUT.as_nanos()));
+    let offer = |world: &mut World| world.offer(current.pid, *to, tag, payload);
+    match wait(&current, deadline, offer) {
+        Some(Ok(())) => 0,
+        Some(Err(code)) => code.code(),
+        None => ErrorCode::Full.code(),
+    }
+}
+
+pub(crate) fn receive(
+    to: &mut [u8],
+    tag: Option<u64>,
+    timeout_nanos: i64,
+    header: &mut ReceiveHeader,
+) -> i32 {
+    let current = living();
+    let take = |world: &mut World| world.take(current.pid, tag, to.len());
+    let item = match wait(&current, deadline(timeout_nanos, None), take) {
+        None => return ErrorCode::TimedOut.code(),
+        Some(Err(len)) => {
+            header.len = u32::try_from(len).unwrap_or(u32::MAX);
+            return ErrorCode::TooLong.code();
+        }
+        Some(Ok(item)) => item,
+    };
+    let (kind, from, tag, payload) = match item {
+        Item::Message { from, tag, payload } => (0, from, tag, payload),
+        Item::Down { pid, monitor, reason } => (1, pid, monitor.get(), reason.to_bytes()),
+    };
+    to[..payload.len()].copy_from_slice(&payload);
+    let len = u32::try_from(payload.len()).unwrap_or(u32::MAX);
+    *header = ReceiveHeader { kind, len, from: from.to_bytes(), tag };
+    0
+}
+
+pub(crate) fn monitor(target: &Pid) -> i64 {
+    let current = living();
+    let id = current.shared.with(|world| world.watch(current.pid, *target));
+    i64::try_from(id.get()).unwrap_or(i64::MAX)
+}
+
+pub(crate) fn demonitor(id: u64) -> i32 {
+    let current = living();
+    i32::from(current.shared.with(|world| world.unwatch(current.pid, MonitorId::new(id))))
+}
+
+pub(crate) fn kill(target: &Pid) -> i32 {
+    let current = living();
+    current.shared.with(|world| world.kill(*target));
+    // A process that kills itself ends here.
+    let _ = living();
+    0
+}
+
+pub(crate) fn nodes(to: &mut [u64]) -> i32 {
+    let current = living();
+    let mut ids = current.shared.with(|world| {
+        world.living_nodes().map(|node| super::node_id(node).get()).collect::<Vec<_>>()
+    });
+    let own = current.pid.node.get();
+    ids.sort_by_key(|id| *id != own);
+    for (to, id) in to.iter_mut().zip(&ids) {
+        *to = *id;
+    }
+    i32::try_from(ids.len()).unwrap_or(i32::MAX)
+}

@@ -1,0 +1,371 @@
+//! The state of a run on threads: processes, mailboxes, monitors, nodes.
+//!
+//! Owns [`World`], all of it behind the one lock of [`Shared`]; whoever waits, waits on its one
+//! condition variable. Lock order: there is one lock.
+
+use super::{Fault, FaultKind, Scenario, node_id};
+use crate::entry::EntryTable;
+use alloc::borrow::ToOwned;
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use craton_abi::{
+    ErrorCode, ExitReason, Incarnation, MonitorId, Pid, ShardId, Slot, TrapKind, limit,
+};
+use std::cell::RefCell;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// What lies in a mailbox.
+pub(crate) enum Item {
+    Message { from: Pid, tag: u64, payload: Vec<u8> },
+    Down { pid: Pid, monitor: MonitorId, reason: ExitReason },
+}
+
+pub(super) struct World {
+    entries: EntryTable,
+    processes: BTreeMap<Pid, Process>,
+    nodes_lost: Vec<u64>,
+    pub(super) nodes: u64,
+    slots: u32,
+    monitors: u64,
+    fault: Option<Fault>,
+    pub(super) sends: u64,
+    pub(super) log: Vec<String>,
+    pub(super) seed: u64,
+}
+
+struct Process {
+    entry: String,
+    node: u64,
+    queue: VecDeque<Item>,
+    bytes: usize,
+    watchers: Vec<(MonitorId, Pid)>,
+    /// Set by a kill; the thread ends at its next host call.
+    killed: bool,
+}
+
+pub(crate) struct Shared {
+    world: Mutex<World>,
+    changed: Condvar,
+    /// When time began.
+    pub(crate) epoch: Instant,
+}
+
+/// The process that a thread plays.
+#[derive(Clone)]
+pub(crate) struct Current {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) pid: Pid,
+    pub(crate) argument: Arc<[u8]>,
+}
+
+/// What unwinds a thread whose process ends by itself or is killed.
+pub(crate) struct Ended(pub(crate) ExitReason);
+
+std::thread_local! {
+    static CURRENT: RefCell<Option<Current>> = const { RefCell::new(None) };
+}
+
+/// The process that the calling thread plays.
+pub(crate) fn current() -> Current {
+    CURRENT.with(|current| current.borrow().clone()).expect("called inside craton::host::run")
+}
+
+impl Shared {
+    pub(super) fn new(world: World) -> Self {
+        Shared { world: Mutex::new(world), changed: Condvar::new(), epoch: Instant::now() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the world and wakes who waits for a change.
+    pub(crate) fn with<R>(&self, change: impl FnOnce(&mut World) -> R) -> R {
+        let result = change(&mut self.lock());
+        self.changed.notify_all();
+        result
+    }
+
+    /// Retries `attempt` at each change until it succeeds or `deadline` passes.
+    pub(crate) fn wait<R>(
+        &self,
+        deadline: Option<Instant>,
+        mut attempt: impl FnMut(&mut World) -> Option<R>,
+    ) -> Option<R> {
+        let mut world = self.lock();
+        loop {
+            if let Some(result) = attempt(&mut world) {
+                self.changed.notify_all();
+                return Some(result);
+            }
+            let now = Instant::now();
+            let timeout = match deadline {
+                Some(deadline) if deadline <= now => return None,
+                Some(deadline) => deadline - now,
+                None => Duration::from_secs(3600),
+            };
+            let waited = self.changed.wait_timeout(world, timeout);
+            world = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    pub(super) fn take_either(&self, one: Pid, other: Pid) -> Item {
+        let take = |world: &mut World| {
+            [one, other]
+                .iter()
+                .find_map(|pid| world.take(*pid, None, usize::MAX).and_then(Result::ok))
+        };
+        self.wait(None, take).expect("waits for ever")
+    }
+
+    /// Waits until only the console and standard input are left, ends the rest, names them.
+    pub(super) fn end_all(&self, patience: Duration) -> Vec<String> {
+        let quiet = |world: &mut World| (world.processes.len() <= 2).then_some(());
+        if self.wait(Some(Instant::now() + patience), quiet).is_some() {
+            return Vec::new();
+        }
+        let left = self.with(|world| {
+            let rest = world.processes.values_mut().filter(|process| !process.is_operator());
+            rest.map(|process| {
+                process.killed = true;
+                process.entry.clone()
+            })
+            .collect()
+        });
+        self.wait(None, quiet);
+        left
+    }
+}
+
+impl Process {
+    fn is_operator(&self) -> bool {
+        self.entry == "console" || self.entry == "stdin"
+    }
+
+    fn has_room(&self, bytes: usize) -> bool {
+        self.queue.len() < limit::MAILBOX_MESSAGES as usize
+            && self.bytes + bytes <= limit::MAILBOX_BYTES as usize
+    }
+}
+
+impl World {
+    pub(super) fn new(entries: EntryTable, scenario: &Scenario) -> Self {
+        World {
+            entries,
+            processes: BTreeMap::new(),
+            nodes_lost: Vec::new(),
+            nodes: scenario.nodes,
+            slots: 0,
+            monitors: 0,
+            fault: scenario.fault.clone(),
+            sends: 0,
+            log: Vec::new(),
+            seed: scenario.seed,
+        }
+    }
+
+    pub(super) fn add(&mut self, entry: &str, node: u64) -> Pid {
+        self.slots += 1;
+        let slot = Slot::new(ShardId::new(0), self.slots, 1).expect("a test's processes fit");
+        let pid = Pid { node: node_id(node), incarnation: Incarnation::new(node + 1), slot };
+        let process = Process {
+            entry: entry.to_owned(),
+            node,
+            queue: VecDeque::new(),
+            bytes: 0,
+            watchers: Vec::new(),
+            killed: false,
+        };
+        self.processes.insert(pid, process);
+        pid
+    }
+
+    pub(crate) fn living_nodes(&self) -> impl Iterator<Item = u64> {
+        (0..self.nodes).filter(|node| !self.nodes_lost.contains(node))
+    }
+
+    pub(crate) fn is_killed(&self, pid: Pid) -> bool {
+        self.processes.get(&pid).is_none_or(|process| process.killed)
+    }
+
+    /// Takes the first fitting item; its length where it is longer than `capacity`.
+    pub(crate) fn take(
+        &mut self,
+        pid: Pid,
+        tag: Option<u64>,
+        capacity: usize,
+    ) -> Option<Result<Item, usize>> {
+        let process = self.processes.get_mut(&pid)?;
+        let wanted = |item: &Item| match item {
+            Item::Message { tag: is, .. } => tag.is_none_or(|tag| tag == *is),
+            Item::Down { .. } => true,
+        };
+        let at = process.queue.iter().position(wanted)?;
+        let len = match &process.queue[at] {
+            Item::Message { payload, .. } => payload.len(),
+            Item::Down { reason, .. } => reason.to_bytes().len(),
+        };
+        if len > capacity {
+            return Some(Err(len));
+        }
+        let item = process.queue.remove(at)?;
+        if let Item::Message { payload, .. } = &item {
+            process.bytes -= payload.len();
+        }
+        Some(Ok(item))
+    }
+
+    /// Puts a message into a mailbox, if there is room; `None` where there is not yet.
+    pub(crate) fn offer(
+        &mut self,
+        from: Pid,
+        to: Pid,
+        tag: u64,
+        payload: &[u8],
+    ) -> Option<Result<(), ErrorCode>> {
+        match self.processes.get(&to) {
+            None => return Some(Err(self.absence(to))),
+            Some(process) if process.killed => return Some(Err(ErrorCode::NoProcess)),
+            Some(process) if !process.has_room(payload.len()) => return None,
+            Some(_) => {}
+        }
+        self.push_message(from, to, tag, payload.to_vec());
+        Some(Ok(()))
+    }
+
+    fn absence(&self, pid: Pid) -> ErrorCode {
+        let lost = self.nodes_lost.iter().any(|node| node_id(*node) == pid.node);
+        if lost { ErrorCode::NoConnection } else { ErrorCode::NoProcess }
+    }
+
+    pub(crate) fn push_message(&mut self, from: Pid, to: Pid, tag: u64, payload: Vec<u8>) {
+        self.sends += 1;
+        if let Some(process) = self.processes.get_mut(&to) {
+            process.bytes += payload.len();
+            process.queue.push_back(Item::Message { from, tag, payload });
+        }
+        if self.fault.as_ref().is_some_and(|fault| self.sends >= fault.after_sends) {
+            let fault = self.fault.take();
+            self.suffer(fault);
+        }
+    }
+
+    fn suffer(&mut self, fault: Option<Fault>) {
+        match fault.map(|fault| fault.kind) {
+            Some(FaultKind::Kill(entry)) => {
+                let mut processes = self.processes.values_mut();
+                if let Some(process) = processes.find(|process| process.entry == entry) {
+                    process.killed = true;
+                }
+            }
+            Some(FaultKind::LoseNode(node)) => self.lose_node(node),
+            None => {}
+        }
+    }
+
+    fn lose_node(&mut self, node: u64) {
+        self.nodes_lost.push(node);
+        let on_node = |(_, process): &(&Pid, &Process)| process.node == node;
+        let pids: Vec<Pid> = self.processes.iter().filter(on_node).map(|(pid, _)| *pid).collect();
+        for pid in pids {
+            self.end(pid, ExitReason::NoConnection);
+        }
+    }
+
+    pub(crate) fn kill(&mut self, pid: Pid) {
+        if let Some(process) = self.processes.get_mut(&pid) {
+            process.killed = true;
+        }
+    }
+
+    pub(crate) fn watch(&mut self, watcher: Pid, target: Pid) -> MonitorId {
+        self.monitors += 1;
+        let id = MonitorId::new(self.monitors);
+        if let Some(process) = self.processes.get_mut(&target) {
+            process.watchers.push((id, watcher));
+        } else {
+            let reason = match self.absence(target) {
+                ErrorCode::NoConnection => ExitReason::NoConnection,
+                _ => ExitReason::NoProcess,
+            };
+            self.notify(watcher, id, target, reason);
+        }
+        id
+    }
+
+    /// Takes a monitor back; whether its notice was queued.
+    pub(crate) fn unwatch(&mut self, watcher: Pid, id: MonitorId) -> bool {
+        for process in self.processes.values_mut() {
+            process.watchers.retain(|(other, by)| (*other, *by) != (id, watcher));
+        }
+        let Some(process) = self.processes.get_mut(&watcher) else { return false };
+        let before = process.queue.len();
+        process.queue.retain(|item| !matches!(item, Item::Down { monitor, .. } if *monitor == id));
+        process.queue.len() < before
+    }
+
+    fn notify(&mut self, watcher: Pid, monitor: MonitorId, pid: Pid, reason: ExitReason) {
+        if let Some(process) = self.processes.get_mut(&watcher) {
+            process.queue.push_back(Item::Down { pid, monitor, reason });
+        }
+    }
+
+    fn end(&mut self, pid: Pid, reason: ExitReason) {
+        let Some(process) = self.processes.remove(&pid) else { return };
+        for (monitor, watcher) in process.watchers {
+            self.notify(watcher, monitor, pid, reason.clone());
+        }
+    }
+}
+
+/// Starts a process on a node; with its monitor, if `watcher` is given.
+pub(crate) fn spawn(
+    shared: &Arc<Shared>,
+    entry: &str,
+    argument: Vec<u8>,
+    node: u64,
+    watcher: Option<Pid>,
+) -> Result<(Pid, MonitorId), ErrorCode> {
+    let (function, pid, monitor) = shared.with(|world| {
+        let known = world.entries.iter().find(|(name, _)| *name == entry);
+        let (_, function) = *known.ok_or(ErrorCode::NoEntry)?;
+        if !world.living_nodes().any(|living| living == node) {
+            return Err(ErrorCode::NoConnection);
+        }
+        let pid = world.add(entry, node);
+        let monitor = watcher.map_or(MonitorId::new(0), |watcher| world.watch(watcher, pid));
+        Ok((function, pid, monitor))
+    })?;
+    let current = Current { shared: shared.clone(), pid, argument: argument.into() };
+    let body = move || play(current, function);
+    std::thread::Builder::new()
+        .name(entry.to_owned())
+        .spawn(body)
+        .map_err(|_| ErrorCode::LimitProcesses)?;
+    Ok((pid, monitor))
+}
+
+fn play(current: Current, function: fn()) {
+    let (shared, pid) = (current.shared.clone(), current.pid);
+    CURRENT.with(|slot| *slot.borrow_mut() = Some(current));
+    let reason = match std::panic::catch_unwind(function) {
+        Ok(()) => ExitReason::Normal,
+        Err(payload) => reason_of(payload),
+    };
+    shared.with(|world| world.end(pid, reason));
+}
+
+fn reason_of(payload: Box<dyn core::any::Any + Send>) -> ExitReason {
+    match payload.downcast::<Ended>() {
+        Ok(ended) => ended.0,
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().cloned();
+            let text = text.or_else(|| panic.downcast_ref::<&str>().map(|&text| text.to_owned()));
+            ExitReason::Trap(TrapKind::Unreachable, text.unwrap_or_default())
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Messages: typed values and raw bytes under a tag.
+//!
+//! Owns [`Message`], [`Request`] and sending; receiving is in [`Mailbox`](crate::Mailbox). The
+//! space of tags: programs use tags up to [`TAG_MAX`], bit 61 marks a request, bit 62 a reply,
+//! bit 63 the system's own protocols.
+
+use crate::error::{Error, check};
+use crate::sys;
+use alloc::vec::Vec;
+use craton_abi::{Duration, Pid};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+/// Largest tag that a program may give a message of its own.
+pub const TAG_MAX: u64 = REQUEST_BIT - 1;
+/// Set in the tag of a [`Request`].
+const REQUEST_BIT: u64 = 1 << 61;
+/// Set in the tag of a reply, which is never used twice.
+pub(crate) const REPLY_BIT: u64 = 1 << 62;
+
+/// Lets the system's default decide how long to wait for room in the receiver's mailbox.
+const TIMEOUT_DEFAULT: i64 = -1;
+
+/// A value that can be sent to another process. Declare it with [`message!`](crate::message!).
+pub trait Message: Serialize + DeserializeOwned {
+    /// What the receiver selects it by; unique among the program's messages, at most [`TAG_MAX`].
+    const TAG: u64;
+}
+
+/// A [`Message`] whose sender waits for an answer: see [`Mailbox::call`](crate::Mailbox::call).
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct Request<T> {
+    pub(crate) reply_tag: u64,
+    /// What is asked.
+    pub body: T,
+}
+
+impl<T: Message> Message for Request<T> {
+    const TAG: u64 = T::TAG | REQUEST_BIT;
+}
+
+impl<T> Request<T> {
+    /// Answers the process that asked. It may have given up by now; that is no error.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`]; [`Error::Malformed`] if the request was forged.
+    pub fn reply<A: Serialize>(&self, to: &Pid, answer: &A) -> Result<(), Error> {
+        if self.reply_tag & !TAG_MAX != REPLY_BIT {
+            return Err(Error::Malformed);
+        }
+        send_bytes(to, self.reply_tag, &encode(answer)?, None)
+    }
+}
+
+/// Sends a value; waits for room in the receiver's mailbox for as long as the system's default
+/// says (5 s).
+///
+/// # Errors
+///
+/// `full` after that time, `no-process` or `no-connection` if there is nobody to take it. Success
+/// means that the message holds room in the mailbox, not that anybody read it.
+pub fn send<T: Message>(to: &Pid, message: &T) -> Result<(), Error> {
+    send_bytes(to, T::TAG, &encode(message)?, None)
+}
+
+/// As [`send`], with a time-out of the caller's choice; zero refuses at once.
+///
+/// # Errors
+///
+/// As [`send`].
+pub fn send_within<T: Message>(to: &Pid, message: &T, timeout: Duration) -> Result<(), Error> {
+    send_bytes(to, T::TAG, &encode(message)?, Some(timeout))
+}
+
+/// Sends bytes under a tag; without a time-out, the system's default counts.
+///
+/// # Errors
+///
+/// As [`send`], and `too-long` above
+/// [`MESSAGE_BYTES_MAX`](craton_abi::limit::MESSAGE_BYTES_MAX).
+pub fn send_bytes(
+    to: &Pid,
+    tag: u64,
+    payload: &[u8],
+    timeout: Option<Duration>,
+) -> Result<(), Error> {
+    check(sys::send(to, tag, payload, timeout.map_or(TIMEOUT_DEFAULT, timeout_nanos)))
+}
+
+/// The tag for a message's name: a 61-bit FNV-1a hash, so that two parts of a program need no
+/// table in common.
+pub const fn tag_of_name(name: &str) -> u64 {
+    let bytes = name.as_bytes();
+    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
+    let mut at = 0;
+    while at < bytes.len() {
+        hash = (hash ^ bytes[at] as u64).wrapping_mul(0x0000_0100_0000_01b3);
+        at += 1;
+    }
+    (hash ^ (hash >> 61)) & TAG_MAX
+}
+
+/// Declares types as messages, each under a name that is unique in the program.
+#[macro_export]
+macro_rules! message {
+    ($($type:ty = $name:literal),+ $(,)?) => {
+        $(impl $crate::Message for $type {
+            const TAG: u64 = $crate::tag_of_name($name);
+        })+
+    };
+}
+
+pub(crate) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, Error> {
+    postcard::to_allocvec(value).map_err(|_| Error::Unencodable)
+}
+
+/// Reads a value that takes up all of `bytes`.
+pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
+    match postcard::take_from_bytes(bytes) {
+        Ok((value, [])) => Ok(value),
+        _ => Err(Error::Malformed),
+    }
+}
+
+/// A time-out as the ABI takes it.
+pub(crate) fn timeout_nanos(timeout: Duration) -> i64 {
+    i64::try_from(timeout.as_nanos()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,176 @@
+//! Processes seen from outside: spawning, watching and ending them.
+//!
+//! Owns [`SpawnOptions`], [`Child`] and [`Monitor`]. Which entry a child runs is said by
+//! [`Entry`](crate::Entry); what it is told later, by [`send`](crate::send).
+
+use crate::error::{Error, check};
+use crate::sys;
+use craton_abi::{ErrorCode, ExitReason, MonitorId, NodeId, Pid, Place, ProgramId};
+
+/// Where a child is to run, and within which bounds.
+#[must_use]
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub struct SpawnOptions {
+    place: Place,
+    program: Option<ProgramId>,
+    monitor: bool,
+    memory_max: u64,
+}
+
+/// A process that was spawned.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub struct Child {
+    /// The process.
+    pub pid: Pid,
+    /// The monitor on it, if [`SpawnOptions::monitored`] asked for one.
+    pub monitor: Option<Monitor>,
+}
+
+/// A wish to be told, once, how a process ends: [`Event::Down`](crate::Event::Down).
+#[derive(Copy, Clone, Debug, Eq, PartialEq, Ord, PartialOrd, Hash)]
+pub struct Monitor(MonitorId);
+
+/// A spawn as the host call takes it.
+pub(crate) struct SpawnCall<'a> {
+    pub(crate) place_kind: i32,
+    pub(crate) place: [u8; Pid::BYTES],
+    pub(crate) program: Option<ProgramId>,
+    pub(crate) entry: &'a str,
+    pub(crate) argument: &'a [u8],
+    pub(crate) monitor: bool,
+    #[cfg_attr(
+        not(target_arch = "wasm32"),
+        expect(dead_code, reason = "threads cannot bound each other's memory")
+    )]
+    pub(crate) memory_max: u64,
+}
+
+impl SpawnOptions {
+    const fn at(place: Place) -> Self {
+        SpawnOptions { place, program: None, monitor: false, memory_max: 0 }
+    }
+
+    /// On the spawner's own node.
+    pub const fn here() -> Self {
+        Self::at(Place::Here)
+    }
+
+    /// On whichever node has room.
+    pub const fn anywhere() -> Self {
+        Self::at(Place::Anywhere)
+    }
+
+    /// On this node.
+    pub const fn on(node: NodeId) -> Self {
+        Self::at(Place::Node(node))
+    }
+
+    /// On the node of this process.
+    pub const fn near(pid: Pid) -> Self {
+        Self::at(Place::Near(pid))
+    }
+
+    /// Watch the child from its first instant.
+    pub const fn monitored(mut self) -> Self {
+        self.monitor = true;
+        self
+    }
+
+    /// Bound the child's memory to this many bytes in place of the system's default.
+    pub const fn memory_max(mut self, bytes: u64) -> Self {
+        self.memory_max = bytes;
+        self
+    }
+
+    /// Run an entry of this program in place of the caller's own.
+    pub const fn program(mut self, program: ProgramId) -> Self {
+        self.program = Some(program);
+        self
+    }
+
+    /// Spawns; [`Entry::spawn`](crate::Entry::spawn) is the typed way.
+    pub(crate) fn spawn(self, entry: &str, argument: &[u8]) -> Result<Child, Error> {
+        let (place_kind, place) = encode_place(self.place);
+        let call = SpawnCall {
+            place_kind,
+            place,
+            program: self.program,
+            entry,
+            argument,
+            monitor: self.monitor,
+            memory_max: self.memory_max,
+        };
+        match sys::spawn(&call) {
+            Ok((pid, id)) => Ok(Child { pid, monitor: self.monitor.then_some(Monitor(id)) }),
+            Err(code) => Err(ErrorCode::from_code(code).unwrap_or(ErrorCode::Invalid).into()),
+        }
+    }
+}
+
+impl Monitor {
+    pub(crate) const fn from_id(id: u64) -> Self {
+        Monitor(MonitorId::new(id))
+    }
+
+    /// Watches `target`. If there is no such process, the notice says so at once.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorCode::LimitMonitors`] if the caller holds as many as it may.
+    pub fn new(target: &Pid) -> Result<Self, Error> {
+        let answer = sys::monitor(target);
+        match u64::try_from(answer) {
+            Ok(id) => Ok(Self::from_id(id)),
+            Err(_) => Err(i32::try_from(answer)
+                .ok()
+                .and_then(ErrorCode::from_code)
+                .unwrap_or(ErrorCode::Invalid)
+                .into()),
+        }
+    }
+
+    /// Takes the monitor back; says whether its notice was already queued, which is taken back
+    /// too. A notice that a [`Mailbox`](crate::Mailbox) keeps for its owner stays there.
+    pub fn cancel(self) -> bool {
+        sys::demonitor(self.0.get()) > 0
+    }
+}
+
+/// The number and the bytes of a place in the ABI.
+fn encode_place(place: Place) -> (i32, [u8; Pid::BYTES]) {
+    let mut bytes = [0; Pid::BYTES];
+    match place {
+        Place::Here => (0, bytes),
+        Place::Anywhere => (1, bytes),
+        Place::Node(node) => {
+            bytes[..8].copy_from_slice(&node.get().to_le_bytes());
+            (2, bytes)
+        }
+        Place::Near(pid) => (3, pid.to_bytes()),
+    }
+}
+
+/// The calling process.
+pub fn me() -> Pid {
+    sys::self_pid()
+}
+
+/// Ends the calling process with this reason. Destructors of values on its stack do not run.
+pub fn exit(reason: &ExitReason) -> ! {
+    sys::exit(&reason.to_bytes())
+}
+
+/// Ends another process, or the caller, with [`ExitReason::Killed`]. Says nothing about whether
+/// there was such a process: a monitor does.
+///
+/// # Errors
+///
+/// [`ErrorCode::Denied`] if the process belongs to another app.
+pub fn kill(target: &Pid) -> Result<(), Error> {
+    check(sys::kill(target))
+}
+
+/// Lets other processes of the same CPU run.
+pub fn yield_now() {
+    sys::yield_now();
+}

@@ -1,0 +1,171 @@
+//! The host calls on wasm32: the only unsafe code of a program.
+//!
+//! Owns the imports of module `craton` (`docs/abi.md`) and a safe function for each. On other
+//! targets `host::calls` has the same functions. The proofs all lean on the ABI's promise: the
+//! host reads and writes only the ranges that it is given, during the call, and keeps no pointer.
+//! See docs/decisions/0005-unsafe-in-the-sdk.md.
+
+use crate::process::SpawnCall;
+use alloc::vec;
+use alloc::vec::Vec;
+use craton_abi::{MonitorId, Pid};
+
+/// What `receive` says about what it found; the layout is part of the ABI.
+#[repr(C)]
+#[derive(Default)]
+pub(crate) struct ReceiveHeader {
+    /// 0 for a message, 1 for the notice of a monitor.
+    pub(crate) kind: u32,
+    /// Length in bytes of the payload, also where it did not fit.
+    pub(crate) len: u32,
+    /// The sender, or the watched process.
+    pub(crate) from: [u8; Pid::BYTES],
+    /// The message's tag, or the monitor's id.
+    pub(crate) tag: u64,
+    reserved: u64,
+}
+
+const _: () = assert!(size_of::<ReceiveHeader>() == 48, "the ABI says 48 bytes");
+const _: () = assert!(core::mem::offset_of!(ReceiveHeader, tag) == 32, "the ABI says 32");
+
+mod import {
+    use super::ReceiveHeader;
+    use craton_abi::Pid;
+
+    #[link(wasm_import_module = "craton")]
+    unsafe extern "C" {
+        pub(crate) unsafe fn self_pid(out: *mut [u8; Pid::BYTES]);
+        pub(crate) safe fn argument_len() -> u32;
+        pub(crate) unsafe fn argument_read(to: *mut u8, len: usize) -> u32;
+        pub(crate) safe fn clock_monotonic() -> u64;
+        pub(crate) safe fn clock_wall() -> u64;
+        pub(crate) unsafe fn random(to: *mut u8, len: usize);
+        pub(crate) unsafe fn log(level: i32, text: *const u8, len: usize);
+        pub(crate) safe fn yield_now();
+        pub(crate) unsafe fn exit(reason: *const u8, len: usize) -> !;
+        pub(crate) unsafe fn spawn(
+            place_kind: i32,
+            place: *const u8,
+            program: *const u8,
+            entry: *const u8,
+            entry_len: usize,
+            argument: *const u8,
+            argument_len: usize,
+            flags: i32,
+            memory_max: i64,
+            out_pid: *mut [u8; Pid::BYTES],
+            out_monitor: *mut u64,
+        ) -> i32;
+        pub(crate) unsafe fn send(
+            to: *const [u8; Pid::BYTES],
+            tag: u64,
+            payload: *const u8,
+            len: usize,
+            timeout_nanos: i64,
+        ) -> i32;
+        pub(crate) unsafe fn receive(
+            to: *mut u8,
+            capacity: usize,
+            use_tag: i32,
+            tag: u64,
+            timeout_nanos: i64,
+            out: *mut ReceiveHeader,
+        ) -> i32;
+        pub(crate) unsafe fn monitor(target: *const [u8; Pid::BYTES]) -> i64;
+        pub(crate) safe fn demonitor(id: u64) -> i32;
+        pub(crate) unsafe fn kill(target: *const [u8; Pid::BYTES]) -> i32;
+        pub(crate) unsafe fn nodes(to: *mut u64, capacity: usize) -> i32;
+    }
+}
+
+pub(crate) use import::{clock_monotonic, clock_wall, demonitor, yield_now};
+
+pub(crate) fn self_pid() -> Pid {
+    let mut out = [0; Pid::BYTES];
+    // SAFETY: `out` is a live array of the length that the call writes.
+    unsafe { import::self_pid(&mut out) };
+    Pid::from_bytes(&out)
+}
+
+pub(crate) fn argument() -> Vec<u8> {
+    let mut bytes = vec![0; import::argument_len() as usize];
+    // SAFETY: the pointer and length are those of one live buffer.
+    let copied = unsafe { import::argument_read(bytes.as_mut_ptr(), bytes.len()) };
+    bytes.truncate(copied as usize);
+    bytes
+}
+
+pub(crate) fn random(to: &mut [u8]) {
+    // SAFETY: the pointer and length are those of one live buffer.
+    unsafe { import::random(to.as_mut_ptr(), to.len()) }
+}
+
+pub(crate) fn log(level: i32, text: &str) {
+    // SAFETY: the pointer and length are those of one live text.
+    unsafe { import::log(level, text.as_ptr(), text.len()) }
+}
+
+pub(crate) fn exit(reason: &[u8]) -> ! {
+    // SAFETY: the pointer and length are those of one live slice.
+    unsafe { import::exit(reason.as_ptr(), reason.len()) }
+}
+
+pub(crate) fn spawn(call: &SpawnCall<'_>) -> Result<(Pid, MonitorId), i32> {
+    let mut pid = [0; Pid::BYTES];
+    let mut monitor = 0;
+    let program = call.program.as_ref().map_or(core::ptr::null(), |program| program.0.as_ptr());
+    // SAFETY: every pointer with a length is that of one live slice; `place` is 24 bytes, enough
+    // for each kind of place; `program` is null or 32 live bytes; the outputs are live and of the
+    // lengths that the call writes.
+    let answer = unsafe {
+        import::spawn(
+            call.place_kind,
+            call.place.as_ptr(),
+            program,
+            call.entry.as_ptr(),
+            call.entry.len(),
+            call.argument.as_ptr(),
+            call.argument.len(),
+            i32::from(call.monitor),
+            i64::try_from(call.memory_max).unwrap_or(i64::MAX),
+            &mut pid,
+            &mut monitor,
+        )
+    };
+    if answer < 0 { Err(answer) } else { Ok((Pid::from_bytes(&pid), MonitorId::new(monitor))) }
+}
+
+pub(crate) fn send(to: &Pid, tag: u64, payload: &[u8], timeout_nanos: i64) -> i32 {
+    let to = to.to_bytes();
+    // SAFETY: `to` is a live pid; the pointer and length are those of one live slice.
+    unsafe { import::send(&to, tag, payload.as_ptr(), payload.len(), timeout_nanos) }
+}
+
+pub(crate) fn receive(
+    to: &mut [u8],
+    tag: Option<u64>,
+    timeout_nanos: i64,
+    header: &mut ReceiveHeader,
+) -> i32 {
+    let (use_tag, tag) = (i32::from(tag.is_some()), tag.unwrap_or(0));
+    // SAFETY: the pointer and length are those of one live buffer; `header` is a live header with
+    // the layout of the ABI, in which every bit pattern is valid.
+    unsafe { import::receive(to.as_mut_ptr(), to.len(), use_tag, tag, timeout_nanos, header) }
+}
+
+pub(crate) fn monitor(target: &Pid) -> i64 {
+    let target = target.to_bytes();
+    // SAFETY: `target` is a live pid.
+    unsafe { import::monitor(&target) }
+}
+
+pub(crate) fn kill(target: &Pid) -> i32 {
+    let target = target.to_bytes();
+    // SAFETY: `target` is a live pid.
+    unsafe { import::kill(&target) }
+}
+
+pub(crate) fn nodes(to: &mut [u64]) -> i32 {
+    // SAFETY: the pointer and length are those of one live buffer.
+    unsafe { import::nodes(to.as_mut_ptr(), to.len()) }
+}
