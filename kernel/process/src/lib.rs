@@ -1,4 +1,33 @@
-//! Process table, mailboxes and monitors as pure state.
+//! Process table, mailboxes, credit and monitors as pure state.
+//!
+//! Owns the rules that hold whatever a process runs and wherever it is: [`Table`] gives out slots
+//! with generations, [`Mailbox`] is what a process receives from, [`Windows`] is the credit that a
+//! shard's processes send with, [`Watchers`] is who is to be told of an end. Nothing here knows of
+//! time, of running, or of the port; `craton-shard` puts the parts together.
 
 #![no_std]
 #![forbid(unsafe_code)]
+
+extern crate alloc;
+
+mod amount;
+mod credit;
+mod mailbox;
+mod monitors;
+mod queue;
+mod table;
+mod wait;
+mod watchers;
+mod window;
+
+pub use amount::Amount;
+pub use credit::{CreditDue, Overdrawn, Source};
+pub use mailbox::{
+    Found, MAILBOX_BYTES_MAX, MAILBOX_MESSAGES_MAX, Mailbox, Message, Notice, Refused, Released,
+    Taken,
+};
+pub use monitors::TooManyMonitors;
+pub use table::{Table, TableFull};
+pub use wait::{Ticket, WaitQueue};
+pub use watchers::{TooManyWatchers, WATCHERS_PER_PROCESS_MAX, Watchers, node_range};
+pub use window::{NoCredit, WINDOWS_PER_SHARD_MAX, Windows};

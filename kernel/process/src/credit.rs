@@ -1,0 +1,203 @@
+//! The receiver's side of credit: what it holds of each sending shard, and what it owes back.
+//!
+//! Owns [`Source`], [`CreditDue`] and the accounts that every mailbox keeps. The sender's side is
+//! [`crate::Windows`]; both apply the one rule of [`window_admits`], so a sender that keeps to its
+//! credit is never refused, and one that does not is refused exactly there.
+//!
+//! Credit is returned in batches: once a part of the window is owed, or nothing of that source is
+//! queued any more. What is held back meanwhile is so little that it never decides whether a
+//! message may be sent (asserted below).
+
+use crate::Amount;
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use craton_abi::limit::{WINDOW_BYTES, WINDOW_MESSAGES};
+use craton_abi::{Incarnation, NodeId, Pid, ShardId};
+
+/// A message of any length may follow while no more than this is under way; so a small message
+/// that the receiver does not take yet never locks a large one out.
+const LARGE_AFTER_BYTES_MAX: u32 = WINDOW_BYTES / 2;
+/// Credit owed is returned from here on.
+const OWED_BYTES_MAX: u32 = WINDOW_BYTES / 4;
+/// Credit owed is returned from here on.
+const OWED_MESSAGES_MAX: u32 = WINDOW_MESSAGES / 4;
+/// Shards that may have messages under way to one mailbox. More than any cluster has; it keeps a
+/// peer that invents shards from filling memory.
+const SOURCES_PER_MAILBOX_MAX: usize = 1 << 14;
+
+const _: () = assert!(OWED_MESSAGES_MAX > 0, "a window of messages must be worth batching");
+const _: () = assert!(
+    OWED_BYTES_MAX < LARGE_AFTER_BYTES_MAX,
+    "credit that is only held back must not lock a large message out"
+);
+
+/// A sending shard in one life of its node: who holds a window.
+#[derive(Copy, Clone, Debug, Eq, PartialEq, Ord, PartialOrd)]
+pub struct Source {
+    /// The node.
+    pub node: NodeId,
+    /// The life of that node.
+    pub incarnation: Incarnation,
+    /// The shard.
+    pub shard: ShardId,
+}
+
+/// Credit to be returned.
+#[must_use]
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub struct CreditDue {
+    /// To whom.
+    pub source: Source,
+    /// How much.
+    pub amount: Amount,
+}
+
+/// The sender held no credit for its message, which is refused.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub struct Overdrawn;
+
+/// What a mailbox holds of each source.
+#[derive(Debug)]
+pub(crate) struct Accounts {
+    accounts: BTreeMap<Source, Account>,
+}
+
+#[derive(Debug, Default)]
+struct Account {
+    /// Accepted, and not yet credited: never less than `owed`.
+    outstanding: Amount,
+    /// Taken, and not yet credited.
+    owed: Amount,
+}
+
+/// Whether a message may follow what is under way already.
+pub(crate) fn window_admits(under_way: Amount, message: Amount) -> bool {
+    under_way.messages < WINDOW_MESSAGES
+        && (under_way.bytes <= LARGE_AFTER_BYTES_MAX
+            || under_way.plus(message).bytes <= WINDOW_BYTES)
+}
+
+impl Source {
+    /// The shard that a process lives on.
+    pub fn of(pid: Pid) -> Self {
+        Source { node: pid.node, incarnation: pid.incarnation, shard: pid.slot.shard() }
+    }
+}
+
+impl Accounts {
+    pub(crate) const fn new() -> Self {
+        Accounts { accounts: BTreeMap::new() }
+    }
+
+    /// Books a message that arrives.
+    pub(crate) fn accept(&mut self, source: Source, message: Amount) -> Result<(), Overdrawn> {
+        if let Some(account) = self.accounts.get_mut(&source) {
+            if !window_admits(account.outstanding, message) {
+                return Err(Overdrawn);
+            }
+            account.outstanding = account.outstanding.plus(message);
+            return Ok(());
+        }
+        if self.accounts.len() >= SOURCES_PER_MAILBOX_MAX {
+            return Err(Overdrawn);
+        }
+        self.accounts.insert(source, Account { outstanding: message, owed: Amount::ZERO });
+        Ok(())
+    }
+
+    /// Books a message that the process takes.
+    pub(crate) fn settle(&mut self, source: Source, message: Amount) -> Option<CreditDue> {
+        // There is no account if the source's node was lost meanwhile.
+        let account = self.accounts.get_mut(&source)?;
+        account.owed = account.owed.plus(message);
+        let owed = account.owed;
+        let nothing_queued = owed.messages >= account.outstanding.messages;
+        if !nothing_queued && owed.messages < OWED_MESSAGES_MAX && owed.bytes < OWED_BYTES_MAX {
+            return None;
+        }
+        account.outstanding = account.outstanding.minus(owed);
+        account.owed = Amount::ZERO;
+        if nothing_queued {
+            self.accounts.remove(&source);
+        }
+        Some(CreditDue { source, amount: owed })
+    }
+
+    /// Forgets a node that is lost: nobody is there to take credit.
+    pub(crate) fn forget_node(&mut self, node: NodeId, incarnation: Incarnation) {
+        self.accounts.retain(|source, _| (source.node, source.incarnation) != (node, incarnation));
+    }
+
+    /// Everybody who still counts on credit from here.
+    pub(crate) fn into_sources(self) -> Vec<Source> {
+        self.accounts.into_keys().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(node: u64) -> Source {
+        Source { node: NodeId::new(node), incarnation: Incarnation::new(1), shard: ShardId::new(0) }
+    }
+
+    fn bytes(count: u32) -> Amount {
+        Amount { messages: 1, bytes: count }
+    }
+
+    #[test]
+    fn a_window_of_messages_and_not_one_more() {
+        let mut accounts = Accounts::new();
+        for _ in 0..WINDOW_MESSAGES {
+            assert_eq!(accounts.accept(source(1), bytes(1)), Ok(()));
+        }
+        assert_eq!(accounts.accept(source(1), bytes(0)), Err(Overdrawn));
+        assert_eq!(accounts.accept(source(2), bytes(1)), Ok(()), "each source has its own");
+    }
+
+    #[test]
+    fn a_large_message_follows_small_ones_only() {
+        let mut accounts = Accounts::new();
+        assert_eq!(accounts.accept(source(1), bytes(LARGE_AFTER_BYTES_MAX)), Ok(()));
+        assert_eq!(accounts.accept(source(1), bytes(1 << 20)), Ok(()));
+        assert_eq!(accounts.accept(source(1), bytes(1)), Err(Overdrawn));
+        assert_eq!(accounts.accept(source(2), bytes(LARGE_AFTER_BYTES_MAX + 1)), Ok(()));
+        assert_eq!(accounts.accept(source(2), bytes(1 << 20)), Err(Overdrawn));
+        assert_eq!(accounts.accept(source(2), bytes(1)), Ok(()));
+    }
+
+    #[test]
+    fn credit_comes_in_batches_and_whole_at_the_end() {
+        let mut accounts = Accounts::new();
+        for _ in 0..10 {
+            accounts.accept(source(1), bytes(3)).expect("credit");
+        }
+        let mut returned = Vec::new();
+        for _ in 0..10 {
+            returned.extend(accounts.settle(source(1), bytes(3)).map(|due| due.amount));
+        }
+        let batch = |messages| Amount { messages, bytes: 3 * messages };
+        assert_eq!(returned, [batch(4), batch(4), batch(2)]);
+        assert!(accounts.into_sources().is_empty());
+    }
+
+    #[test]
+    fn many_bytes_come_back_before_many_messages() {
+        let mut accounts = Accounts::new();
+        accounts.accept(source(1), bytes(OWED_BYTES_MAX)).expect("credit");
+        accounts.accept(source(1), bytes(1)).expect("credit");
+        let due = accounts.settle(source(1), bytes(OWED_BYTES_MAX)).expect("enough is owed");
+        assert_eq!(due.amount, bytes(OWED_BYTES_MAX));
+    }
+
+    #[test]
+    fn a_lost_source_gets_nothing() {
+        let mut accounts = Accounts::new();
+        accounts.accept(source(1), bytes(1)).expect("credit");
+        accounts.accept(source(2), bytes(1)).expect("credit");
+        accounts.forget_node(NodeId::new(1), Incarnation::new(1));
+        assert_eq!(accounts.settle(source(1), bytes(1)), None);
+        assert_eq!(accounts.into_sources(), [source(2)]);
+    }
+}
