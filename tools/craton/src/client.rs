@@ -52,6 +52,8 @@ pub struct Client {
 pub struct RunIo<'a> {
     /// Standard input of the program.
     pub input: Box<dyn Read + Send>,
+    /// Whether somebody types the input: each line is then passed on at once.
+    pub interactive: bool,
     /// Called with what the program writes.
     pub output: &'a mut dyn FnMut(OutputStream, &[u8]) -> io::Result<()>,
     /// Called with the bytes of input that were sent, each time more were.
@@ -99,7 +101,8 @@ impl Client {
             next: RequestId::new(1),
             address,
         };
-        client.sessions.dial_any(address);
+        let now = client.now();
+        client.conn = client.sessions.dial_any(address, now);
         client.wait_until_up()?;
         Ok(client)
     }
@@ -179,8 +182,9 @@ impl Client {
                 }
                 Event::Body { body, .. } => return Ok(Some(Turn::Said(body))),
                 Event::Lost { why, .. } => return Err(self.lost(&why.to_string())),
-                Event::Close { .. } => return Err(self.lost("the node refused this operator")),
-                Event::Ready { .. } => {}
+                Event::Refused { why, .. } => return Err(self.lost(&why.to_string())),
+                Event::Unreachable { .. } => return Err(self.lost("unreachable")),
+                Event::Close { .. } | Event::Ready { .. } | Event::Room { .. } => {}
             }
         }
         Ok(None)
@@ -278,12 +282,10 @@ impl Client {
         };
         if let Some(stop) = io.stop.take() {
             let wake = self.wake.clone();
-            thread::spawn(move || {
-                while stop.recv().is_ok() && wake.send(Wake::Stop).is_ok() {}
-            });
+            thread::spawn(move || while stop.recv().is_ok() && wake.send(Wake::Stop).is_ok() {});
         }
         let input = std::mem::replace(&mut io.input, Box::new(io::empty()));
-        let wanted = self.feed(input);
+        let wanted = self.feed(input, io.interactive);
         self.stay(request, main, io, &wanted)
     }
 
@@ -299,13 +301,13 @@ impl Client {
     }
 
     /// Reads input in a thread of its own, as much as is wanted and when it is wanted.
-    fn feed(&self, mut input: Box<dyn Read + Send>) -> Sender<usize> {
+    fn feed(&self, mut input: Box<dyn Read + Send>, interactive: bool) -> Sender<usize> {
         let (wanted, wants) = channel::<usize>();
         let wake = self.wake.clone();
         thread::spawn(move || {
             while let Ok(bytes_max) = wants.recv() {
                 let mut block = vec![0; bytes_max];
-                let read = fill(&mut input, &mut block).map(|count| {
+                let read = fill(&mut input, &mut block, interactive).map(|count| {
                     block.truncate(count);
                     block
                 });
@@ -329,19 +331,21 @@ impl Client {
         loop {
             let limit = std::time::Instant::now() + Duration::from_secs(3600);
             match self.turn(limit)? {
-                Some(Turn::Said(Body::Run { request: of, event })) if of == request => match event {
-                    RunEvent::Output { stream, bytes } => {
-                        (io.output)(stream, &bytes.0).tried(|| "write the output".into())?;
-                        self.say(Body::Run { request, event: RunEvent::OutputTaken })?;
+                Some(Turn::Said(Body::Run { request: of, event })) if of == request => {
+                    match event {
+                        RunEvent::Output { stream, bytes } => {
+                            (io.output)(stream, &bytes.0).tried(|| "write the output".into())?;
+                            self.say(Body::Run { request, event: RunEvent::OutputTaken })?;
+                        }
+                        RunEvent::InputWanted { bytes_max } => {
+                            let bytes_max = (bytes_max as usize).min(BLOCK_BYTES);
+                            // The reader ends only with the process.
+                            let _ = wanted.send(bytes_max);
+                        }
+                        RunEvent::Ended { reason } => return Ok(RunEnd { reason, stopped }),
+                        RunEvent::OutputTaken | RunEvent::Input { .. } => {}
                     }
-                    RunEvent::InputWanted { bytes_max } => {
-                        let bytes_max = (bytes_max as usize).min(BLOCK_BYTES);
-                        // The reader ends only with the process.
-                        let _ = wanted.send(bytes_max);
-                    }
-                    RunEvent::Ended { reason } => return Ok(RunEnd { reason, stopped }),
-                    RunEvent::OutputTaken | RunEvent::Input { .. } => {}
-                },
+                }
                 Some(Turn::Input(bytes)) => {
                     sent += bytes.len() as u64;
                     let event = RunEvent::Input { bytes: Payload(bytes) };
@@ -386,20 +390,18 @@ fn read_in_background(mut stream: TcpStream, wake: SyncSender<Wake>) {
     });
 }
 
-/// Reads until `block` is full or the input ends, but does not hold back what a person typed.
-fn fill(input: &mut dyn Read, block: &mut [u8]) -> io::Result<usize> {
+/// Reads until `block` is full or the input ends; of what somebody types, only what is there.
+fn fill(input: &mut dyn Read, block: &mut [u8], interactive: bool) -> io::Result<usize> {
     let mut filled = 0;
     while filled < block.len() {
         match input.read(&mut block[filled..]) {
             Ok(0) => break,
-            Ok(count) => {
-                filled += count;
-                if block[..filled].ends_with(b"\n") && filled < 4096 {
-                    break;
-                }
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => return Err(error),
+        }
+        if interactive {
+            break;
         }
     }
     Ok(filled)

@@ -11,9 +11,23 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const TARGET: &str = "wasm32-unknown-unknown";
-/// Stack in front of the data, so that an overflow traps; small, since each process has its own.
-const RUSTFLAGS: &str = "-Clink-arg=-zstack-size=65536 -Clink-arg=--stack-first";
+/// 64 KiB of stack, below the data so that an overflow traps; names readable in backtraces.
+const FLAGS: &[&str] = &["-Clink-arg=-zstack-size=65536", "-Clink-arg=--demangle"];
 const DEBIAN_CARGO: &str = "/usr/bin/cargo";
+const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
+const DEBIAN_PACKAGES: &str = "rustc-web cargo-web rust-web-src rust-web-llvm lld";
+/// Settings of a cargo or a person that must not leak into the build of a guest.
+const LEAKS: &[&str] = &[
+    "CARGO_BUILD_TARGET",
+    "CARGO_ENCODED_RUSTFLAGS",
+    "CARGO_TARGET_DIR",
+    "CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER",
+    "CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS",
+    "RUSTC",
+    "RUSTC_WORKSPACE_WRAPPER",
+    "RUSTC_WRAPPER",
+    "RUSTFLAGS",
+];
 
 /// Makes the signed bundle of `program`: a `.craton` bundle as it is, a `.wasm` or `.wat` module, or
 /// the folder of a cargo package.
@@ -47,47 +61,65 @@ fn read(path: &Path) -> Result<Vec<u8>> {
 
 /// A way to compile Rust for wasm32 on this machine.
 enum Compiler {
-    /// A toolchain that has the target's standard library.
+    /// A toolchain that has the target's libraries.
     WithTarget,
     /// Debian's cargo, which builds `core` and `alloc` from the source beside it.
-    FromSource,
+    FromSource {
+        /// Debian's own `rust-lld` is a dangling link where its exact version is not installed.
+        linker: PathBuf,
+    },
+}
+
+fn sysroot(rustc: &str) -> Option<PathBuf> {
+    let output = Command::new(rustc).args(["--print", "sysroot"]).output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    output.status.success().then(|| PathBuf::from(text.trim()).join("lib").join("rustlib"))
+}
+
+fn wasm_linker() -> Option<PathBuf> {
+    let plain = PathBuf::from("/usr/bin/wasm-ld");
+    let versions =
+        (14..40).rev().map(|version| PathBuf::from(format!("/usr/bin/wasm-ld-{version}")));
+    std::iter::once(plain).chain(versions).find(|path| path.exists())
 }
 
 fn compiler() -> Result<Compiler> {
-    let libdir = Command::new("rustc").args(["--print", "target-libdir", "--target", TARGET]).output();
-    if let Ok(output) = libdir
-        && output.status.success()
-        && Path::new(String::from_utf8_lossy(&output.stdout).trim()).exists()
-    {
+    if sysroot("rustc").is_some_and(|rustlib| rustlib.join(TARGET).join("lib").exists()) {
         return Ok(Compiler::WithTarget);
     }
-    let source = std::fs::read_dir("/usr/src").into_iter().flatten().flatten().any(|entry| {
-        entry.file_name().to_string_lossy().starts_with("rustc-")
-            && entry.path().join("library").exists()
-    });
-    if source && Path::new(DEBIAN_CARGO).exists() {
-        return Ok(Compiler::FromSource);
+    let sources = sysroot(DEBIAN_RUSTC).map(|rustlib| rustlib.join("src/rust/library"));
+    if Path::new(DEBIAN_CARGO).exists()
+        && sources.is_some_and(|library| library.exists())
+        && let Some(linker) = wasm_linker()
+    {
+        return Ok(Compiler::FromSource { linker });
     }
     let error = Error::new("compile Rust for wasm32", format!("no {TARGET} on this machine"));
     Err(error.advise(if Path::new("/etc/debian_version").exists() {
-        "apt-get install rustc-web cargo-web rust-web-src rust-web-llvm lld"
+        format!("apt-get install {DEBIAN_PACKAGES}")
     } else {
-        "rustup target add wasm32-unknown-unknown"
+        format!("rustup target add {TARGET}")
     }))
 }
 
 fn cargo(compiler: &Compiler) -> Command {
-    match compiler {
+    let mut flags = FLAGS.to_vec();
+    let mut command = match compiler {
         Compiler::WithTarget => Command::new("cargo"),
-        Compiler::FromSource => {
-            let mut command = Command::new(DEBIAN_CARGO);
-            command
-                .env("RUSTC_BOOTSTRAP", "1")
-                .env("RUSTC", "/usr/bin/rustc")
-                .env_remove("RUSTUP_TOOLCHAIN");
-            command
-        }
+        Compiler::FromSource { .. } => Command::new(DEBIAN_CARGO),
+    };
+    for leak in LEAKS {
+        command.env_remove(leak);
     }
+    if let Compiler::FromSource { linker } = compiler {
+        flags.push("-Clinker-flavor=wasm-ld");
+        command
+            .env("RUSTC_BOOTSTRAP", "1")
+            .env("RUSTC", DEBIAN_RUSTC)
+            .env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", linker);
+    }
+    command.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
+    command
 }
 
 #[derive(Deserialize)]
@@ -136,10 +168,9 @@ fn build_package(folder: &Path) -> Result<PathBuf> {
                 .advise("[lib] crate-type = [\"cdylib\"] in its Cargo.toml")
         })?;
     let mut build = cargo(&compiler);
-    build.env("CARGO_ENCODED_RUSTFLAGS", RUSTFLAGS.replace(' ', "\u{1f}"));
-    build.args(["build", "--release", "--quiet", "--target", TARGET, "--manifest-path"]);
+    build.args(["build", "--release", "--quiet", "--lib", "--target", TARGET, "--manifest-path"]);
     build.arg(&manifest);
-    if matches!(compiler, Compiler::FromSource) {
+    if matches!(compiler, Compiler::FromSource { .. }) {
         build.arg("-Zbuild-std=core,alloc");
     }
     let status = build.status().tried(|| "start cargo".into())?;

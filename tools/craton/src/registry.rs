@@ -82,7 +82,8 @@ pub fn serve(registered: Registered, down: Sender<()>) -> Result<()> {
 }
 
 fn answer(peer: OwnedFd, registered: &Registered, down: &Sender<()>) -> Result<()> {
-    let credentials = rustix::net::sockopt::socket_peercred(&peer).tried(|| "see who asks".into())?;
+    let credentials =
+        rustix::net::sockopt::socket_peercred(&peer).tried(|| "see who asks".into())?;
     if credentials.uid != rustix::process::getuid() {
         return Err(Error::new("answer another user", "not allowed"));
     }

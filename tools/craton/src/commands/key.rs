@@ -32,7 +32,9 @@ impl Key {
             KeyVerb::New => {
                 Keys::create(&folder)?;
                 println!("made the keys of a new cluster in {}", folder.display());
-                println!("  keep authority.key and compiler.key secret: who has them has the cluster");
+                println!(
+                    "  keep authority.key and compiler.key secret: who has them has the cluster"
+                );
                 Ok(())
             }
             KeyVerb::Show => {

@@ -74,27 +74,38 @@ fn print_json(value: &serde_json::Value) -> Result<()> {
 
 impl Nodes {
     pub(super) fn run(self) -> Result<()> {
-        let nodes = nodes(&mut self.target.connect()?)?;
+        let mut client = self.target.connect()?;
         if self.json {
+            let nodes = nodes(&mut client)?;
             return print_json(&nodes.iter().map(node_json).collect());
         }
-        let mut table =
-            Table::new(&["name", "id", "address", "shards", "processes", "free memory", "up"]);
-        for node in &nodes {
-            let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".into());
-            table.row([
-                node.name.clone(),
-                node.id.to_string(),
-                node.address.clone(),
-                node.shards.to_string(),
-                or_dash(node.processes.map(|count| count.to_string())),
-                or_dash(node.memory_free.map(bytes)),
-                or_dash(node.uptime_nanos.map(nanos)),
-            ]);
-        }
-        print!("{table}");
-        Ok(())
+        print_nodes(&mut client)
     }
+}
+
+/// Prints the nodes that a node sees, as a table.
+///
+/// # Errors
+///
+/// If the node does not answer.
+pub fn print_nodes(client: &mut Client) -> Result<()> {
+    let nodes = nodes(client)?;
+    let mut table =
+        Table::new(&["name", "id", "address", "shards", "processes", "free memory", "up"]);
+    for node in &nodes {
+        let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".into());
+        table.row([
+            node.name.clone(),
+            node.id.to_string(),
+            node.address.clone(),
+            node.shards.to_string(),
+            or_dash(node.processes.map(|count| count.to_string())),
+            or_dash(node.memory_free.map(bytes)),
+            or_dash(node.uptime_nanos.map(nanos)),
+        ]);
+    }
+    print!("{table}");
+    Ok(())
 }
 
 fn node_json(node: &NodeInfo) -> serde_json::Value {
@@ -176,7 +187,10 @@ impl Logs {
                 return unexpected();
             };
             if first > from && from > 0 {
-                eprintln!("craton: {} lines are gone: the node keeps only the newest", first - from);
+                eprintln!(
+                    "craton: {} lines are gone: the node keeps only the newest",
+                    first - from
+                );
             }
             let count = lines.len() as u64;
             for (number, line) in (first..).zip(lines) {

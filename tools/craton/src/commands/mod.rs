@@ -8,6 +8,9 @@ mod listing;
 mod run;
 mod up;
 
+pub use listing::print_nodes;
+pub use up::{Running, boot};
+
 use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::keys::Keys;

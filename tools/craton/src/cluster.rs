@@ -1,0 +1,161 @@
+//! A cluster of local machines in QEMU, on a virtual network that lives in this process.
+//!
+//! Owns [`Cluster`]: machines, switch and gateway, alive as long as the value is. Nothing is left
+//! behind when it ends, however it ends. Neighbours: `craton-qemu` does the work.
+
+use crate::error::{Context, Error, Result};
+use crate::keys::Keys;
+use craton_abi::limit;
+use craton_qemu::{
+    Accelerator, Gateway, Lan, Machine, MachineConfig, NODES_MAX, node_address, node_mac,
+};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// How long machines may take to join; generous, since a test host may be very slow.
+const JOIN_TIMEOUT: Duration = Duration::from_secs(60);
+/// What a node's log says when membership changed: `cluster: N nodes`.
+const MEMBERS_PREFIX: &str = "cluster: ";
+
+/// What a cluster is made of.
+#[derive(Clone, Debug)]
+pub struct ClusterOptions {
+    /// How many machines.
+    pub nodes: u8,
+    /// CPUs of each.
+    pub cpus: u8,
+    /// Memory of each, in MiB.
+    pub memory_mib: u32,
+    /// The kernel that they boot.
+    pub kernel: PathBuf,
+    /// Added to the kernel's command line.
+    pub command_line: String,
+    /// Print every machine's log as it comes.
+    pub verbose: bool,
+}
+
+/// A running node of a local cluster.
+pub struct LocalNode {
+    /// Its name.
+    pub name: String,
+    /// Its address on the virtual network.
+    pub address: Ipv4Addr,
+    /// Where an operator reaches it from this machine.
+    pub forwarded: SocketAddr,
+    /// The machine itself.
+    pub machine: Machine,
+}
+
+/// A running local cluster. Dropping it ends every machine.
+pub struct Cluster {
+    nodes: Vec<LocalNode>,
+    gateway: Gateway,
+    lan: Lan,
+    started: Instant,
+}
+
+/// The kernel to boot: `CRATON_KERNEL`, or `kernel.elf` beside the tool.
+///
+/// # Errors
+///
+/// If there is none.
+pub fn default_kernel() -> Result<PathBuf> {
+    if let Some(kernel) = std::env::var_os("CRATON_KERNEL") {
+        return Ok(kernel.into());
+    }
+    let tool = std::env::current_exe().tried(|| "find the tool's own folder".into())?;
+    let kernel = tool.parent().unwrap_or(Path::new(".")).join("kernel.elf");
+    if kernel.exists() {
+        return Ok(kernel);
+    }
+    Err(Error::new("find the kernel", format!("no {}", kernel.display()))
+        .advise("make build, --kernel FILE, or CRATON_KERNEL=FILE"))
+}
+
+impl Cluster {
+    /// Starts the machines; [`Cluster::wait_joined`] waits until they have found each other.
+    ///
+    /// # Errors
+    ///
+    /// If QEMU is missing or does not start.
+    pub fn start(options: &ClusterOptions, keys: &Keys) -> Result<Self> {
+        if options.nodes == 0 || usize::from(options.nodes) > usize::from(NODES_MAX) {
+            let happened = format!("a cluster has 1 to {NODES_MAX} nodes here");
+            return Err(Error::new(format!("start {} nodes", options.nodes), happened));
+        }
+        let started = Instant::now();
+        let lan = Lan::new(u64::from_le_bytes(crate::random()));
+        let gateway = Gateway::start(&lan).tried(|| "start the virtual network".into())?;
+        let mut cluster = Cluster { nodes: Vec::new(), gateway, lan, started };
+        for number in 0..options.nodes {
+            cluster.add(number, options, keys)?;
+        }
+        Ok(cluster)
+    }
+
+    fn add(&mut self, number: u8, options: &ClusterOptions, keys: &Keys) -> Result<()> {
+        let name = format!("n{}", number + 1);
+        let tried = || format!("start the machine {name}");
+        let address = node_address(number);
+        let local = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0);
+        let guest = SocketAddrV4::new(address, limit::SESSION_PORT);
+        let forwarded = self.gateway.forward(local, guest).tried(tried)?;
+        let port = self.lan.attach().tried(tried)?;
+        let mut config = MachineConfig::new(&options.kernel)
+            .cpus(options.cpus)
+            .memory_mib(options.memory_mib)
+            .command_line(options.command_line.as_str())
+            .node_config(keys.node_config(&name)?.render())
+            .network(port, node_mac(number));
+        if options.verbose {
+            let prefix = name.clone();
+            config = config.on_line(move |line| eprintln!("{prefix} | {line}"));
+        }
+        let machine = Machine::launch(config).tried(tried)?;
+        self.nodes.push(LocalNode { name, address, forwarded, machine });
+        Ok(())
+    }
+
+    /// Waits until every machine sees all the others, and says how long that took from the start.
+    ///
+    /// # Errors
+    ///
+    /// If a machine ends or they do not all join in time; the machine's last lines are told.
+    pub fn wait_joined(&self) -> Result<Duration> {
+        let wanted = format!("{MEMBERS_PREFIX}{} node", self.nodes.len());
+        for node in &self.nodes {
+            let seen = node.machine.wait_for(|line| line.contains(&wanted), JOIN_TIMEOUT);
+            if let Err(error) = seen {
+                let lines = node.machine.lines();
+                let last = lines.iter().rev().take(20).rev().map(|line| format!("\n    {line}"));
+                let happened = format!("{error}; its log ends:{}", last.collect::<String>());
+                return Err(Error::new(format!("see {} join", node.name), happened));
+            }
+        }
+        Ok(self.started.elapsed())
+    }
+
+    /// The nodes.
+    pub fn nodes(&self) -> &[LocalNode] {
+        &self.nodes
+    }
+
+    /// The nodes, to take one out of service.
+    pub fn nodes_mut(&mut self) -> &mut Vec<LocalNode> {
+        &mut self.nodes
+    }
+
+    /// The switch, for faults.
+    pub fn lan(&self) -> &Lan {
+        &self.lan
+    }
+}
+
+/// One phrase on how machines run here, and why.
+pub fn accelerator_phrase() -> &'static str {
+    match Accelerator::detect() {
+        Accelerator::Kvm => "QEMU with KVM",
+        Accelerator::Tcg => "QEMU, emulated: no usable KVM here",
+    }
+}
