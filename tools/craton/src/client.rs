@@ -52,8 +52,6 @@ pub struct Client {
 pub struct RunIo<'a> {
     /// Standard input of the program.
     pub input: Box<dyn Read + Send>,
-    /// Whether somebody types the input: each line is then passed on at once.
-    pub interactive: bool,
     /// Called with what the program writes.
     pub output: &'a mut dyn FnMut(OutputStream, &[u8]) -> io::Result<()>,
     /// Called with the bytes of input that were sent, each time more were.
@@ -285,7 +283,7 @@ impl Client {
             thread::spawn(move || while stop.recv().is_ok() && wake.send(Wake::Stop).is_ok() {});
         }
         let input = std::mem::replace(&mut io.input, Box::new(io::empty()));
-        let wanted = self.feed(input, io.interactive);
+        let wanted = self.feed(input);
         self.stay(request, main, io, &wanted)
     }
 
@@ -301,13 +299,13 @@ impl Client {
     }
 
     /// Reads input in a thread of its own, as much as is wanted and when it is wanted.
-    fn feed(&self, mut input: Box<dyn Read + Send>, interactive: bool) -> Sender<usize> {
+    fn feed(&self, mut input: Box<dyn Read + Send>) -> Sender<usize> {
         let (wanted, wants) = channel::<usize>();
         let wake = self.wake.clone();
         thread::spawn(move || {
             while let Ok(bytes_max) = wants.recv() {
                 let mut block = vec![0; bytes_max];
-                let read = fill(&mut input, &mut block, interactive).map(|count| {
+                let read = read_once(&mut input, &mut block).map(|count| {
                     block.truncate(count);
                     block
                 });
@@ -390,19 +388,12 @@ fn read_in_background(mut stream: TcpStream, wake: SyncSender<Wake>) {
     });
 }
 
-/// Reads until `block` is full or the input ends; of what somebody types, only what is there.
-fn fill(input: &mut dyn Read, block: &mut [u8], interactive: bool) -> io::Result<usize> {
-    let mut filled = 0;
-    while filled < block.len() {
-        match input.read(&mut block[filled..]) {
-            Ok(0) => break,
-            Ok(count) => filled += count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(error),
-        }
-        if interactive {
-            break;
+/// Reads what is there, so that nothing which somebody typed or a pipe brought is held back.
+fn read_once(input: &mut dyn Read, block: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match input.read(block) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
         }
     }
-    Ok(filled)
 }

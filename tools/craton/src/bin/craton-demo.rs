@@ -91,7 +91,6 @@ fn count(client: &mut Client, text: &Text) -> Result<()> {
     let mut tenths = 0;
     let io = RunIo {
         input: Box::new(text.reader()),
-        interactive: false,
         output: &mut |_, bytes| {
             printed.extend_from_slice(bytes);
             Ok(())
@@ -214,7 +213,7 @@ fn list(folder: &Path, only_text: bool, files: &mut Vec<(PathBuf, u64)>) -> Resu
     Ok(())
 }
 
-/// Files read one after the other.
+/// Files read one after the other, each read as long as it can be.
 struct Concatenated {
     files: std::vec::IntoIter<PathBuf>,
     current: Option<File>,
@@ -222,17 +221,20 @@ struct Concatenated {
 
 impl Read for Concatenated {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        loop {
-            if let Some(file) = &mut self.current {
-                let count = file.read(buffer)?;
-                if count > 0 || buffer.is_empty() {
-                    return Ok(count);
+        let mut filled = 0;
+        while filled < buffer.len() {
+            let count = match &mut self.current {
+                Some(file) => file.read(&mut buffer[filled..])?,
+                None => 0,
+            };
+            filled += count;
+            if count == 0 {
+                match self.files.next() {
+                    Some(path) => self.current = Some(File::open(path)?),
+                    None => break,
                 }
             }
-            match self.files.next() {
-                Some(path) => self.current = Some(File::open(path)?),
-                None => return Ok(0),
-            }
         }
+        Ok(filled)
     }
 }

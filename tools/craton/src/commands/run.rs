@@ -50,7 +50,6 @@ impl Run {
         let mut progress = Progress::new();
         let io = RunIo {
             input: Box::new(io::stdin()),
-            interactive: io::stdin().is_terminal(),
             output: &mut write_out,
             progress: &mut |sent| progress.show(sent),
             stop: Some(stopped),
