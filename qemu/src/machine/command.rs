@@ -1,0 +1,233 @@
+//! What a machine is made of, and the QEMU command line that makes it.
+//!
+//! Owns [`MachineConfig`] and its rendering into arguments; pure, so that tests read the command
+//! line without starting anything. Neighbours: `spawn` runs the arguments, `accelerator` decides
+//! how they are executed.
+
+use super::Accelerator;
+use crate::lan::{Mac, Port};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+/// The file descriptor, in QEMU, that carries Ethernet frames to and from the LAN.
+pub(super) const NETWORK_FD: i32 = 3;
+/// The file descriptor, in QEMU, that holds the node's configuration. Not an argument nor a file,
+/// since it holds private keys, which `ps` and the disk must not show.
+pub(super) const CONFIG_FD: i32 = 4;
+
+/// The firmware that boots `-kernel` in a third of SeaBIOS's time, where QEMU's package has it.
+const QBOOT: &str = "/usr/share/qemu/qboot.rom";
+
+/// The board that QEMU emulates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Board {
+    /// PCI Express, of 2009; with the qboot firmware where it is installed.
+    Q35,
+    /// PCI, of 1996, with SeaBIOS.
+    Pc,
+    /// No PCI, virtio over MMIO, made for short-lived machines.
+    Microvm,
+}
+
+/// Called with each line of a machine's serial output, on the thread that reads it.
+pub(super) type LineSink = Box<dyn FnMut(&str) + Send>;
+
+/// Everything that decides what a machine is; hand it to [`super::Machine::launch`].
+pub struct MachineConfig {
+    pub(super) board: Board,
+    pub(super) cpus: u8,
+    pub(super) memory_mib: u32,
+    pub(super) accelerator: Accelerator,
+    pub(super) kernel: PathBuf,
+    pub(super) initrd: Option<PathBuf>,
+    pub(super) command_line: String,
+    pub(super) node_config: Option<Vec<u8>>,
+    pub(super) network: Option<(Port, Mac)>,
+    pub(super) paused: bool,
+    pub(super) on_line: Option<LineSink>,
+}
+
+impl MachineConfig {
+    /// A q35 with one CPU and 128 MiB that boots the kernel file, without network.
+    pub fn new(kernel: impl AsRef<Path>) -> MachineConfig {
+        MachineConfig {
+            board: Board::Q35,
+            cpus: 1,
+            memory_mib: 128,
+            accelerator: Accelerator::detect(),
+            kernel: kernel.as_ref().to_path_buf(),
+            initrd: None,
+            command_line: String::new(),
+            node_config: None,
+            network: None,
+            paused: false,
+            on_line: None,
+        }
+    }
+
+    /// The board; q35 unless told.
+    pub fn board(mut self, board: Board) -> MachineConfig {
+        self.board = board;
+        self
+    }
+
+    /// The number of CPUs, at least one.
+    pub fn cpus(mut self, cpus: u8) -> MachineConfig {
+        self.cpus = cpus.max(1);
+        self
+    }
+
+    /// The guest's memory in MiB.
+    pub fn memory_mib(mut self, memory_mib: u32) -> MachineConfig {
+        self.memory_mib = memory_mib;
+        self
+    }
+
+    /// The accelerator, in place of the one that [`Accelerator::detect`] chose.
+    pub fn accelerator(mut self, accelerator: Accelerator) -> MachineConfig {
+        self.accelerator = accelerator;
+        self
+    }
+
+    /// A file handed to the kernel as its initial RAM disk.
+    pub fn initrd(mut self, initrd: impl AsRef<Path>) -> MachineConfig {
+        self.initrd = Some(initrd.as_ref().to_path_buf());
+        self
+    }
+
+    /// The kernel's command line. It is visible to every user of the host: no secrets here.
+    pub fn command_line(mut self, command_line: impl Into<String>) -> MachineConfig {
+        self.command_line = command_line.into();
+        self
+    }
+
+    /// The node's configuration, which the kernel reads as `fw_cfg` file `opt/craton/config`.
+    pub fn node_config(mut self, node_config: impl Into<Vec<u8>>) -> MachineConfig {
+        self.node_config = Some(node_config.into());
+        self
+    }
+
+    /// Plugs a virtio network card with this address into a port of a LAN.
+    pub fn network(mut self, port: Port, mac: Mac) -> MachineConfig {
+        self.network = Some((port, mac));
+        self
+    }
+
+    /// Starts the machine with its CPUs stopped.
+    pub fn paused(mut self) -> MachineConfig {
+        self.paused = true;
+        self
+    }
+
+    /// Calls `sink` with each line of serial output, as it comes, on the thread that reads it.
+    /// A slow sink slows the machine's serial port down.
+    pub fn on_line(mut self, sink: impl FnMut(&str) + Send + 'static) -> MachineConfig {
+        self.on_line = Some(Box::new(sink));
+        self
+    }
+}
+
+/// QEMU's arguments for this machine.
+pub(super) fn arguments(config: &MachineConfig) -> Vec<OsString> {
+    let mut list = Arguments(Vec::new());
+    let pci = config.board != Board::Microvm;
+    let (accel, cpu) = match config.accelerator {
+        Accelerator::Kvm => ("kvm", "host"),
+        Accelerator::Tcg => ("tcg", "max"),
+    };
+    let board = match config.board {
+        Board::Q35 => "q35",
+        Board::Pc => "pc",
+        Board::Microvm => "microvm,x-option-roms=off",
+    };
+    list.pair("-machine", format!("{board},accel={accel}"));
+    if config.board == Board::Q35 && Path::new(QBOOT).exists() {
+        list.pair("-bios", QBOOT);
+    }
+    list.pair("-cpu", cpu);
+    list.pair("-smp", config.cpus.to_string());
+    list.pair("-m", format!("{}M", config.memory_mib));
+    list.pair("-nodefaults", "-no-reboot");
+    list.pair("-display", "none");
+    list.pair("-chardev", "stdio,id=serial,signal=off");
+    list.pair("-serial", "chardev:serial");
+    list.pair("-device", "isa-debug-exit,iobase=0xf4,iosize=0x04");
+    list.pair("-device", if pci { "virtio-rng-pci" } else { "virtio-rng-device" });
+    if let Some((_, mac)) = &config.network {
+        let device =
+            if pci { "virtio-net-pci,romfile=,netdev=lan" } else { "virtio-net-device,netdev=lan" };
+        list.pair("-netdev", format!("socket,id=lan,fd={NETWORK_FD}"));
+        list.pair("-device", format!("{device},mac={mac}"));
+    }
+    if config.node_config.is_some() {
+        list.pair("-fw_cfg", format!("name=opt/craton/config,file=/dev/fd/{CONFIG_FD}"));
+    }
+    list.pair("-kernel", &config.kernel);
+    if let Some(initrd) = &config.initrd {
+        list.pair("-initrd", initrd);
+    }
+    if !config.command_line.is_empty() {
+        list.pair("-append", &config.command_line);
+    }
+    if config.paused {
+        list.0.push("-S".into());
+    }
+    list.0
+}
+
+struct Arguments(Vec<OsString>);
+
+impl Arguments {
+    fn pair(&mut self, name: &str, value: impl Into<OsString>) {
+        self.0.push(name.into());
+        self.0.push(value.into());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lan::Lan;
+
+    fn text(config: &MachineConfig) -> String {
+        let list: Vec<_> =
+            arguments(config).into_iter().map(|one| one.into_string().unwrap()).collect();
+        format!(" {} ", list.join(" "))
+    }
+
+    #[test]
+    fn the_secret_configuration_is_not_in_the_arguments() {
+        let config = MachineConfig::new("kernel.elf").node_config(b"noise-key=5ec2e7\n".to_vec());
+        let text = text(&config);
+        assert!(!text.contains("5ec2e7"), "{text}");
+        assert!(text.contains("name=opt/craton/config,file=/dev/fd/4"), "{text}");
+    }
+
+    #[test]
+    fn each_accelerator_gets_its_cpu_model() {
+        let config = MachineConfig::new("k").accelerator(Accelerator::Tcg);
+        assert!(text(&config).contains(" -cpu max "));
+        assert!(text(&config).contains("accel=tcg"));
+        let config = config.accelerator(Accelerator::Kvm);
+        assert!(text(&config).contains(" -cpu host "));
+        assert!(text(&config).contains("accel=kvm"));
+    }
+
+    #[test]
+    fn microvm_has_no_pci_device() {
+        let lan = Lan::new(1);
+        let port = lan.attach().unwrap();
+        let mac = crate::node_mac(1);
+        let config = MachineConfig::new("k").board(Board::Microvm).network(port, mac);
+        let text = text(&config);
+        assert!(!text.contains("-pci"), "{text}");
+        assert!(text.contains(&format!("virtio-net-device,netdev=lan,mac={mac}")), "{text}");
+    }
+
+    #[test]
+    fn an_empty_command_line_is_not_passed() {
+        assert!(!text(&MachineConfig::new("k")).contains("-append"));
+        let config = MachineConfig::new("k").command_line("selftest");
+        assert!(text(&config).contains(" -append selftest "));
+    }
+}
