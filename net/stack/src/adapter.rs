@@ -1,0 +1,116 @@
+//! A device, seen as smoltcp wants it.
+//!
+//! Owns [`Port`]: one frame to be received, if any, and the transmitting half. smoltcp polls it for
+//! a single frame at a time, because the stack looks at each frame first.
+
+use crate::checksum;
+use crate::device::{FrameTransmitter, Link, Offload};
+use alloc::vec;
+use smoltcp::phy::{self, Checksum, DeviceCapabilities, Medium};
+use smoltcp::time::Instant;
+
+const ETHERNET_BYTES: usize = 14;
+
+/// What smoltcp is told about the device.
+pub(crate) fn capabilities(link: &Link) -> DeviceCapabilities {
+    let transport = match (link.checksum_receive, link.checksum_transmit) {
+        (false, false) => Checksum::Both,
+        (false, true) => Checksum::Rx,
+        (true, false) => Checksum::Tx,
+        (true, true) => Checksum::None,
+    };
+    let mut capabilities = DeviceCapabilities::default();
+    capabilities.medium = Medium::Ethernet;
+    capabilities.max_transmission_unit = link.mtu + ETHERNET_BYTES;
+    capabilities.checksum.tcp = transport;
+    capabilities.checksum.udp = transport;
+    capabilities
+}
+
+/// One frame in, any number out.
+pub(crate) struct Port<'a, T> {
+    /// The frame that smoltcp is to receive.
+    pub(crate) frame: Option<&'a [u8]>,
+    /// Where its frames go.
+    pub(crate) transmitter: &'a mut T,
+    /// What it was told about the device.
+    pub(crate) capabilities: &'a DeviceCapabilities,
+    /// Frames sent.
+    pub(crate) sent: &'a mut u64,
+}
+
+pub(crate) struct RxToken<'a>(&'a [u8]);
+
+pub(crate) struct TxToken<'a, T> {
+    transmitter: &'a mut T,
+    partial: bool,
+    sent: &'a mut u64,
+}
+
+impl<T: FrameTransmitter> Port<'_, T> {
+    fn token(&mut self) -> TxToken<'_, T> {
+        TxToken {
+            transmitter: self.transmitter,
+            partial: !self.capabilities.checksum.tcp.tx(),
+            sent: self.sent,
+        }
+    }
+}
+
+impl<T: FrameTransmitter> phy::Device for Port<'_, T> {
+    type RxToken<'b>
+        = RxToken<'b>
+    where
+        Self: 'b;
+    type TxToken<'b>
+        = TxToken<'b, T>
+    where
+        Self: 'b;
+
+    fn receive(&mut self, _now: Instant) -> Option<(RxToken<'_>, TxToken<'_, T>)> {
+        let frame = self.frame.take()?;
+        Some((RxToken(frame), self.token()))
+    }
+
+    fn transmit(&mut self, _now: Instant) -> Option<TxToken<'_, T>> {
+        self.transmitter.ready().then(|| self.token())
+    }
+
+    fn capabilities(&self) -> DeviceCapabilities {
+        self.capabilities.clone()
+    }
+}
+
+impl phy::RxToken for RxToken<'_> {
+    fn consume<R, F: FnOnce(&[u8]) -> R>(self, handle: F) -> R {
+        handle(self.0)
+    }
+}
+
+impl<T: FrameTransmitter> phy::TxToken for TxToken<'_, T> {
+    fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, length: usize, fill: F) -> R {
+        let TxToken { transmitter, partial, sent } = self;
+        *sent += 1;
+        transmitter.transmit(length, |frame| {
+            let result = fill(frame);
+            let offload = if partial { checksum::partial(frame) } else { Offload::None };
+            (result, offload)
+        })
+    }
+}
+
+/// A transmitter that is never there: with it a [`Port`] stands for the device when the interface
+/// is made, since smoltcp then asks only for the capabilities.
+pub(crate) struct Nowhere;
+
+impl FrameTransmitter for Nowhere {
+    fn ready(&mut self) -> bool {
+        false
+    }
+
+    fn transmit<R>(&mut self, length: usize, fill: impl FnOnce(&mut [u8]) -> (R, Offload)) -> R {
+        fill(&mut vec![0; length]).0
+    }
+
+    fn flush(&mut self) {}
+}

@@ -1,0 +1,66 @@
+//! What a network device must do for the stack.
+//!
+//! Owns the trait [`FrameDevice`] and its two halves, which are borrowed apart so that an answer
+//! can be built while the frame that caused it is still being read. Drivers implement it (the
+//! kernel's virtio-net, a test's link); nothing here knows smoltcp.
+
+/// What a network device is, fixed for its life.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Link {
+    /// Its Ethernet address.
+    pub mac: [u8; 6],
+    /// Longest IP packet that it carries, in bytes.
+    pub mtu: usize,
+    /// The device completes TCP and UDP checksums of frames sent with [`Offload::Checksum`].
+    pub checksum_transmit: bool,
+    /// The device says of received frames whether their TCP or UDP checksum is right. Of those of
+    /// which it says nothing, the stack checks them.
+    pub checksum_receive: bool,
+}
+
+/// Work on a sent frame that is left to the device.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub enum Offload {
+    /// None: the frame is complete.
+    None,
+    /// Sum the bytes from `start` to the end and put the ones' complement at `start + offset`,
+    /// where the sum over the pseudo-header already is.
+    Checksum {
+        /// First byte of the TCP or UDP header, counted from the start of the frame.
+        start: u16,
+        /// Where the checksum lies in that header.
+        offset: u16,
+    },
+}
+
+/// A device that carries Ethernet frames.
+pub trait FrameDevice {
+    /// The half that frames come from.
+    type Receiver: FrameReceiver;
+    /// The half that frames go to.
+    type Transmitter: FrameTransmitter;
+
+    /// Both halves at once.
+    fn halves(&mut self) -> (&mut Self::Receiver, &mut Self::Transmitter);
+}
+
+/// Where frames come from.
+pub trait FrameReceiver {
+    /// Gives the next frame, if there is one, to `handle`, with whether the device vouches for its
+    /// TCP or UDP checksum. Afterwards the frame is gone.
+    fn receive<R>(&mut self, handle: impl FnOnce(&[u8], bool) -> R) -> Option<R>;
+}
+
+/// Where frames go to.
+pub trait FrameTransmitter {
+    /// Whether a frame can be sent now.
+    fn ready(&mut self) -> bool;
+
+    /// Sends a frame of `length` bytes, at most the link's MTU and the Ethernet header, which
+    /// `fill` writes whole. A device that is not ready, or that cannot take so long a frame, lets
+    /// `fill` write into the void.
+    fn transmit<R>(&mut self, length: usize, fill: impl FnOnce(&mut [u8]) -> (R, Offload)) -> R;
+
+    /// Lets the hardware begin: called once after a batch of frames, since telling it is dear.
+    fn flush(&mut self);
+}

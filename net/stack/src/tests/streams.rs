@@ -1,0 +1,295 @@
+//! Streams: bulk under faults, opening and closing, backlog, half close, reset, a vanished peer.
+
+use super::link::{Faults, World, at};
+use crate::{Closed, DialError, Event, ListenError, NoStream, StreamId, limit};
+use alloc::vec;
+use alloc::vec::Vec;
+use craton_abi::Duration;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+
+const PORT: u16 = 7700;
+const SOON: Duration = Duration::from_secs(3);
+
+fn accepted(event: &Event) -> Option<StreamId> {
+    match event {
+        Event::Accepted { stream, .. } => Some(*stream),
+        _ => None,
+    }
+}
+
+fn closed(id: StreamId) -> impl Fn(&Event) -> Option<Closed> {
+    move |event| match event {
+        Event::Closed { stream, why } if *stream == id => Some(*why),
+        _ => None,
+    }
+}
+
+fn readable(id: StreamId) -> impl Fn(&Event) -> Option<()> {
+    move |event| (*event == Event::Readable { stream: id }).then_some(())
+}
+
+fn finished(id: StreamId) -> impl Fn(&Event) -> Option<()> {
+    move |event| (*event == Event::Finished { stream: id }).then_some(())
+}
+
+/// A stream from stack 0 to stack 1.
+fn pair(world: &mut World) -> (StreamId, StreamId) {
+    if !matches!(world.stacks[1].listen(PORT), Ok(()) | Err(ListenError::InUse)) {
+        panic!("cannot listen");
+    }
+    let dialled = world.stacks[0].dial(at(1, PORT), world.now).expect("it can be dialled");
+    let connected = |event: &Event| (*event == Event::Connected { stream: dialled }).then_some(());
+    world.wait(0, Duration::from_secs(5), connected);
+    (dialled, world.wait(1, Duration::from_secs(5), accepted))
+}
+
+fn bytes(seed: u64, length: usize) -> Vec<u8> {
+    let mut bytes = vec![0; length];
+    ChaCha8Rng::seed_from_u64(seed).fill_bytes(&mut bytes);
+    bytes
+}
+
+/// Sends `data` both ways at once and compares what arrives.
+fn exchange(world: &mut World, ends: [StreamId; 2], data: &[Vec<u8>; 2], span: Duration) {
+    let mut sent = [0; 2];
+    let mut got: [Vec<u8>; 2] = [Vec::new(), Vec::new()];
+    world.run_until(span, |world| {
+        for end in 0..2 {
+            let rest = &data[end][sent[end]..];
+            sent[end] += world.stacks[end].write(ends[end], rest).expect("it lives");
+            let amount = 1 + world.random.next_u32() as usize % 100_000;
+            world.stacks[end].read(ends[end], &mut got[end], amount).expect("it lives");
+        }
+        got[0].len() >= data[1].len() && got[1].len() >= data[0].len()
+    });
+    assert!(got[0] == data[1] && got[1] == data[0], "seed {}: bytes differ", world.seed);
+}
+
+#[test]
+fn bulk_arrives_intact_both_ways() {
+    let mut world = World::new(2, 1);
+    let (a, b) = pair(&mut world);
+    let data = [bytes(1, 4 << 20), bytes(2, 4 << 20)];
+    exchange(&mut world, [a, b], &data, Duration::from_secs(20));
+}
+
+#[test]
+fn bulk_arrives_intact_over_a_bad_link() {
+    for seed in 0..12 {
+        let mut world = World::new(2, seed);
+        world.faults = Faults { lost: 20, doubled: 20, delayed: 50 };
+        let (a, b) = pair(&mut world);
+        let data = [bytes(seed, 300_000), bytes(seed + 100, 300_000)];
+        exchange(&mut world, [a, b], &data, Duration::from_secs(300));
+    }
+}
+
+#[test]
+fn a_short_message_takes_no_timer() {
+    let mut world = World::new(2, 3);
+    let (a, b) = pair(&mut world);
+    let start = world.now;
+    world.stacks[0].write(a, b"ping").expect("it lives");
+    world.wait(1, SOON, readable(b));
+    let mut got = Vec::new();
+    assert_eq!(world.stacks[1].read(b, &mut got, 100), Ok(4));
+    world.stacks[1].write(b, &got).expect("it lives");
+    world.wait(0, SOON, readable(a));
+    assert!(world.now - start < Duration::from_millis(1), "took {}", world.now - start);
+}
+
+#[test]
+fn many_streams_come_and_go_and_leave_nothing() {
+    let mut world = World::new(2, 4);
+    world.stacks[1].listen(PORT).expect("it is free");
+    for round in 0..300 {
+        let (a, b) = pair(&mut world);
+        let data = [bytes(round, 2_000), bytes(round + 1, 2_000)];
+        exchange(&mut world, [a, b], &data, SOON);
+        match round % 3 {
+            0 => world.stacks[0].close(a, world.now),
+            1 => world.stacks[0].abort(a, world.now),
+            _ => world.stacks[1].close(b, world.now),
+        }
+        if round % 3 == 2 {
+            world.wait(0, SOON, finished(a));
+            world.stacks[0].close(a, world.now);
+        } else if round % 3 == 0 {
+            world.wait(1, SOON, finished(b));
+            world.stacks[1].close(b, world.now);
+        } else {
+            assert_eq!(world.wait(1, SOON, closed(b)), Closed::Reset);
+        }
+        assert_eq!(world.stacks[0].room(a), Err(NoStream));
+        for index in 0..2 {
+            let (streams, sockets) = world.stacks[index].usage();
+            let most = limit::TIME_WAITS_MAX + 2;
+            assert!(streams <= most && sockets <= most, "{streams} streams, {sockets} sockets");
+        }
+    }
+    world.run_for(Duration::from_secs(20));
+    assert_eq!(world.stacks[0].usage(), (0, 0));
+    assert_eq!(world.stacks[1].usage(), (0, 0));
+}
+
+#[test]
+fn a_burst_of_dials_is_served() {
+    let mut world = World::new(4, 5);
+    world.stacks[3].listen(PORT).expect("it is free");
+    for index in 0..3 {
+        for _ in 0..10 {
+            world.stacks[index].dial(at(3, PORT), world.now).expect("there is room");
+        }
+    }
+    let mut open = 0;
+    world.run_until(Duration::from_secs(5), |world| {
+        while world.pick(3, accepted).is_some() {
+            open += 1;
+        }
+        open == 30
+    });
+}
+
+#[test]
+fn a_flood_of_half_open_streams_is_bounded_and_forgotten() {
+    let mut world = World::new(3, 6);
+    world.stacks[1].listen(PORT).expect("it is free");
+    let (a, _) = pair(&mut world);
+    // Stack 2 dials and then never answers.
+    for _ in 0..60 {
+        world.stacks[2].dial(at(1, PORT), world.now).expect("there is room");
+    }
+    world.step();
+    world.advance(world.now + Duration::from_millis(1));
+    world.step();
+    world.advance(world.now + Duration::from_millis(1));
+    world.step();
+    world.dead[2] = true;
+    world.run_for(Duration::from_millis(10));
+    let (streams, _) = world.stacks[1].usage();
+    assert!(streams <= limit::BACKLOG_MAX + 1, "{streams} streams");
+    assert!(world.stacks[1].counters().syns_dropped > 0);
+    // The established one is not hurt, and after a while there is room for a new one.
+    assert_eq!(world.stacks[0].write(a, b"x"), Ok(1));
+    world.run_for(Duration::from_millis(1_100));
+    let (c, d) = pair(&mut world);
+    exchange(&mut world, [c, d], &[bytes(1, 10_000), bytes(2, 10_000)], SOON);
+    world.run_for(limit::HANDSHAKE_TIMEOUT);
+    assert_eq!(world.stacks[1].usage().0, 2);
+}
+
+#[test]
+fn streams_beyond_the_limit_are_refused_by_name() {
+    let mut world = World::new(2, 7);
+    for _ in 0..limit::STREAMS_MAX {
+        world.stacks[0].dial(at(1, PORT), world.now).expect("there is room");
+    }
+    assert_eq!(world.stacks[0].dial(at(1, PORT), world.now), Err(DialError::LimitStreams));
+    world.run_for(Duration::from_secs(1));
+    assert_eq!(world.stacks[0].usage(), (0, 0), "all were refused by the peer");
+}
+
+#[test]
+fn a_port_without_a_listener_refuses() {
+    let mut world = World::new(2, 8);
+    let stream = world.stacks[0].dial(at(1, 9), world.now).expect("it can be dialled");
+    assert_eq!(world.wait(0, SOON, closed(stream)), Closed::Refused);
+    assert!(world.now.as_millis() < 100, "at once, not after a time-out");
+}
+
+#[test]
+fn an_absent_peer_is_unreachable() {
+    let mut world = World::new(2, 9);
+    let stream = world.stacks[0].dial(at(9, PORT), world.now).expect("it can be dialled");
+    assert_eq!(world.wait(0, limit::DIAL_TIMEOUT, closed(stream)), Closed::Unreachable);
+    assert_eq!(world.stacks[0].usage(), (0, 0));
+}
+
+#[test]
+fn half_close_lets_the_other_half_live() {
+    let mut world = World::new(2, 10);
+    let (a, b) = pair(&mut world);
+    world.stacks[0].write(a, b"question").expect("it lives");
+    world.stacks[0].finish(a).expect("it lives");
+    world.wait(1, SOON, readable(b));
+    let mut got = Vec::new();
+    world.stacks[1].read(b, &mut got, 100).expect("it lives");
+    world.wait(1, SOON, finished(b));
+    // Long after, the answer still comes.
+    world.run_for(Duration::from_secs(40));
+    let answer = bytes(10, 100_000);
+    let mut sent = 0;
+    let mut heard = Vec::new();
+    world.run_until(SOON, |world| {
+        sent += world.stacks[1].write(b, &answer[sent..]).expect("it lives");
+        world.stacks[0].read(a, &mut heard, usize::MAX >> 1).expect("it lives");
+        heard.len() == answer.len()
+    });
+    assert!(heard == answer && got == b"question");
+    world.stacks[1].close(b, world.now);
+    world.wait(0, SOON, finished(a));
+    world.stacks[0].close(a, world.now);
+}
+
+#[test]
+fn what_was_written_before_a_close_arrives() {
+    let mut world = World::new(2, 11);
+    let (a, b) = pair(&mut world);
+    let data = bytes(11, limit::STREAM_SEND_BYTES);
+    assert_eq!(world.stacks[0].write(a, &data), Ok(data.len()));
+    world.stacks[0].close(a, world.now);
+    assert_eq!(world.stacks[0].write(a, b"late"), Err(NoStream));
+    let mut got = Vec::new();
+    world.run_until(SOON, |world| {
+        world.stacks[1].read(b, &mut got, 10_000).expect("it lives");
+        world.pick(1, finished(b)).is_some()
+    });
+    assert!(got == data);
+}
+
+#[test]
+fn a_full_buffer_pushes_back_and_says_when_there_is_room() {
+    let mut world = World::new(2, 12);
+    let (a, b) = pair(&mut world);
+    let data = bytes(12, 1 << 20);
+    let mut sent = 0;
+    world.run_for(Duration::from_millis(1));
+    for _ in 0..50 {
+        sent += world.stacks[0].write(a, &data[sent..]).expect("it lives");
+        world.run_for(Duration::from_millis(20));
+    }
+    assert_eq!(sent, limit::STREAM_SEND_BYTES + limit::STREAM_RECEIVE_BYTES);
+    let writable = |event: &Event| (*event == Event::Writable { stream: a }).then_some(());
+    while world.pick(0, writable).is_some() {}
+    let mut got = Vec::new();
+    world.stacks[1].read(b, &mut got, usize::MAX >> 1).expect("it lives");
+    world.wait(0, SOON, writable);
+    assert!(world.stacks[0].room(a).expect("it lives") > 0);
+}
+
+#[test]
+fn a_vanished_peer_is_noticed_even_when_nothing_is_sent() {
+    let mut world = World::new(2, 13);
+    let (a, _) = pair(&mut world);
+    world.run_for(Duration::from_secs(60));
+    assert_eq!(world.stacks[0].room(a), Ok(limit::STREAM_SEND_BYTES), "idle streams live");
+    world.dead[1] = true;
+    let span = limit::SILENCE_TIMEOUT + limit::KEEP_ALIVE;
+    assert_eq!(world.wait(0, span, closed(a)), Closed::TimedOut);
+    assert_eq!(world.stacks[0].usage(), (0, 0));
+}
+
+#[test]
+fn an_old_id_never_reaches_a_new_stream() {
+    let mut world = World::new(2, 14);
+    let (old, _) = pair(&mut world);
+    world.stacks[0].abort(old, world.now);
+    world.run_for(Duration::from_millis(10));
+    let (new, _) = pair(&mut world);
+    assert_ne!(old, new);
+    assert_eq!(StreamId::from_bits(new.to_bits()), new);
+    assert_eq!(world.stacks[0].write(old, b"x"), Err(NoStream));
+    world.stacks[0].abort(old, world.now);
+    assert_eq!(world.stacks[0].write(new, b"x"), Ok(1));
+}
