@@ -17,11 +17,13 @@ use rustix::net::sockopt::set_socket_linger;
 use smoltcp::iface::SocketHandle;
 use smoltcp::socket::tcp::{Socket, State};
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, TcpStream};
 use std::time::Duration;
 
 pub(super) struct Connection {
     pub(super) handle: SocketHandle,
+    /// The machine at the other end.
+    pub(super) guest: Ipv4Addr,
     host: TcpStream,
     /// The host has sent its last byte, and the guest's side was closed behind it.
     host_ended: bool,
@@ -45,11 +47,16 @@ enum Pause {
 
 impl Connection {
     /// Joins the host's stream to a socket that is connecting to the guest.
-    pub(super) fn new(host: TcpStream, handle: SocketHandle) -> io::Result<Connection> {
+    pub(super) fn new(
+        host: TcpStream,
+        handle: SocketHandle,
+        guest: Ipv4Addr,
+    ) -> io::Result<Connection> {
         host.set_nonblocking(true)?;
         host.set_nodelay(true)?;
         Ok(Connection {
             handle,
+            guest,
             host,
             host_ended: false,
             guest_fin: false,
@@ -84,15 +91,21 @@ impl Connection {
             State::Closed if !self.closed_in_order(guest) => {
                 return self.reset_host();
             }
-            _ => {}
+            // From here on it is the machine's silence that counts, not this connection's.
+            _ => guest.set_timeout(None),
         }
         let broken = self.guest_to_host(guest).is_err() || self.host_to_guest(guest).is_err();
         if broken {
-            guest.abort();
-            return self.reset_host();
+            return self.abort(guest);
         }
         let settled = matches!(guest.state(), State::Closed | State::TimeWait);
         self.over = settled && self.guest_ended && self.host_ended;
+    }
+
+    /// Gives the connection up, because its machine is dead.
+    pub(super) fn abort(&mut self, guest: &mut Socket<'_>) {
+        guest.abort();
+        self.reset_host();
     }
 
     fn closed_in_order(&self, guest: &Socket<'_>) -> bool {

@@ -7,6 +7,7 @@
 
 mod connection;
 mod dhcp;
+mod guests;
 mod router;
 mod wire;
 

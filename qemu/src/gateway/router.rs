@@ -2,10 +2,11 @@
 //!
 //! Owns the smoltcp interface, the listeners and the connections. It sleeps until a frame, a
 //! client, an order or a timer of TCP comes, and never spins: a stream with nothing to wait for is
-//! not polled. Neighbours: `wire` is its cable, `connection` joins two streams, `dhcp` answers.
+//! not polled. Neighbours: `wire` is its cable, `connection` joins two streams, `dhcp` answers, `guests` knows the living.
 
 use super::connection::Connection;
 use super::dhcp::{DhcpServer, GATEWAY_ADDRESS, NETWORK_PREFIX_BITS};
+use super::guests::Guests;
 use super::wire::Wire;
 use crate::lan::Mac;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -55,7 +56,8 @@ pub(super) struct Router {
     /// A byte here means an order, the end of the stream means stop.
     wake: UnixStream,
     started: Instant,
-    /// A guest that answers nothing for so long is dead.
+    guests: Guests,
+    /// A machine that answers nothing for so long is dead.
     silence_max: Duration,
     port_next: u16,
     accept_again: Option<Instant>,
@@ -92,6 +94,7 @@ impl Router {
             orders,
             wake,
             started: Instant::now(),
+            guests: Guests::new(silence_max),
             silence_max,
             port_next: PORT_FIRST,
             accept_again: None,
@@ -131,6 +134,8 @@ impl Router {
     fn poll_interface(&mut self) {
         let now = self.now();
         self.interface.poll(now, &mut self.wire, &mut self.sockets);
+        let now = Instant::now();
+        self.wire.senders().for_each(|address| self.guests.hear(address, now));
     }
 
     fn serve_dhcp(&mut self) {
@@ -177,9 +182,10 @@ impl Router {
         let to = (*guest.ip(), guest.port());
         socket.connect(self.interface.context(), to, port).map_err(io::Error::other)?;
         let handle = self.sockets.add(socket);
-        let connection = Connection::new(host, handle);
+        let connection = Connection::new(host, handle, *guest.ip());
         let connection = connection.inspect_err(|_| drop(self.sockets.remove(handle)))?;
         self.connections.push(connection);
+        self.guests.add(*guest.ip(), Instant::now());
         Ok(())
     }
 
@@ -199,19 +205,28 @@ impl Router {
     }
 
     fn step_connections(&mut self) {
+        let now = Instant::now();
         for connection in &mut self.connections {
             let socket = self.sockets.get_mut::<tcp::Socket<'_>>(connection.handle);
-            connection.step(socket);
+            if self.guests.is_dead(connection.guest, now) {
+                connection.abort(socket);
+            } else {
+                connection.step(socket);
+            }
+        }
+        for address in self.guests.ask(now) {
+            self.wire.ask(GATEWAY_MAC, GATEWAY_ADDRESS, address);
         }
     }
 
     /// Drops the connections that are over. After the interface was polled, so that the reset of
     /// an aborted one is on its way.
     fn forget_closed(&mut self) {
-        let sockets = &mut self.sockets;
+        let (sockets, guests) = (&mut self.sockets, &mut self.guests);
         self.connections.retain(|connection| {
             if connection.is_over() {
                 sockets.remove(connection.handle);
+                guests.remove(connection.guest);
             }
             !connection.is_over()
         });

@@ -4,11 +4,16 @@
 //! `router` polls the stream and calls [`Wire::fill`] and [`Wire::flush`] when there is something
 //! to do.
 
-use crate::lan::{FrameReader, HEADER_BYTES};
+use crate::lan::{FrameReader, HEADER_BYTES, Mac};
 use rustix::event::PollFlags;
 use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::time::Instant;
+use smoltcp::wire::{
+    ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetFrame, EthernetProtocol,
+    EthernetRepr, Ipv4Packet,
+};
 use std::io::{self, Write};
+use std::net::Ipv4Addr;
 use std::os::unix::net::UnixStream;
 
 /// An Ethernet frame: 1,500 bytes of payload and the 14-byte header.
@@ -21,6 +26,8 @@ pub(super) struct Wire {
     incoming: FrameReader,
     out: Vec<u8>,
     written: usize,
+    /// Whose frames were taken since the last look; the same neighbour twice in a row counts once.
+    senders: Vec<Ipv4Addr>,
     /// A frame of impossible length came: what follows has no sense.
     broken: bool,
 }
@@ -29,8 +36,14 @@ impl Wire {
     /// Takes the stream of a LAN port.
     pub(super) fn new(socket: UnixStream) -> io::Result<Wire> {
         socket.set_nonblocking(true)?;
-        let incoming = FrameReader::new();
-        Ok(Wire { socket, incoming, out: Vec::new(), written: 0, broken: false })
+        Ok(Wire {
+            socket,
+            incoming: FrameReader::new(),
+            out: Vec::new(),
+            written: 0,
+            senders: Vec::new(),
+            broken: false,
+        })
     }
 
     pub(super) fn socket(&self) -> &UnixStream {
@@ -82,6 +95,34 @@ impl Wire {
         Ok(())
     }
 
+    /// Whose frames smoltcp has taken since the last call.
+    pub(super) fn senders(&mut self) -> impl Iterator<Item = Ipv4Addr> {
+        self.senders.drain(..)
+    }
+
+    /// Sends an ARP request for the address, beside what smoltcp sends.
+    pub(super) fn ask(&mut self, own_mac: Mac, own: Ipv4Addr, address: Ipv4Addr) {
+        let own_mac = EthernetAddress(own_mac.0);
+        let question = ArpRepr::EthernetIpv4 {
+            operation: ArpOperation::Request,
+            source_hardware_addr: own_mac,
+            source_protocol_addr: own,
+            target_hardware_addr: EthernetAddress([0; 6]),
+            target_protocol_addr: address,
+        };
+        let header = EthernetRepr {
+            src_addr: own_mac,
+            dst_addr: EthernetAddress::BROADCAST,
+            ethertype: EthernetProtocol::Arp,
+        };
+        let length = header.buffer_len() + question.buffer_len();
+        Outgoing(&mut self.out).consume(length, |frame| {
+            let mut frame = EthernetFrame::new_unchecked(frame);
+            header.emit(&mut frame);
+            question.emit(&mut ArpPacket::new_unchecked(frame.payload_mut()));
+        });
+    }
+
     fn is_full(&self) -> bool {
         self.out.len() >= OUT_BYTES_MAX
     }
@@ -95,13 +136,16 @@ impl Device for Wire {
         if self.is_full() {
             return None;
         }
-        match self.incoming.next() {
-            Ok(frame) => Some((Incoming(frame?), Outgoing(&mut self.out))),
-            Err(_) => {
-                self.broken = true;
-                None
-            }
+        let Ok(frame) = self.incoming.next() else {
+            self.broken = true;
+            return None;
+        };
+        let frame = frame?;
+        let sender = sender(frame);
+        if self.senders.last().copied() != sender {
+            self.senders.extend(sender);
         }
+        Some((Incoming(frame), Outgoing(&mut self.out)))
     }
 
     fn transmit(&mut self, _now: Instant) -> Option<Outgoing<'_>> {
@@ -113,6 +157,21 @@ impl Device for Wire {
         capabilities.medium = Medium::Ethernet;
         capabilities.max_transmission_unit = FRAME_BYTES;
         capabilities
+    }
+}
+
+/// The IPv4 address that the frame says it is from.
+fn sender(frame: &[u8]) -> Option<Ipv4Addr> {
+    let frame = EthernetFrame::new_checked(frame).ok()?;
+    match frame.ethertype() {
+        EthernetProtocol::Ipv4 => Some(Ipv4Packet::new_checked(frame.payload()).ok()?.src_addr()),
+        EthernetProtocol::Arp => {
+            match ArpRepr::parse(&ArpPacket::new_checked(frame.payload()).ok()?).ok()? {
+                ArpRepr::EthernetIpv4 { source_protocol_addr, .. } => Some(source_protocol_addr),
+                _ => None,
+            }
+        }
+        _ => None,
     }
 }
 
