@@ -4,11 +4,24 @@
 
 #![no_std]
 #![no_main]
+extern crate alloc;
 
 use bootloader_api::BootInfo;
-use craton_hal::{boot, power, serial};
+use bootloader_api::config::{BootloaderConfig, Mapping};
+use craton_hal::memory::{self, heap::KernelHeap, layout::PHYSICAL_MAP_BASE};
+use craton_hal::power::ExitCode;
+use craton_hal::{boot, cpu, power, serial, trap};
 
-bootloader_api::entry_point!(kernel_main);
+#[global_allocator]
+static HEAP: KernelHeap = KernelHeap;
+
+static BOOTLOADER_CONFIG: BootloaderConfig = {
+    let mut config = BootloaderConfig::new_default();
+    config.mappings.physical_memory = Some(Mapping::FixedAddress(PHYSICAL_MAP_BASE));
+    config
+};
+
+bootloader_api::entry_point!(kernel_main, config = &BOOTLOADER_CONFIG);
 
 fn kernel_main(boot_info: &'static mut BootInfo) -> ! {
     // SAFETY: First thing in the entry point.
@@ -17,21 +30,35 @@ fn kernel_main(boot_info: &'static mut BootInfo) -> ! {
 
 extern "C" fn run(boot_info: &'static mut BootInfo) -> ! {
     serial::start();
-    serial::write(format_args!("craton: {}\n", boot::command_line()));
-    for region in boot_info.memory_regions.iter() {
-        serial::write(format_args!("{region:x?}\n"));
+    cpu::start_boot_cpu();
+    trap::start();
+    cpu::protect();
+    let memory = memory::start(boot_info);
+    serial::write(format_args!(
+        "craton: {} KiB free of {} KiB\n",
+        memory::free_bytes() / 1024,
+        memory.usable_bytes / 1024
+    ));
+    let mut v = alloc::vec::Vec::new();
+    for i in 0..100000u64 {
+        v.push(alloc::boxed::Box::new(i));
     }
-    power::debug_exit(power::ExitCode::Success);
-    loop {
-        core::hint::spin_loop();
+    serial::write(format_args!(
+        "{} {}\n",
+        v.iter().map(|b| **b).sum::<u64>(),
+        memory::free_bytes() / 1024
+    ));
+    drop(v);
+    serial::write(format_args!("{} \n", memory::free_bytes() / 1024));
+    if boot::command_line().contains("null") {
+        unsafe { (8 as *mut u8).read_volatile() };
     }
+    power::end(ExitCode::Success)
 }
 
 #[panic_handler]
 fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
     serial::write(format_args!("{info}\n"));
-    power::debug_exit(power::ExitCode::Panic);
-    loop {
-        core::hint::spin_loop();
-    }
+    craton_hal::backtrace::print_here();
+    power::end(ExitCode::Panic)
 }

@@ -1,8 +1,9 @@
 //! The hardware, and all the unsafe code that it takes.
 //!
 //! Owns booting, memory, traps, timers, the serial line and the devices of one x86-64 machine, and
-//! no policy. Feature `metal` adds what only makes sense in the kernel's binary: the entry code and
-//! the symbols of a C library. Without it the crate compiles for host tests of its encodings.
+//! no policy. Feature `metal` adds what only makes sense in the kernel's binary: the entry code, the
+//! symbols of a C library and whatever refers to symbols of the linker script. Without it the crate
+//! compiles for host tests of its encodings.
 
 #![no_std]
 
@@ -10,10 +11,20 @@
 extern crate std;
 
 #[cfg(feature = "metal")]
+pub mod backtrace;
+#[cfg(feature = "metal")]
 pub mod boot;
+pub mod cpu;
+pub mod idt;
 pub mod memory;
 pub mod power;
+#[cfg(feature = "metal")]
+pub mod probe;
+#[cfg_attr(not(feature = "metal"), allow(dead_code))]
+mod pvh;
 pub mod serial;
 pub mod stack;
 #[cfg(feature = "metal")]
 pub mod symbols;
+#[cfg(feature = "metal")]
+pub mod trap;

@@ -27,3 +27,11 @@ pub fn debug_exit(code: ExitCode) {
     // SAFETY: The port belongs to `isa-debug-exit` or to nothing.
     unsafe { port.write(code as u32) }
 }
+
+/// Ends the machine after a failure.
+pub fn end(code: ExitCode) -> ! {
+    debug_exit(code);
+    loop {
+        x86_64::instructions::hlt();
+    }
+}

@@ -33,3 +33,8 @@ impl<const BYTES: usize> Default for GuardedStack<BYTES> {
 #[unsafe(no_mangle)]
 #[unsafe(link_section = ".bss.stacks")]
 pub static mut BOOT_STACK: GuardedStack<BOOT_STACK_BYTES> = GuardedStack::new();
+
+/// The page below the boot stack.
+pub(crate) fn boot_guard() -> u64 {
+    &raw const BOOT_STACK as u64
+}

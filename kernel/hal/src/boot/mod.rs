@@ -5,9 +5,8 @@
 //! Loaders that speak `bootloader_api` themselves arrive at `_start` with a `BootInfo` of their own.
 //! Neighbours: [`crate::memory`] takes the `BootInfo` over; [`crate::stack`] gives the first stack.
 
-mod pvh;
-
 use crate::memory::layout::PHYSICAL_MAP_BASE;
+use crate::pvh;
 use crate::stack::{BOOT_STACK, BOOT_STACK_BYTES, GUARD_BYTES};
 use bootloader_api::BootInfo;
 use bootloader_api::info::{MemoryRegion, MemoryRegions, Optional};

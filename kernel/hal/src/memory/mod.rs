@@ -1,3 +1,66 @@
-//! Physical and virtual memory.
+//! Physical and virtual memory: from the loader's map to the kernel's own.
+//!
+//! Owns the start of memory ([`start`]) and the questions about it that every context may ask.
+//! [`physical`] has the frames, [`vm`] the reservations, [`heap`] the small objects; `frames`,
+//! `paging`, `addresses` and `classes` are their pure parts.
 
+pub(crate) mod addresses;
+pub(crate) mod classes;
+pub(crate) mod frames;
+pub mod heap;
 pub mod layout;
+pub(crate) mod paging;
+pub mod physical;
+#[cfg(feature = "metal")]
+mod start;
+pub mod vm;
+
+pub use paging::Protection;
+#[cfg(feature = "metal")]
+pub use start::{Memory, guard_at, start};
+
+use layout::{PAGE_BYTES, PHYSICAL_MAP_BASE, PHYSICAL_MAP_BYTES_MAX};
+use paging::Mapper;
+use spin::Once;
+use x86_64::registers::control::Cr3;
+
+/// Ranges of memory that frames may come from, as many as regions are kept.
+const RAM_RANGES_MAX: usize = 32;
+
+/// The ranges that frames were made of, for telling them from firmware and devices.
+static RAM: Once<[(u64, u64); RAM_RANGES_MAX]> = Once::new();
+
+/// Bytes that can still be had, by the kernel at least: free frames and free pieces of the heap.
+pub fn free_bytes() -> u64 {
+    physical::free_frames() as u64 * PAGE_BYTES + heap::free_bytes() as u64
+}
+
+/// Whether an address is mapped. Takes no lock, so that a trap may ask.
+pub fn is_mapped(address: u64) -> bool {
+    if address >> 47 != 0 && address >> 47 != 0x1_ffff {
+        return false;
+    }
+    let root = Cr3::read().0.start_address();
+    Mapper::over(vm::MachineTables, root).lookup(address).is_some()
+}
+
+/// Bytes that firmware or a loader left in memory: tables, a module. `None` for what is not mapped
+/// or belongs to the frames that are handed out.
+pub fn physical_bytes(physical: u64, len: usize) -> Option<&'static [u8]> {
+    let end = physical.checked_add(len as u64)?;
+    if physical == 0 || len == 0 || end > PHYSICAL_MAP_BYTES_MAX {
+        return None;
+    }
+    let in_ram = |&(start, after): &(u64, u64)| physical < after && start < end;
+    if RAM.get()?.iter().any(in_ram) {
+        return None;
+    }
+    let first_page = physical / PAGE_BYTES * PAGE_BYTES;
+    let mut pages = (first_page..end).step_by(PAGE_BYTES as usize);
+    if !pages.all(|page| is_mapped(PHYSICAL_MAP_BASE + page)) {
+        return None;
+    }
+    let pointer = physical::pointer(physical);
+    // SAFETY: Mapped, never handed out as a frame, and nobody writes to what firmware left.
+    Some(unsafe { core::slice::from_raw_parts(pointer.as_ptr(), len) })
+}

@@ -2,31 +2,31 @@
 //!
 //! Owns the layouts of `hvm_start_info`, its memory map and its module list (Xen, "x86/HVM direct
 //! boot ABI", version 1) and the carving of that map into the regions of a
-//! `bootloader_api::BootInfo`. Pure: bytes in, values out. [`super`] fetches the bytes.
+//! `bootloader_api::BootInfo`. Pure: bytes in, values out. `crate::boot` fetches the bytes.
 
 use bootloader_api::info::{MemoryRegion, MemoryRegionKind};
 
 /// `HVM_START_MAGIC_VALUE`: "xEn3" with the top bit of the E set.
 const MAGIC: u32 = 0x336e_c578;
 /// Length of a version 1 start-info.
-pub(super) const START_INFO_BYTES: usize = 56;
+pub(crate) const START_INFO_BYTES: usize = 56;
 /// Length of a memory map entry.
-pub(super) const MEMORY_ENTRY_BYTES: usize = 24;
+pub(crate) const MEMORY_ENTRY_BYTES: usize = 24;
 /// Length of a module list entry.
-pub(super) const MODULE_ENTRY_BYTES: usize = 32;
+pub(crate) const MODULE_ENTRY_BYTES: usize = 32;
 /// RAM, in the memory map's words (as E820 has it).
 const KIND_RAM: u32 = 1;
 
 /// Regions beyond this many are ignored: they are memory that goes unused, not a failure.
-pub(super) const REGIONS_MAX: usize = 96;
+pub(crate) const REGIONS_MAX: usize = 96;
 /// Entries of a loader's map that are looked at.
-pub(super) const MEMORY_ENTRIES_MAX: usize = 64;
+pub(crate) const MEMORY_ENTRIES_MAX: usize = 64;
 /// Ranges that can be held back from the regions: low memory, the image, the modules.
-pub(super) const HELD_BACK_MAX: usize = 4;
+pub(crate) const HELD_BACK_MAX: usize = 4;
 
 /// What makes a start-info unusable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Malformed {
+pub(crate) enum Malformed {
     /// The magic number is wrong: whatever jumped here was no PVH loader.
     Magic,
     /// Version 0 carries no memory map.
@@ -35,20 +35,20 @@ pub(super) enum Malformed {
 
 /// The proven start-info; its addresses are physical and still only claims.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct StartInfo {
-    pub(super) modules: u64,
-    pub(super) module_count: u32,
-    pub(super) command_line: u64,
-    pub(super) rsdp: u64,
-    pub(super) memory_map: u64,
-    pub(super) memory_entries: u32,
+pub(crate) struct StartInfo {
+    pub(crate) modules: u64,
+    pub(crate) module_count: u32,
+    pub(crate) command_line: u64,
+    pub(crate) rsdp: u64,
+    pub(crate) memory_map: u64,
+    pub(crate) memory_entries: u32,
 }
 
 /// A half-open range of physical addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Range {
-    pub(super) start: u64,
-    pub(super) end: u64,
+pub(crate) struct Range {
+    pub(crate) start: u64,
+    pub(crate) end: u64,
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> u32 {
@@ -61,7 +61,7 @@ fn u64_at(bytes: &[u8], at: usize) -> u64 {
 
 impl StartInfo {
     /// Proves the bytes at the address a loader gave.
-    pub(super) fn parse(bytes: &[u8; START_INFO_BYTES]) -> Result<Self, Malformed> {
+    pub(crate) fn parse(bytes: &[u8; START_INFO_BYTES]) -> Result<Self, Malformed> {
         if u32_at(bytes, 0) != MAGIC {
             return Err(Malformed::Magic);
         }
@@ -81,7 +81,7 @@ impl StartInfo {
 }
 
 /// Where the first module of a module list lies; `None` if it is empty or wraps around.
-pub(super) fn module(entry: &[u8]) -> Option<Range> {
+pub(crate) fn module(entry: &[u8]) -> Option<Range> {
     let (start, bytes) = (u64_at(entry, 0), u64_at(entry, 8));
     let end = start.checked_add(bytes)?;
     (bytes > 0).then_some(Range { start, end })
@@ -89,7 +89,7 @@ pub(super) fn module(entry: &[u8]) -> Option<Range> {
 
 /// Turns a loader's memory map into regions, with the ranges in `held_back` set apart as used.
 /// Returns how many regions were written. `held_back` must be sorted and free of overlap.
-pub(super) fn regions(
+pub(crate) fn regions(
     memory_map: &[u8],
     held_back: &[Range],
     out: &mut [MemoryRegion; REGIONS_MAX],
@@ -126,6 +126,8 @@ pub(super) fn regions(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::vec::Vec;
+
     use MemoryRegionKind::{Bootloader, UnknownBios, Usable};
 
     fn start_info() -> [u8; START_INFO_BYTES] {

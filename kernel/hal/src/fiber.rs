@@ -1,0 +1,236 @@
+//! Fibers: a call stack of its own, entered and left by switching stacks.
+//!
+//! Owns [`Fiber`]. A fiber leaves its stack in three ways: its body returns, it calls [`suspend`],
+//! or an interrupt takes the CPU from it while it computes in registered module text
+//! (`interrupt.rs`). It can be dropped in every one of them.
+//!
+//! ```text
+//!            1 resume                  2 suspend
+//!   ready ------------> running ---------------------> ready
+//!                        |   |  3 interrupt in text
+//!                        |   +-----------------------> preempted -- 1 resume --> running
+//!                        +-- 4 body returns ---------> finished
+//! ```
+
+use crate::interrupt::{Context, CpuLocal, cpu};
+use crate::memory::Reservation;
+use alloc::boxed::Box;
+use core::arch::naked_asm;
+use core::ptr::{self, NonNull};
+
+/// A call stack and what runs on it.
+pub struct Fiber {
+    /// Owned; a raw pointer because interrupts write through it while [`Fiber::resume`] runs.
+    inner: NonNull<Inner>,
+}
+
+/// How a fiber gave the CPU back.
+#[must_use]
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub enum Left {
+    /// It called [`suspend`].
+    Suspended,
+    /// An interrupt took the CPU from it.
+    Preempted,
+    /// Its body returned.
+    Finished,
+}
+
+/// What interrupts and switches know of a fiber.
+#[repr(C, align(16))]
+pub(crate) struct Inner {
+    /// Every register of a preempted fiber. Valid in state `Preempted` only.
+    pub(crate) context: Context,
+    pub(crate) left: Left,
+    /// Stack pointer of a fiber that left by [`suspend`] or has not run yet.
+    stack_pointer: usize,
+    /// See [`local_word`].
+    word: *mut u8,
+    stack: Reservation,
+    body: Box<dyn FnMut()>,
+}
+
+impl Fiber {
+    /// A fiber that will call `body` once on a stack of `stack_bytes`. `None` for want of memory.
+    ///
+    /// The stack has unmapped pages at both ends: running over it is a fault, never corruption.
+    ///
+    /// # Safety
+    ///
+    /// The fiber may be dropped while its body is suspended or preempted. `body` itself is dropped
+    /// then, its call frames are not. So at every point where it may be suspended or preempted its
+    /// frames own nothing that must be dropped, and nothing outside the fiber and `body` points into
+    /// its stack. The body runs with interrupts as its resumer has them, on one CPU at a time, and
+    /// does not unwind.
+    pub unsafe fn new(stack_bytes: usize, body: Box<dyn FnMut()>) -> Option<Fiber> {
+        let mut stack = Reservation::new(stack_bytes)?;
+        if !stack.commit(stack_bytes) {
+            return None;
+        }
+        let inner = Box::new(Inner {
+            context: Context::EMPTY,
+            left: Left::Suspended,
+            stack_pointer: 0,
+            word: ptr::null_mut(),
+            stack,
+            body,
+        });
+        let inner = NonNull::from(Box::leak(inner));
+        // SAFETY: the box was leaked just now and nobody else knows it.
+        let fiber = unsafe { &mut *inner.as_ptr() };
+        let top = fiber.stack_range().end;
+        fiber.stack_pointer = top - size_of::<FirstFrame>();
+        let frame = FirstFrame {
+            r15_r14: [0; 2],
+            r13: fiber_main as *const () as usize,
+            r12: inner.as_ptr() as usize,
+            rbx_rbp: [0; 2],
+            return_address: first_entry as *const () as usize,
+            above: [0; 2],
+        };
+        // SAFETY: the frame lies in the committed stack, below its 16-byte aligned top.
+        unsafe { ptr::write(fiber.stack_pointer as *mut FirstFrame, frame) };
+        Some(Fiber { inner })
+    }
+
+    /// Runs the fiber on this CPU until it leaves its stack.
+    ///
+    /// # Panics
+    ///
+    /// If it has finished, or if the caller runs on a fiber itself.
+    pub fn resume(&mut self) -> Left {
+        let cpu = cpu();
+        assert!(cpu.fiber().is_null(), "a fiber cannot resume a fiber");
+        let inner = self.inner.as_ptr();
+        // SAFETY: `self` owns `inner`, which is not running: nobody else touches it now.
+        let (left, stack_pointer, word) = unsafe {
+            let inner = &*inner;
+            (inner.left, inner.stack_pointer, inner.word)
+        };
+        assert!(left != Left::Finished, "a finished fiber cannot run");
+        let outer_word = cpu.replace_word(word);
+        cpu.enter(inner);
+        match left {
+            // SAFETY: the context was saved whole by the interrupt that preempted the fiber, and
+            // its stack is as it was.
+            Left::Preempted => unsafe {
+                switch_to_context(cpu.scheduler_stack_pointer(), &raw const (*inner).context)
+            },
+            // SAFETY: the stack pointer was saved by `switch` in `suspend`, or made by `new`.
+            _ => unsafe { switch(cpu.scheduler_stack_pointer(), stack_pointer) },
+        }
+        cpu.cancel_return_points();
+        let word = cpu.replace_word(outer_word);
+        // SAFETY: the fiber left its stack: `self` alone has it again.
+        let inner = unsafe { &mut *inner };
+        inner.word = word;
+        inner.left
+    }
+}
+
+// SAFETY: a fiber is moved between CPUs only while it does not run; what its body captured is for
+// the caller of `new` to answer for, who promises that it runs on one CPU at a time.
+unsafe impl Send for Fiber {}
+
+impl Drop for Fiber {
+    fn drop(&mut self) {
+        // SAFETY: `new` leaked this box and `self` alone has it; a running fiber is borrowed by
+        // `resume`, so this one does not run.
+        drop(unsafe { Box::from_raw(self.inner.as_ptr()) });
+    }
+}
+
+impl Inner {
+    /// Addresses of the stack.
+    pub(crate) fn stack_range(&self) -> core::ops::Range<usize> {
+        let base = self.stack.base() as usize;
+        base..base + self.stack.committed()
+    }
+}
+
+/// Gives the CPU back to whoever resumed the running fiber; returns when it is resumed again.
+///
+/// # Panics
+///
+/// If the caller does not run on a fiber.
+pub fn suspend() {
+    let cpu = cpu();
+    let inner = cpu.fiber();
+    assert!(!inner.is_null(), "only a fiber can suspend");
+    leave(cpu, inner, Left::Suspended);
+}
+
+/// One word that belongs to the running fiber, or to the scheduler where no fiber runs: what a
+/// library with a thread-local variable needs.
+pub fn local_word() -> *mut u8 {
+    cpu().word()
+}
+
+/// Sets the word that [`local_word`] reads.
+pub fn set_local_word(word: *mut u8) {
+    cpu().replace_word(word);
+}
+
+fn leave(cpu: CpuLocal, inner: *mut Inner, left: Left) {
+    let scheduler = cpu.leave();
+    // SAFETY: the running fiber's record is touched by this CPU alone, and interrupts no longer see
+    // it since `cpu.leave()`.
+    let save = unsafe {
+        (*inner).left = left;
+        &raw mut (*inner).stack_pointer
+    };
+    // SAFETY: the scheduler's stack pointer was saved by `resume` on this CPU, which waits there.
+    unsafe { switch(save, scheduler) };
+}
+
+/// The first function on a fiber's stack.
+extern "C" fn fiber_main(inner: *mut Inner) -> ! {
+    // SAFETY: `resume` keeps the record alive; the body is called nowhere else.
+    let body = unsafe { &mut (*inner).body };
+    body();
+    leave(cpu(), inner, Left::Finished);
+    unreachable!("`resume` refuses a finished fiber")
+}
+
+/// What [`switch`] pops when a fiber runs for the first time. 72 bytes, so that the stack is
+/// 16-byte aligned at the call in [`first_entry`].
+#[repr(C)]
+struct FirstFrame {
+    r15_r14: [usize; 2],
+    r13: usize,
+    r12: usize,
+    rbx_rbp: [usize; 2],
+    return_address: usize,
+    above: [usize; 2],
+}
+
+/// Calls the function in r13 with the argument in r12. Reached by the `ret` of [`switch`] only.
+#[unsafe(naked)]
+unsafe extern "C" fn first_entry() -> ! {
+    naked_asm!("mov rdi, r12", "call r13", "ud2")
+}
+
+/// Saves what the ABI lets a callee keep, and the stack pointer in `save`; goes on at `to`.
+#[unsafe(naked)]
+unsafe extern "C" fn switch(save: *mut usize, to: usize) {
+    naked_asm!(
+        "push rbp", "push rbx", "push r12", "push r13", "push r14", "push r15",
+        "mov [rdi], rsp",
+        "mov rsp, rsi",
+        "pop r15", "pop r14", "pop r13", "pop r12", "pop rbx", "pop rbp",
+        "ret",
+    )
+}
+
+/// As [`switch`], to a context that an interrupt saved. The interrupt flag comes with its flags.
+#[unsafe(naked)]
+unsafe extern "C" fn switch_to_context(save: *mut usize, to: *const Context) {
+    naked_asm!(
+        "push rbp", "push rbx", "push r12", "push r13", "push r14", "push r15",
+        "mov [rdi], rsp",
+        "cli",
+        "mov rsp, rsi",
+        "jmp {restore}",
+        restore = sym crate::interrupt::restore,
+    )
+}

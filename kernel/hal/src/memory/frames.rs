@@ -1,0 +1,219 @@
+//! Which frames of physical memory are free: a bitmap.
+//!
+//! Owns [`FrameMap`]: one bit a frame, a count and a hint where to look next, so that taking one is
+//! constant in practice and a run of neighbours (for devices and for the heap) can be found. Pure:
+//! the words of the map are given at construction. [`super::physical`] holds the one of the machine.
+
+use super::layout::PAGE_BYTES;
+
+/// Frames described by one word.
+const WORD_FRAMES: usize = u64::BITS as usize;
+/// Words looked at for a run of neighbours before giving up: 128 MiB of memory.
+const RUN_SEARCH_WORDS_MAX: usize = 512;
+
+/// A set bit is a free frame.
+pub(crate) struct FrameMap<'a> {
+    words: &'a mut [u64],
+    free: usize,
+    /// The word where the last frame was found.
+    hint: usize,
+}
+
+/// Words needed to describe memory up to physical address `end`.
+pub(crate) fn words_for(end: u64) -> usize {
+    (end / PAGE_BYTES).div_ceil(WORD_FRAMES as u64) as usize
+}
+
+impl<'a> FrameMap<'a> {
+    /// A map in which no frame is free.
+    pub(crate) fn new(words: &'a mut [u64]) -> Self {
+        words.fill(0);
+        FrameMap { words, free: 0, hint: 0 }
+    }
+
+    /// Free frames.
+    pub(crate) fn free(&self) -> usize {
+        self.free
+    }
+
+    /// Makes every whole frame in a range of addresses free; parts beyond the map are ignored.
+    pub(crate) fn add(&mut self, start: u64, end: u64) {
+        let first = start.div_ceil(PAGE_BYTES) as usize;
+        let after = ((end / PAGE_BYTES) as usize).min(self.words.len() * WORD_FRAMES);
+        for frame in first..after {
+            if !self.is_free(frame) {
+                self.set_free(frame);
+            }
+        }
+    }
+
+    /// Takes one frame: its address.
+    pub(crate) fn take(&mut self) -> Option<u64> {
+        if self.free == 0 {
+            return None;
+        }
+        let (before, from_hint) = self.words.split_at(self.hint);
+        let found = from_hint.iter().position(|&word| word != 0).map(|at| at + self.hint);
+        let found = found.or_else(|| before.iter().position(|&word| word != 0));
+        let at = found.expect("the count says that a frame is free");
+        self.hint = at;
+        let frame = at * WORD_FRAMES + self.words[at].trailing_zeros() as usize;
+        self.set_used(frame);
+        Some(frame as u64 * PAGE_BYTES)
+    }
+
+    /// Takes `count` frames that are neighbours: the address of the first. `None` if no such run
+    /// shows up within a bounded search.
+    pub(crate) fn take_run(&mut self, count: usize) -> Option<u64> {
+        if count > self.free || count == 0 {
+            return None;
+        }
+        let total = self.words.len();
+        let mut run = 0;
+        for step in 0..total.min(RUN_SEARCH_WORDS_MAX) {
+            let at = (self.hint + step) % total;
+            if at == 0 {
+                run = 0; // the ends of memory are no neighbours
+            }
+            let word = self.words[at];
+            if word == 0 {
+                run = 0;
+                continue;
+            }
+            for bit in 0..WORD_FRAMES {
+                run = if word >> bit & 1 != 0 { run + 1 } else { 0 };
+                if run == count {
+                    let first = at * WORD_FRAMES + bit + 1 - count;
+                    (first..first + count).for_each(|frame| self.set_used(frame));
+                    return Some(first as u64 * PAGE_BYTES);
+                }
+            }
+        }
+        None
+    }
+
+    /// Gives a frame back.
+    ///
+    /// # Panics
+    /// If it was free already or is none of the map's: a bug that must not go on.
+    pub(crate) fn give(&mut self, address: u64) {
+        let frame = (address / PAGE_BYTES) as usize;
+        assert!(address.is_multiple_of(PAGE_BYTES), "frame {address:#x} is aligned");
+        assert!(frame < self.words.len() * WORD_FRAMES, "frame {address:#x} is memory");
+        assert!(!self.is_free(frame), "frame {address:#x} was in use");
+        self.set_free(frame);
+    }
+
+    fn is_free(&self, frame: usize) -> bool {
+        self.words[frame / WORD_FRAMES] >> (frame % WORD_FRAMES) & 1 != 0
+    }
+
+    fn set_free(&mut self, frame: usize) {
+        self.words[frame / WORD_FRAMES] |= 1 << (frame % WORD_FRAMES);
+        self.free += 1;
+    }
+
+    fn set_used(&mut self, frame: usize) {
+        self.words[frame / WORD_FRAMES] &= !(1 << (frame % WORD_FRAMES));
+        self.free -= 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+    use std::vec::Vec;
+
+    /// A small deterministic generator, so that a failure replays by its seed.
+    fn next(state: &mut u64) -> usize {
+        *state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (*state >> 33) as usize
+    }
+
+    #[test]
+    fn only_whole_frames_are_added_and_none_twice() {
+        let mut words = [!0; 4];
+        let mut map = FrameMap::new(&mut words);
+        assert_eq!((map.free(), map.take()), (0, None));
+        map.add(0x1800, 0x4800);
+        assert_eq!(map.free(), 2, "0x2000 and 0x3000");
+        map.add(0x2000, 0x4000);
+        assert_eq!(map.free(), 2);
+        map.add(0, u64::MAX);
+        assert_eq!(map.free(), 256, "as many as the map describes");
+    }
+
+    #[test]
+    fn words_cover_the_last_frame() {
+        assert_eq!(words_for(0), 0);
+        assert_eq!(words_for(4096), 1);
+        assert_eq!(words_for(64 * 4096), 1);
+        assert_eq!(words_for(65 * 4096), 2);
+    }
+
+    #[test]
+    fn it_agrees_with_a_set() {
+        for seed in 0..50_u64 {
+            let mut state = seed;
+            let mut words = [0; 8];
+            let mut map = FrameMap::new(&mut words);
+            map.add(3 * 4096, 500 * 4096);
+            let mut model: BTreeSet<u64> = (3..500).collect();
+            let mut held: Vec<u64> = Vec::new();
+            for _ in 0..2000 {
+                match next(&mut state) % 4 {
+                    0 | 1 => match map.take() {
+                        Some(address) => {
+                            assert!(model.remove(&(address / 4096)), "seed {seed}");
+                            held.push(address);
+                        }
+                        None => assert!(model.is_empty(), "seed {seed}"),
+                    },
+                    2 => {
+                        let count = next(&mut state) % 20;
+                        if let Some(address) = map.take_run(count) {
+                            for i in 0..count as u64 {
+                                assert!(model.remove(&(address / 4096 + i)), "seed {seed}");
+                                held.push(address + i * 4096);
+                            }
+                        }
+                    }
+                    _ if !held.is_empty() => {
+                        let address = held.swap_remove(next(&mut state) % held.len());
+                        map.give(address);
+                        assert!(model.insert(address / 4096), "seed {seed}");
+                    }
+                    _ => {}
+                }
+                assert_eq!(map.free(), model.len(), "seed {seed}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_run_crosses_words_but_not_the_ends() {
+        let mut words = [0; 2];
+        let mut map = FrameMap::new(&mut words);
+        map.add(60 * 4096, 70 * 4096);
+        assert_eq!(map.take_run(11), None);
+        assert_eq!(map.take_run(10), Some(60 * 4096));
+        map.add(0, 2 * 4096);
+        map.add(126 * 4096, 128 * 4096);
+        map.hint = 1;
+        assert_eq!(map.take_run(4), None, "the last and the first frame are no neighbours");
+        assert_eq!(map.take_run(0), None);
+    }
+
+    #[test]
+    #[should_panic(expected = "was in use")]
+    fn giving_twice_is_caught() {
+        let mut words = [0; 1];
+        let mut map = FrameMap::new(&mut words);
+        map.add(0, 4096);
+        let frame = map.take().expect("one is free");
+        map.give(frame);
+        map.give(frame);
+    }
+}

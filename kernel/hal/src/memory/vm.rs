@@ -1,0 +1,309 @@
+//! Reservations: ranges of virtual addresses whose frames come when they are asked for.
+//!
+//! Owns the kernel's one address space and [`Reservation`]. A reservation begins above a page that is
+//! never mapped, as the next one does, so running out of either end faults. Pages are writable or
+//! executable, never both; while a page is executable the physical map shows its frame read-only, so
+//! no mapping anywhere can write to what runs. Locks are taken in the order heap, address space, frames.
+
+use super::addresses::{Addresses, Node};
+use super::layout::{PAGE_BYTES, PHYSICAL_MAP_BASE, RESERVATIONS_BASE, RESERVATIONS_BYTES};
+use super::paging::{Cache, MapError, Mapper, Protection, TableStore};
+use super::physical::{self, Purpose};
+use core::ops::Range;
+use core::ptr::{self, NonNull};
+use spin::Mutex;
+use x86_64::instructions::tlb;
+use x86_64::structures::paging::PageTable;
+use x86_64::{PhysAddr, VirtAddr};
+
+/// Flushing more pages than this one by one costs more than flushing all.
+const FLUSH_PAGES_MAX: u64 = 64;
+
+/// Why a reservation could not be made, grown or changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VmError {
+    /// No frame is left, or only the kernel's reserve.
+    NoMemory,
+    /// No range of addresses is left, or what was asked for is absurd.
+    NoAddresses,
+    /// The range is not within what is committed.
+    OutOfRange,
+}
+
+impl From<MapError> for VmError {
+    fn from(error: MapError) -> Self {
+        match error {
+            MapError::NoTable => VmError::NoMemory,
+            MapError::AlreadyMapped | MapError::NotMapped => VmError::OutOfRange,
+        }
+    }
+}
+
+/// Page tables in the machine's frames, reached through the physical map.
+pub(crate) struct MachineTables;
+
+impl TableStore for MachineTables {
+    fn take(&mut self) -> Option<PhysAddr> {
+        physical::take_zeroed(Purpose::Kernel).map(PhysAddr::new)
+    }
+
+    fn give(&mut self, table: PhysAddr) {
+        physical::give(table.as_u64(), 1);
+    }
+
+    fn table(&mut self, table: PhysAddr) -> &mut PageTable {
+        let table: NonNull<PageTable> = physical::pointer(table.as_u64()).cast();
+        // SAFETY: The mapper asks only for frames that hold tables; they are reached through it
+        // alone, under the lock of the address space (or on a CPU that stopped in a trap).
+        unsafe { &mut *table.as_ptr() }
+    }
+}
+
+/// The kernel's address space.
+pub(super) struct Space {
+    pub(super) mapper: Mapper<MachineTables>,
+    addresses: Addresses,
+}
+
+pub(super) static SPACE: Mutex<Option<Space>> = Mutex::new(None);
+
+impl Space {
+    pub(super) fn new(mapper: Mapper<MachineTables>) -> Self {
+        let end = RESERVATIONS_BASE + RESERVATIONS_BYTES;
+        Space { mapper, addresses: Addresses::new(RESERVATIONS_BASE, end) }
+    }
+
+    /// Maps fresh frames, zeroed, on unmapped pages; all of them or none.
+    pub(super) fn map_fresh(
+        &mut self,
+        start: u64,
+        pages: usize,
+        purpose: Purpose,
+    ) -> Result<(), VmError> {
+        for i in 0..pages as u64 {
+            let page = start + i * PAGE_BYTES;
+            let frame = physical::take_zeroed(purpose).ok_or(VmError::NoMemory);
+            let mapped = frame.and_then(|frame| {
+                let mapped = self.mapper.map(page, frame, Protection::ReadWrite, Cache::WriteBack);
+                mapped.inspect_err(|_| physical::give(frame, 1)).map_err(VmError::from)
+            });
+            if let Err(error) = mapped {
+                self.unmap_all(start, i as usize);
+                self.mapper.prune(start, page + PAGE_BYTES);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Unmaps pages, gives back their frames and the tables that nothing needs any more.
+    fn unmap_all(&mut self, start: u64, pages: usize) {
+        let end = start + pages as u64 * PAGE_BYTES;
+        for page in (start..end).step_by(PAGE_BYTES as usize) {
+            let protection = self.mapper.lookup(page).and_then(|found| Protection::of(found.flags));
+            if protection == Some(Protection::ReadExecute) {
+                // Its frame can go to somebody else only once the physical map can write to it.
+                self.protect_page(page, Protection::ReadWrite).expect("the tables are there");
+            }
+            if let Ok(frame) = self.mapper.unmap(page) {
+                physical::give(frame, 1);
+            }
+        }
+        self.mapper.prune(start, end);
+        flush(start, end);
+    }
+
+    /// Changes one page and, where it becomes or was executable, the physical map's view of it.
+    fn protect_page(&mut self, page: u64, protection: Protection) -> Result<(), VmError> {
+        let mapping = self.mapper.lookup(page).ok_or(VmError::OutOfRange)?;
+        let alias = PHYSICAL_MAP_BASE + mapping.physical / PAGE_BYTES * PAGE_BYTES;
+        let was_executable = Protection::of(mapping.flags) == Some(Protection::ReadExecute);
+        let executable = protection == Protection::ReadExecute;
+        if executable && !was_executable {
+            self.mapper.protect(alias, Protection::ReadOnly)?;
+            tlb::flush(VirtAddr::new_truncate(alias));
+        }
+        self.mapper.protect(page, protection)?;
+        if was_executable && !executable {
+            tlb::flush(VirtAddr::new_truncate(page));
+            self.mapper.protect(alias, Protection::ReadWrite)?;
+            tlb::flush(VirtAddr::new_truncate(alias));
+        }
+        Ok(())
+    }
+
+    fn give_addresses(&mut self, start: u64, pages: usize) {
+        if self.addresses.needs_nodes()
+            && let Some(frame) = physical::take_zeroed(Purpose::Kernel)
+        {
+            let nodes: NonNull<Node> = physical::pointer(frame).cast();
+            let count = PAGE_BYTES as usize / size_of::<Node>();
+            for i in 0..count {
+                // SAFETY: Within the frame just taken, which is aligned to a page.
+                let node = unsafe { nodes.add(i) };
+                // SAFETY: The place is valid and holds nothing to drop.
+                unsafe { node.write(Node::default()) };
+            }
+            let nodes = ptr::slice_from_raw_parts_mut(nodes.as_ptr(), count);
+            // SAFETY: The frame is full of nodes, is nobody else's, and is never given back.
+            self.addresses.add_nodes(unsafe { &mut *nodes });
+        }
+        self.addresses.give(start, pages);
+    }
+}
+
+/// Forgets what this CPU remembers of a range of pages and of the tables above them.
+fn flush(start: u64, end: u64) {
+    if (end - start) / PAGE_BYTES > FLUSH_PAGES_MAX {
+        tlb::flush_all();
+        return;
+    }
+    for page in (start..end).step_by(PAGE_BYTES as usize) {
+        tlb::flush(VirtAddr::new_truncate(page));
+    }
+}
+
+fn with_space<R>(f: impl FnOnce(&mut Space) -> R) -> Option<R> {
+    SPACE.lock().as_mut().map(f)
+}
+
+/// A range of addresses, committed from its start: backed by zeroed frames as far as was asked.
+/// Dropping it unmaps everything and gives frames and addresses back.
+#[derive(Debug)]
+pub struct Reservation {
+    /// The first address that can be mapped; the page below is the guard.
+    base: u64,
+    pages_max: usize,
+    committed_pages: usize,
+    purpose: Purpose,
+}
+
+impl Reservation {
+    /// Reserves room for `max_bytes`, for a process. Nothing is mapped yet.
+    pub fn new(max_bytes: usize) -> Result<Self, VmError> {
+        Self::reserve(max_bytes, Purpose::Process)
+    }
+
+    /// Reserves room for `max_bytes`, for the kernel, which may take the last frames.
+    pub fn new_for_kernel(max_bytes: usize) -> Result<Self, VmError> {
+        Self::reserve(max_bytes, Purpose::Kernel)
+    }
+
+    fn reserve(max_bytes: usize, purpose: Purpose) -> Result<Self, VmError> {
+        let pages_max = max_bytes.div_ceil(PAGE_BYTES as usize);
+        let start = with_space(|space| space.addresses.take(pages_max + 1)).flatten();
+        let base = start.ok_or(VmError::NoAddresses)? + PAGE_BYTES;
+        Ok(Reservation { base, pages_max, committed_pages: 0, purpose })
+    }
+
+    /// The first byte. Valid for [`Reservation::committed_bytes`] bytes while `self` lives.
+    pub fn as_ptr(&self) -> *mut u8 {
+        ptr::with_exposed_provenance_mut(self.base as usize)
+    }
+
+    /// Bytes that can be committed, a multiple of a page.
+    pub fn max_bytes(&self) -> usize {
+        self.pages_max * PAGE_BYTES as usize
+    }
+
+    /// Bytes that are mapped, a multiple of a page.
+    pub fn committed_bytes(&self) -> usize {
+        self.committed_pages * PAGE_BYTES as usize
+    }
+
+    /// Maps zeroed, writable frames until at least `bytes` bytes are committed. On an error what was
+    /// committed before still is, and nothing more.
+    pub fn commit(&mut self, bytes: usize) -> Result<(), VmError> {
+        let pages = bytes.div_ceil(PAGE_BYTES as usize);
+        if pages > self.pages_max {
+            return Err(VmError::OutOfRange);
+        }
+        let more = pages.saturating_sub(self.committed_pages);
+        let start = self.base + self.committed_bytes() as u64;
+        let purpose = self.purpose;
+        with_space(|space| space.map_fresh(start, more, purpose)).ok_or(VmError::NoMemory)??;
+        self.committed_pages += more;
+        Ok(())
+    }
+
+    /// Changes what the pages of a range of bytes allow; the range lies within what is committed and
+    /// on page boundaries. Making pages executable can need a frame for a table; on an error the
+    /// pages before the one that failed are changed.
+    ///
+    /// # Safety
+    /// Nobody holds a reference to bytes of the range that the new protection forbids to use, and
+    /// nobody executes there when it stops being executable.
+    pub unsafe fn protect(
+        &mut self,
+        range: Range<usize>,
+        protection: Protection,
+    ) -> Result<(), VmError> {
+        let page_bytes = PAGE_BYTES as usize;
+        let aligned =
+            range.start.is_multiple_of(page_bytes) && range.end.is_multiple_of(page_bytes);
+        if !aligned || range.start > range.end || range.end > self.committed_bytes() {
+            return Err(VmError::OutOfRange);
+        }
+        let (start, end) = (self.base + range.start as u64, self.base + range.end as u64);
+        let changed = with_space(|space| {
+            (start..end)
+                .step_by(page_bytes)
+                .try_for_each(|page| space.protect_page(page, protection))
+        });
+        flush(start, end);
+        changed.ok_or(VmError::NoMemory)?
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        with_space(|space| {
+            space.unmap_all(self.base, self.committed_pages);
+            space.give_addresses(self.base - PAGE_BYTES, self.pages_max + 1);
+        });
+    }
+}
+
+/// Maps pages for the heap at fixed addresses that nothing uses yet.
+pub(super) fn map_heap(start: u64, pages: usize) -> Result<(), VmError> {
+    with_space(|space| space.map_fresh(start, pages, Purpose::Kernel)).ok_or(VmError::NoMemory)?
+}
+
+/// Maps pages anywhere for the heap, with a guard below.
+pub(super) fn take_pages(pages: usize) -> Option<NonNull<u8>> {
+    let mut reservation = Reservation::new_for_kernel(pages * PAGE_BYTES as usize).ok()?;
+    reservation.commit(reservation.max_bytes()).ok()?;
+    let pointer = NonNull::new(reservation.as_ptr());
+    core::mem::forget(reservation);
+    pointer
+}
+
+/// Gives back what [`take_pages`] gave for as many pages.
+pub(super) fn give_pages(address: u64, pages: usize) {
+    drop(Reservation {
+        base: address,
+        pages_max: pages,
+        committed_pages: pages,
+        purpose: Purpose::Kernel,
+    });
+}
+
+/// Maps a device's registers, uncached, for ever; the pointer is valid for `len` bytes. `None` if no
+/// addresses or tables are left, or if there is memory and no device.
+pub fn map_device(physical: u64, len: usize) -> Option<NonNull<u8>> {
+    let offset = physical % PAGE_BYTES;
+    let pages = (offset as usize).checked_add(len)?.div_ceil(PAGE_BYTES as usize);
+    let start = with_space(|space| {
+        let start = space.addresses.take(pages + 1)? + PAGE_BYTES;
+        for i in 0..pages as u64 {
+            let frame = physical - offset + i * PAGE_BYTES;
+            let page = start + i * PAGE_BYTES;
+            if space.mapper.lookup(PHYSICAL_MAP_BASE.checked_add(frame)?).is_some() {
+                return None;
+            }
+            space.mapper.map(page, frame, Protection::ReadWrite, Cache::Uncached).ok()?;
+        }
+        Some(start)
+    })??;
+    NonNull::new(ptr::with_exposed_provenance_mut((start + offset) as usize))
+}
