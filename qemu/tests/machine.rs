@@ -3,6 +3,8 @@
 //! Covers the serial log, exit statuses, the secret configuration, crash and pause, and that no
 //! QEMU outlives its parent.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
 mod probe;
 
 use craton_qemu::{

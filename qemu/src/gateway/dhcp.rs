@@ -152,7 +152,7 @@ mod tests {
     type Reply = Option<(DhcpMessageType, Ipv4Addr)>;
 
     fn blank(mac: Mac) -> DhcpRepr<'static> {
-        let parsed = DhcpRepr {
+        DhcpRepr {
             message_type: DhcpMessageType::Discover,
             transaction_id: 0x1234_5678,
             secs: 0,
@@ -174,8 +174,7 @@ mod tests {
             renew_duration: None,
             rebind_duration: None,
             additional_options: &[],
-        };
-        parsed
+        }
     }
 
     fn send(server: &mut DhcpServer, request: &DhcpRepr<'_>) -> Reply {

@@ -260,8 +260,9 @@ impl Router {
         } else {
             self.interface.poll_delay(now, &self.sockets).map(Duration::from)
         };
-        let accept = self.accept_again.map(|again| again.saturating_duration_since(Instant::now()));
-        stack.into_iter().chain(accept).min()
+        let ours = [self.accept_again, self.guests.deadline()].into_iter().flatten().min();
+        let ours = ours.map(|due| due.saturating_duration_since(Instant::now()));
+        stack.into_iter().chain(ours).min()
     }
 
     fn now(&self) -> smoltcp::time::Instant {

@@ -149,7 +149,7 @@ impl Device for Wire {
     }
 
     fn transmit(&mut self, _now: Instant) -> Option<Outgoing<'_>> {
-        (!self.is_full()).then(|| Outgoing(&mut self.out))
+        (!self.is_full()).then_some(Outgoing(&mut self.out))
     }
 
     fn capabilities(&self) -> DeviceCapabilities {

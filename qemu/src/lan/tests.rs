@@ -93,7 +93,8 @@ fn a_machine_that_takes_nothing_harms_nobody_else() {
     a.send(ALL, b"still here");
     assert_eq!(b.receive(), b"still here");
     let counters = lan.counters(asleep.id).unwrap();
-    assert!(counters.frames_dropped > 200, "{counters:?}");
+    // One queue full is on its way to the socket, another waits; the rest is dropped.
+    assert!(counters.frames_dropped > 100, "{counters:?}");
     assert_eq!(counters.frames_to_machine, 401);
 }
 
