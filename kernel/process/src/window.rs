@@ -121,6 +121,11 @@ impl Windows {
         lost.into_iter().filter_map(|mailbox| self.close(mailbox)).collect()
     }
 
+    /// Number of processes that wait.
+    pub fn waiting(&self) -> usize {
+        self.windows.values().map(|window| window.waiting.len()).sum()
+    }
+
     /// Number of windows.
     pub fn len(&self) -> usize {
         self.windows.len()

@@ -9,9 +9,19 @@
 
 extern crate alloc;
 
+mod call;
+mod life;
+mod message;
 pub mod port;
+mod process;
+mod run_queue;
 mod shard;
+mod spawn;
+#[cfg(test)]
+mod tests;
+mod timers;
 mod view;
+mod watch;
 
 pub use shard::{Shard, ShardConfig};
 pub use view::ProcessView;

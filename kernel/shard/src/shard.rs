@@ -1,11 +1,30 @@
-//! The shard itself: what it holds, and what each input does to it.
+//! The shard itself: what it holds, and which part answers which input.
 //!
-//! Owns [`Shard`] and [`ShardConfig`].
+//! Owns [`Shard`] and [`ShardConfig`], the run queue's use and the timers' firing. The rest of its
+//! verbs are in `call` (what a process asks), `message` (sending, receiving, credit), `watch`
+//! (monitors), `spawn` and `life` (beginnings and ends).
 
-use crate::port::{Effect, Input};
+use crate::port::{Effect, HostReply, Input, LogLevel, Resume};
+use crate::process::{Process, State, Tenant};
+use crate::run_queue::RunQueue;
+use crate::timers::Timers;
 use crate::view::ProcessView;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::format;
 use alloc::vec::Vec;
-use craton_abi::{Incarnation, Instant, NodeId, ShardId};
+use craton_abi::{
+    AppId, ErrorCode, Incarnation, Instant, MonitorId, NodeId, Pid, RequestId, ShardId, Signal,
+    SignalBody, Slot, limit,
+};
+use craton_process::{Table, Ticket, Windows};
+
+/// The shard's index stands above this many bits of its monitor and request ids, so that no two
+/// shards of a node give out the same. Bit 63 stays clear for every index a node can have (guests
+/// tell ids from errors by the sign), and 2^55 ids outlast any machine.
+const ID_SERIAL_BITS: u32 = 55;
+
+/// What the system signs with: it may do all to all.
+pub(crate) const SYSTEM: AppId = AppId::new(0);
 
 /// What a shard is told at its birth.
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]
@@ -23,46 +42,215 @@ pub struct ShardConfig {
 /// One CPU's processes, run queue and timers.
 #[derive(Debug)]
 pub struct Shard {
-    config: ShardConfig,
+    pub(crate) config: ShardConfig,
+    /// Of the step in progress; never goes back.
+    pub(crate) now: Instant,
+    pub(crate) processes: Table<Tenant>,
+    pub(crate) run_queue: RunQueue,
+    /// Processes in [`State::Runnable`].
+    pub(crate) runnable: usize,
+    pub(crate) timers: Timers,
+    /// Credit for mailboxes elsewhere.
+    pub(crate) windows: Windows,
+    /// Monitors of this shard's processes on other nodes, by target: what a lost node fires.
+    pub(crate) watches: BTreeMap<(Pid, MonitorId), Slot>,
+    /// Children, by parent, whose parent does not know of them yet.
+    pub(crate) unheard: BTreeSet<(Pid, Slot)>,
+    pub(crate) monitor_last: MonitorId,
+    pub(crate) request_last: RequestId,
+    pub(crate) ticket_last: Ticket,
+    /// Inputs that were refused because somebody broke a rule.
+    pub(crate) refused: u64,
+}
+
+/// Where a pid points to.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Whereabouts {
+    /// To a process of this shard.
+    Here,
+    /// To another shard or node.
+    Away,
+    /// To nobody: ended, or of another life of this node.
+    Nowhere,
 }
 
 impl Shard {
     /// A shard without processes.
     pub fn new(config: ShardConfig) -> Self {
-        Shard { config }
+        let id_first = (config.shard.index() as u64) << ID_SERIAL_BITS;
+        let processes_max = config.processes_max.min(limit::PROCESSES_PER_SHARD_MAX);
+        Shard {
+            config,
+            now: Instant::ZERO,
+            processes: Table::new(config.shard, processes_max),
+            run_queue: RunQueue::new(),
+            runnable: 0,
+            timers: Timers::new(),
+            windows: Windows::new(),
+            watches: BTreeMap::new(),
+            unheard: BTreeSet::new(),
+            monitor_last: MonitorId::new(id_first),
+            request_last: RequestId::new(id_first),
+            ticket_last: Ticket::default(),
+            refused: 0,
+        }
     }
 
     /// Takes one input and appends what is to be done about it, in order. [`Effect::Run`] comes
     /// only in answer to [`Input::Tick`], and at most one for each.
-    pub fn step(&mut self, _input: Input, _now: Instant, _out: &mut Vec<Effect>) {}
+    pub fn step(&mut self, input: Input, now: Instant, out: &mut Vec<Effect>) {
+        self.now = self.now.max(now);
+        match input {
+            Input::Tick => self.tick(out),
+            Input::Started { slot, result } => self.started(slot, result, out),
+            Input::Ran { slot, outcome, used } => self.ran(slot, outcome, used, out),
+            Input::Nodes { slot, nodes } => self.nodes(slot, nodes, out),
+            Input::Signal(signal) => self.signal(signal, out),
+            Input::Credit { mailbox, messages, bytes } => {
+                self.credit(mailbox, messages, bytes, out);
+            }
+            Input::Gone { pid } => self.gone(pid),
+            Input::Spawn(order) => self.spawn(order, out),
+            Input::SpawnReply { request, parent, result } => {
+                self.spawn_reply(request, parent, result, out);
+            }
+            Input::SpawnHeard { child } => self.spawn_heard(child),
+            Input::NodeLost { node, incarnation } => self.node_lost(node, incarnation, out),
+        }
+    }
 
     /// When it must be stepped with [`Input::Tick`] at the latest, if nobody is runnable.
     pub fn deadline(&self) -> Option<Instant> {
-        None
+        self.timers.next()
     }
 
     /// Whether a tick would run a process.
     pub fn runnable(&self) -> bool {
-        false
+        self.runnable > 0
     }
 
     /// Processes in the table, ending ones among them.
     pub fn len(&self) -> usize {
-        0
+        self.processes.len()
     }
 
     /// Whether the table is empty.
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.processes.is_empty()
     }
 
     /// All processes, as a listing shows them.
     pub fn processes(&self) -> impl Iterator<Item = ProcessView<'_>> {
-        core::iter::empty()
+        self.processes.iter().map(|(slot, tenant)| ProcessView::new(self.pid(slot), tenant))
     }
 
     /// What it was told at its birth.
     pub fn config(&self) -> ShardConfig {
         self.config
     }
+
+    fn tick(&mut self, out: &mut Vec<Effect>) {
+        while let Some(slot) = self.timers.pop_due(self.now) {
+            self.time_out(slot, out);
+        }
+        while let Some((slot, turn)) = self.run_queue.pop() {
+            let Some(process) = self.live_mut(slot) else { continue };
+            match core::mem::replace(&mut process.state, State::Running) {
+                State::Runnable { resume, turn: last } if last == turn => {
+                    self.runnable -= 1;
+                    out.push(Effect::Run { slot, resume, slice: limit::SLICE });
+                    return;
+                }
+                other => process.state = other,
+            }
+        }
+    }
+
+    /// The time of a waiting process is up; its timer is gone already.
+    fn time_out(&mut self, slot: Slot, out: &mut Vec<Effect>) {
+        let Some(process) = self.live_mut(slot) else { return };
+        let error = match &process.state {
+            State::Receiving { .. } => ErrorCode::TimedOut,
+            &State::Sending { to, ticket, .. } => {
+                self.leave(to, ticket, out);
+                ErrorCode::Full
+            }
+            _ => return,
+        };
+        self.reply(slot, HostReply::Failed(error));
+    }
+
+    /// Answers a process's call.
+    pub(crate) fn reply(&mut self, slot: Slot, reply: HostReply) {
+        self.ready(slot, Resume::Reply(reply));
+    }
+
+    /// Puts a process in the run queue, if it lives.
+    pub(crate) fn ready(&mut self, slot: Slot, resume: Resume) {
+        let Some(process) = self.processes.get_mut(slot).and_then(Tenant::live_mut) else { return };
+        let turn = self.run_queue.push(slot, &mut process.virtual_time);
+        process.state = State::Runnable { resume, turn };
+        self.runnable += 1;
+    }
+
+    /// A process that stood in the run queue ended.
+    pub(crate) fn left_run_queue(&mut self) {
+        self.runnable -= 1;
+        let processes = &self.processes;
+        self.run_queue.clean(self.runnable, |slot, turn| {
+            let state = processes.get(slot).and_then(Tenant::live).map(|process| &process.state);
+            matches!(state, Some(State::Runnable { turn: last, .. }) if *last == turn)
+        });
+    }
+
+    /// Counts what somebody did against the rules, and says so at the first and at each doubling,
+    /// so that a flood fills no log.
+    pub(crate) fn refuse(&mut self, pid: Pid, what: &str, by: Pid, out: &mut Vec<Effect>) {
+        self.refused += 1;
+        if self.refused.is_power_of_two() {
+            let text = format!("refused {what} from {by}; {} such so far", self.refused);
+            out.push(Effect::Log { pid, level: LogLevel::Warn, text });
+        }
+    }
+
+    /// A signal of a process of this shard.
+    pub(crate) fn emit(&self, from: Slot, to: Pid, body: SignalBody, out: &mut Vec<Effect>) {
+        if let Some(process) = self.live(from) {
+            let (app, trace) = (process.app, process.trace);
+            out.push(Effect::Signal(Signal { from: self.pid(from), to, app, trace, body }));
+        }
+    }
+
+    pub(crate) fn live(&self, slot: Slot) -> Option<&Process> {
+        self.processes.get(slot)?.live()
+    }
+
+    pub(crate) fn live_mut(&mut self, slot: Slot) -> Option<&mut Process> {
+        self.processes.get_mut(slot)?.live_mut()
+    }
+
+    pub(crate) fn pid(&self, slot: Slot) -> Pid {
+        Pid { node: self.config.node, incarnation: self.config.incarnation, slot }
+    }
+
+    pub(crate) fn find(&self, pid: Pid) -> Whereabouts {
+        if pid.node != self.config.node {
+            return Whereabouts::Away;
+        }
+        if pid.incarnation != self.config.incarnation {
+            return Whereabouts::Nowhere;
+        }
+        if pid.slot.shard() != self.config.shard {
+            return Whereabouts::Away;
+        }
+        match self.live(pid.slot) {
+            Some(_) => Whereabouts::Here,
+            None => Whereabouts::Nowhere,
+        }
+    }
+}
+
+/// Whether a process of `app` may signal one of `target`.
+pub(crate) fn may_signal(app: AppId, target: AppId) -> bool {
+    app == target || app == SYSTEM
 }

@@ -2,6 +2,8 @@
 //!
 //! Owns [`ProcessView`], a borrowed snapshot that `craton ps` is made of.
 
+use crate::process::{State, Tenant};
+use alloc::format;
 use alloc::string::String;
 use craton_abi::{Duration, Pid, ProgramId};
 
@@ -22,4 +24,37 @@ pub struct ProcessView<'a> {
     pub mailbox_bytes: u32,
     /// CPU time used.
     pub cpu: Duration,
+}
+
+impl<'a> ProcessView<'a> {
+    pub(crate) fn new(pid: Pid, tenant: &'a Tenant) -> Self {
+        let (identity, state, mailbox) = match tenant {
+            Tenant::Live(process) => {
+                (&process.identity, describe(&process.state), process.mailbox.amount())
+            }
+            Tenant::Ending(identity) => (identity, String::from("ending"), Default::default()),
+        };
+        ProcessView {
+            pid,
+            program: identity.program,
+            entry: &identity.entry,
+            state,
+            mailbox_messages: mailbox.messages,
+            mailbox_bytes: mailbox.bytes,
+            cpu: identity.cpu,
+        }
+    }
+}
+
+fn describe(state: &State) -> String {
+    String::from(match state {
+        State::Starting { .. } => "starting",
+        State::Runnable { .. } => "runnable",
+        State::Running | State::Calling => "running",
+        State::Receiving { tag: None, .. } => "receiving",
+        State::Receiving { tag: Some(tag), .. } => return format!("receiving tag {tag}"),
+        State::Sending { to, .. } => return format!("sending to {to}"),
+        State::Spawning { .. } => "spawning",
+        State::Asking => "asking for nodes",
+    })
 }

@@ -1,0 +1,123 @@
+//! What a process comes back with from running, and what it asks for.
+//!
+//! Answers [`Input::Ran`](crate::port::Input::Ran): charges the CPU time, then does what was asked
+//! or leaves the process waiting for it. The verbs themselves are in `message`, `watch` and `spawn`.
+
+use crate::port::{Effect, HostCall, HostReply, Outcome, Resume};
+use crate::process::{State, Tenant};
+use crate::shard::{Shard, Whereabouts, may_signal};
+use alloc::string::String;
+use alloc::vec::Vec;
+use craton_abi::{Duration, ErrorCode, ExitReason, NodeId, Pid, SignalBody, Slot, limit};
+
+/// Charged for each run beside what the process computed: the shard's own work on its behalf. It
+/// also keeps a process that reports no time at all from running for ever.
+const RUN_COST: Duration = Duration::from_nanos(200);
+
+impl Shard {
+    pub(crate) fn ran(
+        &mut self,
+        slot: Slot,
+        outcome: Outcome,
+        used: Duration,
+        out: &mut Vec<Effect>,
+    ) {
+        let process = match self.processes.get_mut(slot) {
+            Some(Tenant::Live(process)) if matches!(process.state, State::Running) => process,
+            Some(Tenant::Ending(_)) => return self.host_let_go(slot, out),
+            _ => {
+                let pid = self.pid(slot);
+                return self.refuse(pid, "an answer to no run", pid, out);
+            }
+        };
+        process.identity.cpu = process.identity.cpu + used;
+        process.virtual_time = process.virtual_time + used + RUN_COST;
+        process.state = State::Calling;
+        match outcome {
+            Outcome::Call(call) => {
+                if let Some(reply) = self.call(slot, call, out) {
+                    self.reply(slot, reply);
+                }
+            }
+            Outcome::Exited(reason) => self.end(slot, reason, out),
+            Outcome::Preempted => self.ready(slot, Resume::Continue),
+        }
+    }
+
+    /// Does what a process asks. `None`: it waits, or is gone.
+    fn call(&mut self, slot: Slot, call: HostCall, out: &mut Vec<Effect>) -> Option<HostReply> {
+        match call {
+            HostCall::Spawn { .. } => self.call_spawn(slot, call, out),
+            HostCall::Send { to, tag, payload, timeout } => {
+                self.call_send(slot, to, tag, payload, timeout, out)
+            }
+            HostCall::Receive { tag, timeout, capacity } => {
+                self.call_receive(slot, tag, timeout, capacity, out)
+            }
+            HostCall::Monitor { target } => Some(self.call_monitor(slot, target, out)),
+            HostCall::Demonitor { id } => Some(self.call_demonitor(slot, id, out)),
+            HostCall::Kill { target } => Some(self.call_kill(slot, target, out)),
+            HostCall::Exit { reason } => {
+                self.end(slot, reason, out);
+                None
+            }
+            HostCall::Log { level, text } => {
+                out.push(Effect::Log { pid: self.pid(slot), level, text: cut(text) });
+                Some(HostReply::Done)
+            }
+            HostCall::Yield => Some(HostReply::Done),
+            HostCall::Nodes => {
+                self.live_mut(slot)?.state = State::Asking;
+                out.push(Effect::AskNodes { slot });
+                None
+            }
+        }
+    }
+
+    fn call_kill(&mut self, slot: Slot, target: Pid, out: &mut Vec<Effect>) -> HostReply {
+        match self.find(target) {
+            Whereabouts::Nowhere => {}
+            Whereabouts::Away => self.emit(slot, target, SignalBody::Kill, out),
+            Whereabouts::Here => {
+                if !self.may_reach(slot, target) {
+                    return HostReply::Failed(ErrorCode::Denied);
+                }
+                self.end(target.slot, ExitReason::Killed, out);
+            }
+        }
+        HostReply::Done
+    }
+
+    /// The node's answer to [`Effect::AskNodes`].
+    pub(crate) fn nodes(&mut self, slot: Slot, nodes: Vec<NodeId>, out: &mut Vec<Effect>) {
+        match self.live(slot) {
+            Some(process) if matches!(process.state, State::Asking) => {
+                self.reply(slot, HostReply::Nodes(nodes));
+            }
+            // It was killed while it waited.
+            None => {}
+            Some(_) => {
+                let pid = self.pid(slot);
+                self.refuse(pid, "a list of nodes nobody asked for", pid, out);
+            }
+        }
+    }
+
+    /// Whether a process may signal another of this shard.
+    pub(crate) fn may_reach(&self, from: Slot, to: Pid) -> bool {
+        match (self.live(from), self.live(to.slot)) {
+            (Some(from), Some(to)) => may_signal(from.app, to.app),
+            _ => false,
+        }
+    }
+}
+
+/// A log line within its bound, cut on a character.
+fn cut(mut text: String) -> String {
+    let mut end = text.len().min(limit::LOG_LINE_BYTES_MAX);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.truncate(end);
+    text
+}

@@ -1,0 +1,134 @@
+//! Ends: of a process, in whatever state, and of a whole node.
+//!
+//! A process's end is one step: nothing reaches it afterwards, everybody who waits for it, watches
+//! it or counts on credit from it is told, and what it held on others is taken back. Only its slot
+//! may outlive it, while its host has not answered yet.
+
+use crate::port::Effect;
+use crate::process::{Identity, Process, State, Tenant};
+use crate::shard::{Shard, Whereabouts};
+use alloc::vec::Vec;
+use craton_abi::{
+    ErrorCode, ExitReason, Incarnation, MonitorId, NodeId, Pid, Signal, SignalBody, Slot,
+};
+use craton_process::{Notice, node_range};
+
+impl Shard {
+    /// Ends a process; nothing happens if it has ended already.
+    pub(crate) fn end(&mut self, slot: Slot, reason: ExitReason, out: &mut Vec<Effect>) {
+        let Some(process) = self.live_mut(slot) else { return };
+        let parent = process.parent;
+        let host_works = matches!(process.state, State::Starting { .. } | State::Running);
+        match core::mem::replace(&mut process.state, State::Calling) {
+            State::Starting { request, .. } => {
+                // It was born, and died: the parent hears both.
+                let result = Ok(self.pid(slot));
+                out.push(Effect::SpawnReply { request, parent, result });
+            }
+            State::Runnable { .. } => self.left_run_queue(),
+            State::Receiving { deadline, .. } => self.timers.cancel(deadline, slot),
+            State::Sending { to, ticket, deadline, .. } => {
+                self.timers.cancel(Some(deadline), slot);
+                self.leave(to, ticket, out);
+            }
+            State::Running | State::Calling | State::Spawning { .. } | State::Asking => {}
+        }
+        let Some(process) = self.take_out(slot, host_works) else { return };
+        if !host_works {
+            out.push(Effect::Reclaim { slot });
+        }
+        let pid = self.pid(slot);
+        let reason = reason.bounded();
+        self.bury(slot, process, reason.clone(), out);
+        out.push(Effect::Exited { pid, reason });
+    }
+
+    /// The host has answered for a process that ended meanwhile: now its slot is free.
+    pub(crate) fn host_let_go(&mut self, slot: Slot, out: &mut Vec<Effect>) {
+        if let Some(Tenant::Ending(_)) = self.processes.get(slot) {
+            self.processes.remove(slot);
+            out.push(Effect::Reclaim { slot });
+        }
+    }
+
+    /// Takes a process out of its slot, and the slot out of the table unless its host works on it.
+    fn take_out(&mut self, slot: Slot, host_works: bool) -> Option<Process> {
+        let tenant = if host_works {
+            let process = self.live(slot)?;
+            let Identity { program, cpu, ref entry } = process.identity;
+            let remains = Identity { program, entry: entry.clone(), cpu };
+            core::mem::replace(self.processes.get_mut(slot)?, Tenant::Ending(remains))
+        } else {
+            self.processes.remove(slot)?
+        };
+        match tenant {
+            Tenant::Live(process) => Some(*process),
+            Tenant::Ending(_) => None,
+        }
+    }
+
+    /// Tells everybody of an end. The process is out of the table.
+    pub(crate) fn bury(
+        &mut self,
+        slot: Slot,
+        process: Process,
+        reason: ExitReason,
+        out: &mut Vec<Effect>,
+    ) {
+        let pid = self.pid(slot);
+        let Process { app, trace, parent, mailbox, senders, watchers, .. } = process;
+        self.unheard.remove(&(parent, slot));
+        self.fail_waiting(senders, ErrorCode::NoProcess);
+        let (sources, watched) = mailbox.close();
+        for source in sources {
+            out.push(Effect::Gone { node: source.node, shard: source.shard, pid });
+        }
+        let signal = |to, body| Effect::Signal(Signal { from: pid, to, app, trace, body });
+        for (id, target) in watched {
+            out.extend(self.unwatch(slot, id, target).map(|body| signal(target, body)));
+        }
+        for (watcher, id) in watchers.into_all() {
+            if self.find(watcher) == Whereabouts::Away {
+                out.push(signal(watcher, SignalBody::Down { id, reason: reason.clone() }));
+            } else {
+                self.notify(watcher, Notice { from: pid, id, reason: reason.clone() }, out);
+            }
+        }
+    }
+
+    /// A node is lost: who watched it, waited for it or was born by its order is told.
+    pub(crate) fn node_lost(
+        &mut self,
+        node: NodeId,
+        incarnation: Incarnation,
+        out: &mut Vec<Effect>,
+    ) {
+        if node == self.config.node {
+            // A shard does not outlive its node, so this is no news of this life.
+            return;
+        }
+        for waiting in self.windows.close_node(node, incarnation) {
+            self.fail_waiting(waiting, ErrorCode::NoConnection);
+        }
+        for process in self.processes.values_mut().filter_map(Tenant::live_mut) {
+            process.watchers.forget_node(node, incarnation);
+            process.mailbox.forget_node(node, incarnation);
+        }
+        let [first, last] = node_range(node, incarnation);
+        let watches: Vec<((Pid, MonitorId), Slot)> = self
+            .watches
+            .range((first, MonitorId::new(0))..=(last, MonitorId::new(u64::MAX)))
+            .map(|(&key, &slot)| (key, slot))
+            .collect();
+        for ((target, id), watcher) in watches {
+            self.watches.remove(&(target, id));
+            let notice = Notice { from: target, id, reason: ExitReason::NoConnection };
+            self.notify(self.pid(watcher), notice, out);
+        }
+        let [from, to] = [(first, first.slot), (last, last.slot)];
+        let orphans: Vec<Slot> = self.unheard.range(from..=to).map(|&(_, child)| child).collect();
+        for child in orphans {
+            self.end(child, ExitReason::Killed, out);
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! One process as its shard knows it.
+//!
+//! Owns [`Process`] and the states it goes through:
+//!
+//! ```text
+//!            1 Started              2 Tick
+//!  Starting ----------> Runnable ------------> Running
+//!                          ^                      | 3 Ran(Call)
+//!                          | 5 answered           v
+//!                          +------------------ Calling
+//!                          |                      | 4 has to wait
+//!                          +--- Receiving, Sending, Spawning, Asking
+//! ```
+//!
+//! A process ends in any state. While the host works on it (`Starting`, `Running`) its slot is
+//! kept as [`Tenant::Ending`] until the host has answered.
+
+use crate::port::Resume;
+use crate::run_queue::Turn;
+use alloc::boxed::Box;
+use alloc::string::String;
+use craton_abi::{
+    AppId, Duration, Instant, MonitorId, Payload, Pid, ProgramId, RequestId, TraceId,
+};
+use craton_process::{Mailbox, Ticket, WaitQueue, Watchers};
+
+/// Who has a slot.
+#[derive(Debug)]
+pub(crate) enum Tenant {
+    /// A process.
+    Live(Box<Process>),
+    /// What is left of one that ended while its host worked on it: nobody can reach it.
+    Ending(Identity),
+}
+
+/// What a process is, for listings.
+#[derive(Debug)]
+pub(crate) struct Identity {
+    pub(crate) program: ProgramId,
+    pub(crate) entry: String,
+    pub(crate) cpu: Duration,
+}
+
+/// A process.
+#[derive(Debug)]
+pub(crate) struct Process {
+    pub(crate) identity: Identity,
+    pub(crate) app: AppId,
+    pub(crate) trace: TraceId,
+    pub(crate) parent: Pid,
+    pub(crate) state: State,
+    pub(crate) mailbox: Mailbox,
+    /// Processes of this shard that wait for room in the mailbox.
+    pub(crate) senders: WaitQueue,
+    pub(crate) watchers: Watchers,
+    /// CPU time charged, for the run queue.
+    pub(crate) virtual_time: Duration,
+}
+
+/// What a process is doing.
+#[derive(Debug)]
+pub(crate) enum State {
+    /// Its host makes an instance.
+    Starting {
+        /// The parent's spawn, not answered yet.
+        request: RequestId,
+        /// The parent's monitor.
+        monitor: Option<MonitorId>,
+    },
+    /// It stands in the run queue.
+    Runnable {
+        /// How it will go on.
+        resume: Resume,
+        /// Its entry.
+        turn: Turn,
+    },
+    /// Its host runs it.
+    Running,
+    /// It asked for something that is being done within this step.
+    Calling,
+    /// It waits for a message or a notice.
+    Receiving { tag: Option<u64>, capacity: usize, deadline: Option<Instant> },
+    /// It waits for room or credit.
+    Sending { to: Pid, tag: u64, payload: Payload, ticket: Ticket, deadline: Instant },
+    /// It waits for its child.
+    Spawning { request: RequestId, monitor: Option<MonitorId> },
+    /// It waits for the list of nodes.
+    Asking,
+}
+
+impl Tenant {
+    pub(crate) fn live(&self) -> Option<&Process> {
+        match self {
+            Tenant::Live(process) => Some(process),
+            Tenant::Ending(_) => None,
+        }
+    }
+
+    pub(crate) fn live_mut(&mut self) -> Option<&mut Process> {
+        match self {
+            Tenant::Live(process) => Some(process),
+            Tenant::Ending(_) => None,
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Messages between shards and nodes, and the credit that bounds them.
+
+use super::*;
+use craton_abi::limit::{WINDOW_BYTES, WINDOW_MESSAGES};
+
+fn signals(rig: &mut Rig) -> usize {
+    rig.effects().iter().filter(|effect| matches!(effect, Effect::Signal(_))).count()
+}
+
+#[test]
+fn a_window_of_messages_leaves_and_the_next_waits() {
+    let mut rig = Rig::new();
+    let (a, b) = (rig.process(), rig.process());
+    let far = away(2, 1);
+    for tag in 0..u64::from(WINDOW_MESSAGES) {
+        assert_eq!(rig.send(a, far, tag, 1), Some(HostReply::Done));
+    }
+    let expected =
+        Effect::Signal(Signal { trace: TraceId::new(3), ..signal(a, far, message(0, 1)) });
+    assert_eq!(rig.effects[0], expected);
+    assert_eq!(signals(&mut rig), WINDOW_MESSAGES as usize);
+    assert_eq!(rig.send(a, far, 98, 1), None);
+    assert_eq!(rig.send(b, far, 99, 1), None);
+    assert_eq!(signals(&mut rig), 0);
+    rig.step(Input::Credit { mailbox: away(2, 2), messages: 9, bytes: 9 });
+    assert_eq!(rig.answer(a), None, "credit of another mailbox");
+    rig.step(Input::Credit { mailbox: far, messages: 1, bytes: 1 });
+    assert_eq!(rig.answer(a), Some(HostReply::Done));
+    assert_eq!(rig.answer(b), None);
+    assert_eq!(signals(&mut rig), 1);
+    rig.step(Input::Credit { mailbox: far, messages: 1, bytes: 1 });
+    assert_eq!(rig.answer(b), Some(HostReply::Done));
+}
+
+#[test]
+fn without_credit_a_sender_waits_only_as_long_as_it_said() {
+    let mut rig = Rig::new();
+    let a = rig.process();
+    let far = away(2, 1);
+    rig.send(a, far, 0, WINDOW_BYTES as usize);
+    assert_eq!(rig.call(a, send(far, 1, 1, Duration::ZERO)), failed(ErrorCode::Full));
+    assert_eq!(rig.call(a, send(far, 1, 1, Duration::from_millis(5))), None);
+    rig.advance(Duration::from_millis(5));
+    assert_eq!(rig.answer(a), failed(ErrorCode::Full));
+    rig.step(Input::Credit { mailbox: far, messages: 1, bytes: WINDOW_BYTES });
+    assert!(rig.shard.windows.is_empty());
+}
+
+#[test]
+fn a_process_that_is_not_there_fails_its_waiting_senders() {
+    let mut rig = Rig::new();
+    let a = rig.process();
+    let far = away(2, 1);
+    rig.send(a, far, 0, WINDOW_BYTES as usize);
+    assert_eq!(rig.send(a, far, 1, 1), None);
+    rig.step(Input::Gone { pid: far });
+    assert_eq!(rig.answer(a), failed(ErrorCode::NoProcess));
+    assert!(rig.shard.windows.is_empty());
+}
+
+#[test]
+fn a_lost_node_fails_its_waiting_senders_and_no_other() {
+    let mut rig = Rig::new();
+    let (a, b) = (rig.process(), rig.process());
+    for (pid, node) in [(a, 2), (b, 3)] {
+        rig.send(pid, away(node, 1), 0, WINDOW_BYTES as usize);
+        assert_eq!(rig.send(pid, away(node, 1), 1, 1), None);
+    }
+    rig.step(Input::NodeLost { node: NodeId::new(2), incarnation: Incarnation::new(20) });
+    assert_eq!(rig.answer(a), failed(ErrorCode::NoConnection));
+    assert_eq!(rig.answer(b), None);
+}
+
+#[test]
+fn credit_returns_as_messages_are_taken() {
+    let mut rig = Rig::new();
+    let b = rig.process();
+    let far = away(2, 1);
+    for tag in 0..6 {
+        rig.signal(far, b, message(tag, 10));
+    }
+    assert!(rig.effects().is_empty());
+    for _ in 0..6 {
+        assert!(rig.receive_tag(b).is_some());
+    }
+    let credit = |messages| Effect::Credit {
+        node: far.node,
+        shard: far.slot.shard(),
+        mailbox: b,
+        messages,
+        bytes: 10 * messages,
+    };
+    assert_eq!(rig.effects(), [credit(4), credit(2)]);
+}
+
+#[test]
+fn a_sender_without_credit_is_cut_off_at_its_window() {
+    let mut rig = Rig::new();
+    let b = rig.process();
+    for tag in 0..1_000 {
+        rig.signal(away(2, 1), b, message(tag, 10));
+    }
+    let view = rig.shard.processes().next().expect("it lives");
+    assert_eq!(view.mailbox_messages, WINDOW_MESSAGES);
+    let logs = rig.effects();
+    assert!(logs.iter().all(|effect| matches!(effect, Effect::Log { .. })));
+    assert_eq!(logs.len(), 10, "984 refusals, told at each doubling");
+    rig.signal(away(3, 1), b, message(1, craton_abi::limit::MESSAGE_BYTES_MAX + 1));
+    let view = rig.shard.processes().next().expect("it lives");
+    assert_eq!(view.mailbox_messages, WINDOW_MESSAGES, "no message is longer than the longest");
+}
+
+#[test]
+fn a_dead_mailbox_says_so() {
+    let mut rig = Rig::new();
+    let b = rig.process();
+    let far = away(2, 1);
+    rig.signal(far, b, message(1, 10));
+    let gone = |pid| Effect::Gone { node: far.node, shard: far.slot.shard(), pid };
+    rig.ran(b, Outcome::Exited(ExitReason::Normal));
+    assert!(rig.effects().contains(&gone(b)), "who counted on its credit is told");
+    rig.signal(far, b, message(2, 10));
+    assert_eq!(rig.effects(), [gone(b)]);
+    let before = Pid { incarnation: Incarnation::new(10), ..b };
+    rig.signal(far, before, message(2, 10));
+    assert_eq!(rig.effects(), [gone(before)], "a process of another life");
+}

@@ -1,0 +1,144 @@
+//! Who runs, and when.
+
+use super::*;
+
+/// Runs whoever is next for `used`, and lets it come back with `outcome`.
+fn run_next(shard: &mut Shard, used: Duration, outcome: Outcome) -> Option<Slot> {
+    let mut out = Vec::new();
+    shard.step(Input::Tick, Instant::ZERO, &mut out);
+    let runs: Vec<Slot> = out
+        .iter()
+        .filter_map(|effect| match effect {
+            Effect::Run { slot, .. } => Some(*slot),
+            _ => None,
+        })
+        .collect();
+    assert!(runs.len() <= 1, "a tick runs one process");
+    let &slot = runs.first()?;
+    shard.step(Input::Ran { slot, outcome, used }, Instant::ZERO, &mut out);
+    check(shard);
+    Some(slot)
+}
+
+/// A shard with `count` runnable processes.
+fn shard_with(count: usize) -> (Shard, Vec<Slot>) {
+    let mut rig = Rig::new();
+    let mut out = Vec::new();
+    let slots: Vec<Slot> = (0..count)
+        .map(|_| {
+            let order = rig.order();
+            rig.starting(order).slot
+        })
+        .collect();
+    for &slot in &slots {
+        rig.shard.step(Input::Started { slot, result: Ok(()) }, rig.now, &mut out);
+    }
+    (rig.shard, slots)
+}
+
+#[test]
+fn cpu_time_is_shared_and_not_turns() {
+    let (mut shard, slots) = shard_with(2);
+    let mut time = [Duration::ZERO; 2];
+    for _ in 0..10_000 {
+        let mut out = Vec::new();
+        shard.step(Input::Tick, Instant::ZERO, &mut out);
+        let Some(Effect::Run { slot, .. }) = out.pop() else { panic!("nobody runs") };
+        let which = usize::from(slot == slots[1]);
+        // The second computes a whole slice each time, the first a hundredth.
+        let used = Duration::from_micros([10, 1_000][which]);
+        time[which] = time[which] + used;
+        let outcome = Outcome::Preempted;
+        shard.step(Input::Ran { slot, outcome, used }, Instant::ZERO, &mut out);
+    }
+    let [first, second] = time.map(Duration::as_micros);
+    assert!(first.abs_diff(second) <= 50 * 1_000, "{first} and {second} µs");
+}
+
+#[test]
+fn equals_take_turns_even_if_they_report_no_time() {
+    let (mut shard, slots) = shard_with(3);
+    let turns: Vec<Slot> = (0..6)
+        .filter_map(|_| run_next(&mut shard, Duration::ZERO, Outcome::Call(HostCall::Yield)))
+        .collect();
+    assert_eq!(turns, [&slots[..], &slots[..]].concat());
+}
+
+#[test]
+fn a_new_process_starts_level_with_the_others() {
+    let (mut shard, slots) = shard_with(1);
+    let slice = Duration::from_millis(1);
+    for _ in 0..1_000 {
+        run_next(&mut shard, slice, Outcome::Preempted);
+    }
+    let mut rig = Rig::new();
+    let mut out = Vec::new();
+    shard.step(Input::Spawn(rig.order()), Instant::ZERO, &mut out);
+    let Some(Effect::Start { pid, .. }) = out.pop() else { panic!("no start") };
+    shard.step(Input::Started { slot: pid.slot, result: Ok(()) }, Instant::ZERO, &mut out);
+    let turns: Vec<Slot> =
+        (0..10).filter_map(|_| run_next(&mut shard, slice, Outcome::Preempted)).collect();
+    let old = turns.iter().filter(|&&slot| slot == slots[0]).count();
+    assert!((4..=6).contains(&old), "the old one ran {old} of 10 times");
+}
+
+#[test]
+fn a_sleeper_is_served_first_but_saves_nothing_up() {
+    let (mut shard, slots) = shard_with(2);
+    let wait = Outcome::Call(receive(None));
+    let slice = Duration::from_millis(1);
+    assert_eq!(run_next(&mut shard, Duration::ZERO, wait), Some(slots[0]));
+    for _ in 0..1_000 {
+        assert_eq!(run_next(&mut shard, slice, Outcome::Preempted), Some(slots[1]));
+    }
+    let pid = shard.pid(slots[0]);
+    let mut out = Vec::new();
+    shard.step(Input::Signal(signal(away(2, 1), pid, message(1, 0))), Instant::ZERO, &mut out);
+    assert_eq!(run_next(&mut shard, slice, Outcome::Preempted), Some(slots[0]));
+    let turns: Vec<Slot> =
+        (0..10).filter_map(|_| run_next(&mut shard, slice, Outcome::Preempted)).collect();
+    let slept = turns.iter().filter(|&&slot| slot == slots[0]).count();
+    assert!((4..=6).contains(&slept), "it ran {slept} of 10 times");
+}
+
+#[test]
+fn a_preempted_process_goes_on_where_it_was() {
+    let mut rig = Rig::new();
+    let pid = rig.process();
+    rig.ran(pid, Outcome::Preempted);
+    assert_eq!(rig.running.get(&pid.slot), Some(&Resume::Continue));
+    let view = rig.shard.processes().next().expect("it lives");
+    assert_eq!(view.cpu, Duration::from_micros(1));
+    assert_eq!((view.entry, view.program), ("main", ProgramId([7; 32])));
+}
+
+#[test]
+fn answers_to_no_question_are_ignored() {
+    let mut rig = Rig::new();
+    let pid = rig.process();
+    let stale = Slot::new(ShardId::new(2), 0, 77).expect("in range");
+    let foreign = Slot::new(ShardId::new(3), 0, 1).expect("in range");
+    rig.call(pid, receive(None));
+    for slot in [pid.slot, stale, foreign] {
+        rig.step(Input::Ran { slot, outcome: Outcome::Preempted, used: Duration::ZERO });
+        rig.step(Input::Started { slot, result: Ok(()) });
+    }
+    assert_eq!(rig.state(pid), "receiving");
+    assert!(rig.effects().iter().all(|effect| matches!(effect, Effect::Log { .. })));
+}
+
+#[test]
+fn time_does_not_go_back() {
+    let mut rig = Rig::new();
+    let pid = rig.process();
+    rig.advance(Duration::from_secs(10));
+    let mut out = Vec::new();
+    rig.shard.step(Input::Tick, Instant::ZERO, &mut out);
+    let wait = HostCall::Receive {
+        tag: None,
+        timeout: Some(Duration::from_secs(1)),
+        capacity: usize::MAX,
+    };
+    rig.call(pid, wait);
+    assert_eq!(rig.shard.deadline(), Some(rig.now + Duration::from_secs(1)));
+}

@@ -1,0 +1,176 @@
+//! Spawning, from both ends.
+
+use super::*;
+use craton_abi::Place;
+use craton_abi::limit::{ARGUMENT_BYTES_MAX, ENTRY_BYTES_MAX};
+
+fn ask(entry: &str, argument: usize, monitor: bool) -> HostCall {
+    HostCall::Spawn {
+        place: Place::Anywhere,
+        program: None,
+        entry: String::from(entry),
+        argument: Payload(vec![0; argument]),
+        monitor,
+        limits: ProcessLimits::default(),
+    }
+}
+
+/// A parent that waits for its child: what it ordered.
+fn order_of(rig: &mut Rig, parent: Pid, monitor: bool) -> SpawnOrder {
+    assert_eq!(rig.call(parent, ask("child", 3, monitor)), None);
+    assert_eq!(rig.state(parent), "spawning");
+    match rig.effects().pop() {
+        Some(Effect::Place { place: Place::Anywhere, order }) => order,
+        other => panic!("no order but {other:?}"),
+    }
+}
+
+fn reply(order: &SpawnOrder, result: Result<Pid, ErrorCode>) -> Input {
+    Input::SpawnReply { request: order.request, parent: order.parent, result }
+}
+
+#[test]
+fn parent_and_child_on_one_shard() {
+    let mut rig = Rig::new();
+    let parent = rig.process();
+    let order = order_of(&mut rig, parent, true);
+    assert_eq!((order.parent, order.app, order.trace), (parent, APP, TraceId::new(3)));
+    assert_eq!(order.program, ProgramId([7; 32]), "the parent's own");
+    let child = rig.starting(order.clone());
+    rig.effects();
+    rig.step(Input::Started { slot: child.slot, result: Ok(()) });
+    let (request, monitor) = (order.request, order.monitor);
+    assert_eq!(rig.effects(), [Effect::SpawnReply { request, parent, result: Ok(child) }]);
+    assert!(rig.shard.unheard.contains(&(parent, child.slot)));
+    rig.step(reply(&order, Ok(child)));
+    assert_eq!(rig.answer(parent), Some(HostReply::Spawned { pid: child, monitor }));
+    assert_eq!(rig.effects(), [Effect::SpawnHeard { child }]);
+    rig.step(Input::SpawnHeard { child });
+    assert!(!rig.shard.unheard.contains(&(parent, child.slot)));
+    rig.ran(child, Outcome::Exited(ExitReason::Normal));
+    let id = monitor.expect("asked for");
+    assert_eq!(rig.receive(parent), down(child, id, ExitReason::Normal));
+}
+
+#[test]
+fn a_far_child_is_watched_from_its_first_instant() {
+    let mut rig = Rig::new();
+    let child = away(2, 1);
+    for end_first in [true, false] {
+        let parent = rig.process();
+        let order = order_of(&mut rig, parent, true);
+        let id = order.monitor.expect("asked for");
+        let told = SignalBody::Down { id, reason: ExitReason::Normal };
+        if end_first {
+            rig.signal(child, parent, told);
+            rig.step(reply(&order, Ok(child)));
+            assert_eq!(rig.receive(parent), down(child, id, ExitReason::Normal));
+        } else {
+            rig.step(reply(&order, Ok(child)));
+            assert_eq!(rig.receive(parent), None);
+            rig.step(Input::NodeLost { node: child.node, incarnation: child.incarnation });
+            assert_eq!(rig.answer(parent), down(child, id, ExitReason::NoConnection));
+        }
+        assert!(rig.shard.watches.is_empty());
+    }
+}
+
+#[test]
+fn a_spawn_that_fails_leaves_no_monitor() {
+    let mut rig = Rig::new();
+    let parent = rig.process();
+    let order = order_of(&mut rig, parent, true);
+    rig.step(reply(&order, Err(ErrorCode::NoConnection)));
+    assert_eq!(rig.answer(parent), failed(ErrorCode::NoConnection));
+    assert_eq!(rig.shard.live(parent.slot).expect("it lives").mailbox.monitors(), 0);
+}
+
+#[test]
+fn a_child_that_cannot_start_is_no_child() {
+    let mut rig = Rig::new();
+    let mut order = rig.order();
+    order.monitor = Some(MonitorId::new(6));
+    let (request, parent) = (order.request, order.parent);
+    let child = rig.starting(order);
+    rig.effects();
+    rig.signal(away(3, 3), child, SignalBody::Monitor { id: MonitorId::new(7) });
+    let result = Err(ErrorCode::NoEntry);
+    rig.step(Input::Started { slot: child.slot, result: Err(ErrorCode::NoEntry) });
+    let body = SignalBody::Down { id: MonitorId::new(7), reason: ExitReason::NoProcess };
+    let told = Signal { trace: TraceId::new(3), ..signal(child, away(3, 3), body) };
+    let reply = Effect::SpawnReply { request, parent, result };
+    assert_eq!(rig.effects(), [reply, Effect::Signal(told)]);
+    assert!(rig.shard.is_empty());
+}
+
+#[test]
+fn a_full_table_and_bad_orders_are_refused() {
+    let mut rig = Rig::with_room(1);
+    let parent = rig.process();
+    let mut refused = |change: fn(&mut SpawnOrder), error| {
+        let mut order = rig.order();
+        change(&mut order);
+        let (request, parent) = (order.request, order.parent);
+        rig.step(Input::Spawn(order));
+        let result = Err(error);
+        assert_eq!(rig.effects(), [Effect::SpawnReply { request, parent, result }]);
+    };
+    refused(|_| (), ErrorCode::LimitProcesses);
+    refused(|order| order.entry.clear(), ErrorCode::Invalid);
+    refused(|order| order.entry = "e".repeat(ENTRY_BYTES_MAX + 1), ErrorCode::Invalid);
+    refused(|order| order.argument.0.resize(ARGUMENT_BYTES_MAX + 1, 0), ErrorCode::TooLong);
+    assert_eq!(rig.call(parent, ask("", 0, false)), failed(ErrorCode::Invalid));
+    let long = ask("main", ARGUMENT_BYTES_MAX + 1, true);
+    assert_eq!(rig.call(parent, long), failed(ErrorCode::TooLong));
+    rig.ran(parent, Outcome::Exited(ExitReason::Normal));
+    rig.process();
+}
+
+#[test]
+fn a_child_whose_parent_died_first_is_killed() {
+    let mut rig = Rig::new();
+    for far in [true, false] {
+        let parent = rig.process();
+        let order = order_of(&mut rig, parent, false);
+        let child = if far { away(2, 1) } else { rig.starting(order.clone()) };
+        rig.signal(away(3, 1), parent, SignalBody::Kill);
+        rig.effects();
+        rig.step(reply(&order, Ok(child)));
+        if far {
+            let [Effect::Signal(kill)] = &rig.effects()[..] else { panic!("nobody is killed") };
+            assert_eq!((kill.to, &kill.body), (child, &SignalBody::Kill));
+            assert_eq!(kill.app, AppId::new(0));
+        } else {
+            assert_eq!(rig.state(child), "ending");
+        }
+    }
+}
+
+#[test]
+fn a_child_whose_parents_node_is_lost_before_it_heard_is_killed() {
+    let mut rig = Rig::new();
+    let (heard, unheard) = (rig.process(), rig.process());
+    let order = rig.order();
+    let starting = rig.starting(order);
+    rig.step(Input::SpawnHeard { child: heard });
+    rig.step(Input::NodeLost { node: NodeId::new(9), incarnation: Incarnation::new(89) });
+    assert_eq!(rig.state(unheard), "running", "another life of the node");
+    rig.step(Input::NodeLost { node: NodeId::new(9), incarnation: Incarnation::new(90) });
+    assert_eq!(rig.state(heard), "running");
+    assert_eq!(rig.state(unheard), "ending");
+    assert_eq!(rig.state(starting), "ending");
+}
+
+#[test]
+fn an_answer_that_comes_twice_harms_nobody() {
+    let mut rig = Rig::new();
+    let parent = rig.process();
+    let order = order_of(&mut rig, parent, false);
+    let child = rig.process();
+    rig.step(reply(&order, Ok(child)));
+    rig.step(Input::SpawnHeard { child });
+    rig.step(reply(&order, Ok(child)));
+    rig.ran(parent, Outcome::Exited(ExitReason::Normal));
+    rig.step(reply(&order, Ok(child)));
+    assert_eq!(rig.state(child), "running");
+}
