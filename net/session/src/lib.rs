@@ -11,10 +11,18 @@
 extern crate alloc;
 
 pub mod cert;
+mod conn;
+mod establish;
 mod event;
 pub mod key;
+pub mod limit;
+mod link;
+mod noise;
+mod queue;
+mod reassembly;
 pub mod seal;
 mod sessions;
+mod timers;
 
 pub use cert::{Certificate, CertificateError, Identity};
 pub use craton_wire::Role;

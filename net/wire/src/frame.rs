@@ -56,7 +56,9 @@ impl Lane {
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]
 #[repr(u8)]
 pub enum Kind {
-    /// The first frame on a connection: which epoch its sender means, and what it has received.
+    /// The first frame on a connection: the sender's number for the epoch it means and, as its
+    /// fragment ([`Kind::OPEN_BYTES`], little-endian), the receiver's number for it as far as the
+    /// sender knows: 0 if the sender would begin a new epoch.
     Open = 1,
     /// A fragment of a body.
     Data = 2,
@@ -64,6 +66,11 @@ pub enum Kind {
     Ack = 3,
     /// The sender has nothing under way and would close the connection.
     Idle = 4,
+}
+
+impl Kind {
+    /// Length of the fragment of a [`Kind::Open`].
+    pub const OPEN_BYTES: usize = 4;
 }
 
 /// Marks on a frame.
@@ -75,10 +82,8 @@ impl Flags {
     pub const FIRST: Flags = Flags(1);
     /// The fragment is the last of its body.
     pub const LAST: Flags = Flags(2);
-    /// In [`Kind::Open`]: the sender already holds the epoch it names and would go on with it.
-    pub const RESUME: Flags = Flags(4);
 
-    const KNOWN: u8 = 7;
+    const KNOWN: u8 = 3;
 
     /// No mark.
     pub const NONE: Flags = Flags(0);
@@ -108,7 +113,7 @@ pub struct FrameHeader {
     pub link: u16,
     /// Length of the fragment behind the header, in bytes.
     pub length: u32,
-    /// The session's epoch.
+    /// The sender's number for the session's epoch; each side counts its own, from 1.
     pub epoch: u32,
     /// Number of a [`Kind::Data`] frame within the epoch, from 1; 0 for other kinds.
     pub sequence: u64,
@@ -213,15 +218,16 @@ impl FrameHeader {
         if is_data == (self.sequence == 0) {
             return Err(FrameError::Sequence);
         }
-        if self.length as usize > limit::FRAGMENT_BYTES_MAX || (!is_data && self.length != 0) {
+        let length = self.length as usize;
+        let fits = match self.kind {
+            Kind::Data => length <= limit::FRAGMENT_BYTES_MAX,
+            Kind::Open => length == Kind::OPEN_BYTES,
+            Kind::Ack | Kind::Idle => length == 0,
+        };
+        if !fits {
             return Err(FrameError::Length);
         }
-        let allowed = match self.kind {
-            Kind::Data => Flags::FIRST.with(Flags::LAST),
-            Kind::Open => Flags::RESUME,
-            Kind::Ack | Kind::Idle => Flags::NONE,
-        };
-        if !allowed.has(self.flags) {
+        if !is_data && self.flags != Flags::NONE {
             return Err(FrameError::Flags);
         }
         Ok(())
