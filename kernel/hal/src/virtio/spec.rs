@@ -1,0 +1,119 @@
+//! Registers, bits and layouts: VIRTIO 1.2, by its sections.
+
+/// PCI vendor of all virtio devices (4.1.2).
+pub(crate) const PCI_VENDOR: u16 = 0x1af4;
+/// PCI device id of a modern network device (4.1.2: 0x1040 and the device's number).
+pub(crate) const PCI_DEVICE_NET: u16 = 0x1041;
+/// PCI device id of a network device that also speaks the old protocol (4.1.2.1).
+pub(crate) const PCI_DEVICE_NET_TRANSITIONAL: u16 = 0x1000;
+
+/// Kinds of structures that vendor capabilities point at (4.1.4).
+pub(crate) mod capability {
+    /// Id of a vendor's capability.
+    pub(crate) const VENDOR: u8 = 0x09;
+    /// The common configuration.
+    pub(crate) const COMMON: u8 = 1;
+    /// Where the driver tells of new buffers.
+    pub(crate) const NOTIFY: u8 = 2;
+    /// The device's own configuration.
+    pub(crate) const DEVICE: u8 = 4;
+}
+
+/// The common configuration (4.1.4.3).
+pub(crate) mod common {
+    pub(crate) const DEVICE_FEATURE_SELECT: usize = 0x00;
+    pub(crate) const DEVICE_FEATURE: usize = 0x04;
+    pub(crate) const DRIVER_FEATURE_SELECT: usize = 0x08;
+    pub(crate) const DRIVER_FEATURE: usize = 0x0c;
+    pub(crate) const CONFIG_MSIX_VECTOR: usize = 0x10;
+    pub(crate) const DEVICE_STATUS: usize = 0x14;
+    pub(crate) const CONFIG_GENERATION: usize = 0x15;
+    pub(crate) const QUEUE_SELECT: usize = 0x16;
+    pub(crate) const QUEUE_SIZE: usize = 0x18;
+    pub(crate) const QUEUE_MSIX_VECTOR: usize = 0x1a;
+    pub(crate) const QUEUE_ENABLE: usize = 0x1c;
+    pub(crate) const QUEUE_NOTIFY_OFF: usize = 0x1e;
+    pub(crate) const QUEUE_DESC: usize = 0x20;
+    pub(crate) const QUEUE_DRIVER: usize = 0x28;
+    pub(crate) const QUEUE_DEVICE: usize = 0x30;
+    /// Bytes of the structure.
+    pub(crate) const BYTES: usize = 0x38;
+    /// No interrupt (4.1.5.1.2).
+    pub(crate) const NO_VECTOR: u16 = 0xffff;
+}
+
+/// Bits of the device status (2.1).
+pub(crate) mod status {
+    pub(crate) const ACKNOWLEDGE: u8 = 1;
+    pub(crate) const DRIVER: u8 = 2;
+    pub(crate) const DRIVER_OK: u8 = 4;
+    pub(crate) const FEATURES_OK: u8 = 8;
+    pub(crate) const FAILED: u8 = 128;
+}
+
+/// Features, as bits of 64 (6, and 5.1.3 for network devices).
+pub(crate) mod feature {
+    /// Network: the device completes checksums of what we send.
+    pub(crate) const NET_CSUM: u64 = 1 << 0;
+    /// Network: we take frames whose checksum is not complete.
+    pub(crate) const NET_GUEST_CSUM: u64 = 1 << 1;
+    /// Network: the device names the longest packet.
+    pub(crate) const NET_MTU: u64 = 1 << 3;
+    /// Network: the device has an address.
+    pub(crate) const NET_MAC: u64 = 1 << 5;
+    /// Network: the device says whether the link is up.
+    pub(crate) const NET_STATUS: u64 = 1 << 16;
+    /// Each side says at which index it wants to be told.
+    pub(crate) const EVENT_INDEX: u64 = 1 << 29;
+    /// The device speaks version 1 of the protocol.
+    pub(crate) const VERSION_1: u64 = 1 << 32;
+    /// Addresses go through the platform's translation; without an IOMMU they are physical.
+    pub(crate) const ACCESS_PLATFORM: u64 = 1 << 33;
+}
+
+/// The split ring (2.7).
+pub(crate) mod ring {
+    /// Bytes of a descriptor: address, length, flags, next.
+    pub(crate) const DESCRIPTOR_BYTES: usize = 16;
+    /// The device writes to the buffer.
+    pub(crate) const DEVICE_WRITES: u16 = 2;
+    /// Flag of the driver's ring: do not interrupt.
+    pub(crate) const NO_INTERRUPT: u16 = 1;
+    /// Flag of the device's ring: need not be told.
+    pub(crate) const NO_NOTIFY: u16 = 1;
+    /// Where flags, index and entries lie in either ring.
+    pub(crate) const FLAGS: usize = 0;
+    pub(crate) const INDEX: usize = 2;
+    pub(crate) const ENTRIES: usize = 4;
+    /// Bytes of an entry of the driver's and the device's ring.
+    pub(crate) const DRIVER_ENTRY_BYTES: usize = 2;
+    pub(crate) const DEVICE_ENTRY_BYTES: usize = 8;
+}
+
+/// The network device (5.1).
+pub(crate) mod net {
+    /// The receiving and sending ring of the first pair.
+    pub(crate) const RECEIVE_QUEUE: u16 = 0;
+    pub(crate) const TRANSMIT_QUEUE: u16 = 1;
+    /// Its configuration (5.1.4).
+    pub(crate) const CONFIG_MAC: usize = 0;
+    pub(crate) const CONFIG_STATUS: usize = 6;
+    pub(crate) const CONFIG_MTU: usize = 10;
+    /// Bytes of it that are used here.
+    pub(crate) const CONFIG_BYTES: usize = 12;
+    /// The link is up.
+    pub(crate) const STATUS_LINK_UP: u16 = 1;
+    /// The header before each frame (5.1.6), little-endian: flags, kind of segmentation, length of
+    /// headers, segment, start of the checksum, its offset, number of buffers.
+    pub(crate) const HEADER_BYTES: usize = 12;
+    pub(crate) const HEADER_FLAGS: usize = 0;
+    pub(crate) const HEADER_SEGMENTATION: usize = 1;
+    pub(crate) const HEADER_CHECKSUM_START: usize = 6;
+    pub(crate) const HEADER_CHECKSUM_OFFSET: usize = 8;
+    /// The checksum is to be completed.
+    pub(crate) const NEEDS_CHECKSUM: u8 = 1;
+    /// The checksum was checked.
+    pub(crate) const CHECKSUM_VALID: u8 = 2;
+    /// The frame is whole.
+    pub(crate) const SEGMENTATION_NONE: u8 = 0;
+}
