@@ -19,6 +19,11 @@ pub enum NodeInput {
     Tick,
     /// The network gave this address; from now on the node looks for others.
     Address(IpAddr),
+    /// The machine knows what time it is; from now on certificates must be of their date.
+    WallClock {
+        /// Seconds since 1970 at `Instant::ZERO`.
+        secs_at_zero: u64,
+    },
     /// A TCP connection to the session port was accepted.
     Accepted {
         /// The host's name for it, without the top bit.

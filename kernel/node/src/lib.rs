@@ -10,8 +10,22 @@ extern crate alloc;
 
 mod api;
 pub mod config;
+mod control;
+mod distribution;
+mod hosts;
+mod links;
+mod log_ring;
 mod node;
+mod operators;
+mod peers;
+mod placement;
+mod programs;
+mod runs;
+mod sealing;
+mod signals;
+mod spawning;
+mod work;
 
 pub use api::{NodeEffect, NodeInput};
 pub use config::{ConfigError, NodeConfig, OnPanic};
-pub use node::{Node, NodeError};
+pub use node::{Node, NodeError, SHARDS_MAX};

@@ -1,0 +1,402 @@
+//! The node's control: what is there once for a node and not for each shard.
+//!
+//! Owns [`Control`]: sessions, membership, placement, programs, runs, the log. Its verbs are spread
+//! over the files beside it by whom they serve: `signals` (shards), `peers` (other nodes),
+//! `spawning`, `distribution` (bundles), `operators`, `runs`.
+
+use crate::api::NodeEffect;
+use crate::config::{ConfigError, NodeConfig, level_name};
+use crate::distribution::Upload;
+use crate::hosts::Hosts;
+use crate::links::{Dest, Links, Stamp};
+use crate::log_ring::LogRing;
+use crate::node::NodeError;
+use crate::placement::{Load, Loads};
+use crate::programs::{Programs, Source};
+use crate::runs::Runs;
+use crate::sealing::NodeSeal;
+use crate::spawning::{Spawns, Waiter};
+use crate::work::Work;
+use alloc::collections::VecDeque;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::net::{IpAddr, SocketAddr};
+use craton_abi::{Duration, ErrorCode, Incarnation, Instant, NodeId, Pid, ShardId, Slot, limit};
+use craton_cluster::{self as cluster, Membership};
+use craton_session::seal::DiscoveryKey;
+use craton_session::{
+    self as session, AuthorityKey, Certificate, Event, Identity, LostWhy, NoiseSecret, PeerKey,
+    Role, Sessions,
+};
+use craton_shard::port::{Input, LogLevel};
+use craton_wire::Body;
+use rand_chacha::ChaCha8Rng;
+use rand_core::{Rng, SeedableRng};
+
+/// How often a node tells the others of its load, if that changed.
+const LOAD_PERIOD: Duration = Duration::from_secs(1);
+
+pub(crate) struct Control {
+    pub(crate) config: NodeConfig,
+    pub(crate) identity: Identity,
+    authorities: Vec<AuthorityKey>,
+    discovery: DiscoveryKey,
+    /// This node in its present life.
+    pub(crate) me: PeerKey,
+    pub(crate) shards: u8,
+    birth: u64,
+    pub(crate) rng: ChaCha8Rng,
+    pub(crate) address: Option<IpAddr>,
+    wall_clock_secs: Option<u64>,
+    pub(crate) started_at: Instant,
+    pub(crate) links: Links,
+    pub(crate) membership: Option<Membership<NodeSeal>>,
+    pub(crate) programs: Programs<Waiter>,
+    pub(crate) uploads: VecDeque<Upload>,
+    pub(crate) loads: Loads,
+    pub(crate) spawns: Spawns,
+    pub(crate) runs: Runs,
+    pub(crate) hosts: Hosts,
+    pub(crate) log: LogRing,
+    pub(crate) memory_free: u64,
+    load_at: Instant,
+    load_said: Option<Load>,
+}
+
+impl Control {
+    pub(crate) fn new(
+        config: NodeConfig,
+        incarnation: Incarnation,
+        shards: u8,
+        seed: [u8; 32],
+        now: Instant,
+    ) -> Result<Self, NodeError> {
+        config.check().map_err(NodeError::Config)?;
+        let missing = |key| NodeError::Config(ConfigError::Missing { key });
+        let noise = config.noise_key.ok_or(missing("noise-key"))?;
+        let discovery = DiscoveryKey(config.discovery.ok_or(missing("discovery"))?);
+        let certificate =
+            Certificate::from_bytes(&config.certificate).map_err(NodeError::Certificate)?;
+        if certificate.role != Role::Node {
+            return Err(NodeError::Role);
+        }
+        let authorities: Result<Vec<_>, _> =
+            config.authorities.iter().map(AuthorityKey::from_bytes).collect();
+        let authorities = authorities.map_err(|_| NodeError::Authority)?;
+        certificate.verify(&authorities, None).map_err(NodeError::Certificate)?;
+        let identity = Identity::new(certificate, NoiseSecret::from_bytes(&noise))
+            .map_err(|_| NodeError::KeyMismatch)?;
+        let mut rng = ChaCha8Rng::from_seed(seed);
+        let sessions = Sessions::new(session::Config {
+            identity: identity.clone(),
+            authorities: authorities.clone(),
+            incarnation,
+            seed: fresh_seed(&mut rng),
+            wall_clock_secs: None,
+        });
+        Ok(Control {
+            me: PeerKey { node: identity.node(), incarnation },
+            config,
+            identity,
+            authorities,
+            discovery,
+            shards,
+            birth: 0,
+            rng,
+            address: None,
+            wall_clock_secs: None,
+            started_at: now,
+            links: Links::new(sessions),
+            membership: None,
+            programs: Programs::new(),
+            uploads: VecDeque::new(),
+            loads: Loads::default(),
+            spawns: Spawns::default(),
+            runs: Runs::default(),
+            hosts: Hosts::default(),
+            log: LogRing::default(),
+            memory_free: 0,
+            load_at: now,
+            load_said: None,
+        })
+    }
+
+    /// The node was declared dead: everything of this life ends, and another begins.
+    pub(crate) fn restart(&mut self, now: Instant, work: &mut Work) {
+        let former = self.me.incarnation;
+        self.birth = self.membership.as_ref().map_or(self.birth, |m| m.me().birth) + 1;
+        self.me.incarnation = Incarnation::new(self.rng.next_u64());
+        let sessions = Sessions::new(session::Config {
+            identity: self.identity.clone(),
+            authorities: self.authorities.clone(),
+            incarnation: self.me.incarnation,
+            seed: fresh_seed(&mut self.rng),
+            wall_clock_secs: self.wall_clock_secs,
+        });
+        for conn in self.links.restart(sessions) {
+            work.effect(NodeEffect::Close { conn });
+        }
+        self.membership = None;
+        self.programs.restart();
+        self.uploads.clear();
+        self.loads = Loads::default();
+        self.spawns = Spawns::default();
+        self.runs.restart();
+        self.hosts.clear();
+        self.load_said = None;
+        work.inputs.clear();
+        work.listings.clear();
+        work.effect(NodeEffect::Restart);
+        let life = self.me.incarnation;
+        let text = format!("declared dead as {former}: all processes ended, now {life}");
+        self.say(LogLevel::Warn, "cluster", text, now, work);
+        self.join(now);
+    }
+
+    /// The network gave this address.
+    pub(crate) fn addressed(&mut self, address: IpAddr, now: Instant, work: &mut Work) {
+        if self.address == Some(address) {
+            return;
+        }
+        let moved = self.address.replace(address).is_some();
+        self.say(LogLevel::Info, "node", format!("address {address}"), now, work);
+        if moved {
+            // Others know this life at the old address; it begins anew at this one.
+            work.fenced = true;
+        } else {
+            self.join(now);
+        }
+    }
+
+    /// Seconds since 1970 at `Instant::ZERO`, from now on used to check certificates.
+    pub(crate) fn wall_clock(&mut self, secs_at_zero: u64) {
+        self.wall_clock_secs = Some(secs_at_zero);
+        self.links.sessions().set_wall_clock(secs_at_zero);
+    }
+
+    fn join(&mut self, now: Instant) {
+        let Some(address) = self.address else { return };
+        let seal = NodeSeal::new(
+            self.identity.clone(),
+            self.authorities.clone(),
+            self.discovery.clone(),
+            self.me.incarnation,
+            self.wall_clock_secs,
+        );
+        let config = cluster::Config {
+            node: self.me.node,
+            incarnation: self.me.incarnation,
+            birth: self.birth,
+            address: SocketAddr::new(address, limit::SESSION_PORT),
+            name: String::from(&*self.identity.certificate().name),
+            shards: self.shards,
+            seeds: self.config.seeds.clone(),
+            seed: fresh_seed(&mut self.rng),
+        };
+        self.membership = Some(Membership::new(config, seal, now));
+    }
+
+    pub(crate) fn tick(&mut self, now: Instant) {
+        self.links.tick(now);
+        if let Some(membership) = &mut self.membership {
+            membership.tick(now);
+        }
+        if now >= self.load_at {
+            self.load_at = now + LOAD_PERIOD;
+            self.say_load(now);
+        }
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        let membership = self.membership.as_ref().and_then(Membership::deadline);
+        [Some(self.load_at), membership, self.links.deadline()].into_iter().flatten().min()
+    }
+
+    /// Takes what sessions and membership have to say. `false` if nothing was there.
+    pub(crate) fn pump(&mut self, now: Instant, work: &mut Work) -> bool {
+        if let Some(event) = self.links.poll() {
+            self.session_event(event, now, work);
+            return true;
+        }
+        if let Some(event) = self.membership.as_mut().and_then(Membership::poll) {
+            self.cluster_event(event, now, work);
+            return true;
+        }
+        false
+    }
+
+    fn session_event(&mut self, event: Event, now: Instant, work: &mut Work) {
+        match event {
+            Event::Dial { conn, to } => work.effect(NodeEffect::Dial { conn, to }),
+            Event::Close { conn } => work.effect(NodeEffect::Close { conn }),
+            Event::Ready { conn } => work.effect(NodeEffect::Ready { conn }),
+            Event::Up { peer } => {
+                let text = format!("session with {} '{}'", peer.role, peer.name);
+                self.say(LogLevel::Debug, "session", text, now, work);
+            }
+            Event::Body { peer, body, .. } => self.heard(&peer, body, now, work),
+            Event::Room { node } => {
+                self.links.room(node, now);
+                self.upload(now, work);
+            }
+            Event::Lost { node, incarnation, why } => {
+                self.session_lost(PeerKey { node, incarnation }, why, now, work);
+            }
+            Event::Unreachable { node } => {
+                self.say(LogLevel::Warn, "session", format!("{node} is out of reach"), now, work);
+                self.node_lost(node, now, work);
+            }
+            Event::Refused { why, .. } => {
+                let text = format!("connection refused: {why}");
+                self.say(LogLevel::Warn, "session", text, now, work);
+            }
+        }
+    }
+
+    fn session_lost(&mut self, peer: PeerKey, why: LostWhy, now: Instant, work: &mut Work) {
+        self.links.peer_lost(peer);
+        self.operator_lost(peer, now, work);
+        let alive = self.member(peer.node).is_some();
+        if alive {
+            let text = format!("session with {} lost: {why}", peer.node);
+            self.say(LogLevel::Warn, "session", text, now, work);
+        }
+        self.node_lost(peer.node, now, work);
+    }
+
+    fn cluster_event(&mut self, event: cluster::Event, now: Instant, work: &mut Work) {
+        match event {
+            cluster::Event::Datagram { to, bytes } => {
+                work.effect(NodeEffect::Datagram { to, bytes });
+            }
+            cluster::Event::NodeUp(member) => {
+                let (name, address) = (&member.name, member.address);
+                let text = format!("{name} ({}) is up at {address}", member.node);
+                self.say(LogLevel::Info, "cluster", text, now, work);
+                self.links.sessions().dial_at(member.node, member.address);
+                self.load_said = None;
+            }
+            cluster::Event::NodeDown { node, incarnation } => {
+                let text = format!("{node} is down ({incarnation})");
+                self.say(LogLevel::Warn, "cluster", text, now, work);
+                self.loads.forget(node);
+                self.links.sessions().lose(node, now);
+                self.node_lost(node, now, work);
+            }
+            cluster::Event::Fenced => work.fenced = true,
+        }
+    }
+
+    /// What was under way to and from a node is lost: everybody who has to do with it is told.
+    pub(crate) fn node_lost(&mut self, node: NodeId, now: Instant, work: &mut Work) {
+        for incarnation in self.links.lost(node) {
+            for shard in 0..self.shards {
+                work.input(ShardId::new(shard), Input::NodeLost { node, incarnation });
+            }
+        }
+        self.uploads.retain(|upload| upload.to != node);
+        self.programs.forget_waiters(|_, waiter| waiter.is_of(node));
+        for program in self.programs.orphans(Source::Node(node)) {
+            self.fetch_elsewhere(program, now, work);
+        }
+        for (parent, request) in self.spawns.ordered_from(node) {
+            let error = Err(ErrorCode::NoConnection);
+            self.spawn_answered(node, parent, request, error, now, work);
+        }
+    }
+
+    fn say_load(&mut self, now: Instant) {
+        let load = self.load();
+        if self.load_said == Some(load) {
+            return;
+        }
+        let Some(membership) = &self.membership else { return };
+        let nodes: Vec<NodeId> = membership.up().map(|member| member.node).collect();
+        for node in nodes {
+            let body = Body::Load { processes: load.processes, memory_free: load.memory_free };
+            // A peer that cannot be told has other troubles; the next second tells it again.
+            let _ = self.links.try_send(Dest::Node(node), Stamp::CONTROL, body, now);
+        }
+        self.load_said = Some(load);
+    }
+
+    /// How loaded this node is.
+    pub(crate) fn load(&self) -> Load {
+        let processes = u32::try_from(self.hosts.len()).unwrap_or(u32::MAX);
+        Load { processes, memory_free: self.memory_free }
+    }
+
+    /// A node that is alive, other than this.
+    pub(crate) fn member(&self, node: NodeId) -> Option<&cluster::Member> {
+        self.membership.as_ref()?.get(node)
+    }
+
+    /// Whether this life of a node is alive, as far as this node knows. A session may be up before
+    /// membership has heard of its node.
+    pub(crate) fn is_alive(&self, node: NodeId, incarnation: Incarnation) -> bool {
+        self.member(node).is_some_and(|member| member.incarnation == incarnation)
+            || self.links.is_up_with(node, incarnation)
+    }
+
+    /// The nodes alive, this one first.
+    pub(crate) fn nodes_alive(&self) -> Vec<NodeId> {
+        let others = self.membership.iter().flat_map(Membership::up).map(|member| member.node);
+        core::iter::once(self.me.node).chain(others).collect()
+    }
+
+    /// Sends to a node; when that cannot be done, the session with it is at its end.
+    pub(crate) fn send(
+        &mut self,
+        to: NodeId,
+        stamp: Stamp,
+        body: Body,
+        now: Instant,
+        work: &mut Work,
+    ) {
+        if let Err(error) = self.links.send(Dest::Node(to), stamp, body, now) {
+            let text = format!("cannot send to {to}: {error}");
+            self.say(LogLevel::Warn, "session", text, now, work);
+            self.links.sessions().lose(to, now);
+            self.node_lost(to, now, work);
+        }
+    }
+
+    /// The pid under which the node itself speaks. No process has it: no shard has that index.
+    pub(crate) fn pid(&self) -> Pid {
+        let slot = Slot::new(ShardId::new(u8::MAX), Slot::INDEX_MAX, u32::MAX).unwrap_or_default();
+        Pid { node: self.me.node, incarnation: self.me.incarnation, slot }
+    }
+
+    /// Whether a pid is of this life of this node, and of a shard that it has.
+    pub(crate) fn is_here(&self, pid: Pid) -> bool {
+        self.is_mine(pid) && pid.slot.shard().index() < usize::from(self.shards)
+    }
+
+    /// Whether a pid is of this life of this node.
+    pub(crate) fn is_mine(&self, pid: Pid) -> bool {
+        pid.node == self.me.node && pid.incarnation == self.me.incarnation
+    }
+
+    /// Writes a line to the log.
+    pub(crate) fn say(
+        &mut self,
+        level: LogLevel,
+        module: &str,
+        text: String,
+        now: Instant,
+        work: &mut Work,
+    ) {
+        if level > self.config.log {
+            return;
+        }
+        self.log.push(format!("{now} {} {module}: {text}", level_name(level)));
+        work.effect(NodeEffect::Log { level, module: module.to_string(), text });
+    }
+}
+
+fn fresh_seed(rng: &mut ChaCha8Rng) -> [u8; 32] {
+    let mut seed = [0; 32];
+    rng.fill_bytes(&mut seed);
+    seed
+}

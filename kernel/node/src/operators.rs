@@ -1,0 +1,147 @@
+//! What operators ask, and what they are answered.
+//!
+//! Adds to [`Control`] the questions. Roles were looked at before: what comes here may be asked.
+
+use crate::control::Control;
+use crate::links::{Dest, Stamp};
+use crate::programs::Source;
+use crate::work::Work;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+use craton_abi::{AppId, ErrorCode, Instant, Pid, RequestId, Signal, SignalBody, TraceId, limit};
+use craton_session::{Peer, PeerKey};
+use craton_wire::{Answer, Body, NodeInfo, ProcessInfo, Question};
+
+/// Most processes in one listing.
+pub(crate) const LISTED_MAX: usize = 4096;
+
+impl Control {
+    /// An operator says something.
+    pub(crate) fn heard_operator(
+        &mut self,
+        peer: &Peer,
+        body: Body,
+        now: Instant,
+        work: &mut Work,
+    ) {
+        let key = peer.key();
+        match body {
+            Body::Ask { request, question } => self.asked(key, request, question, now, work),
+            Body::Run { request, event } => self.run_heard(key, request, event, now, work),
+            Body::ProgramPart { program, offset, total, part } => {
+                let from = Source::Operator(key);
+                self.part_came(from, program, (offset, total), &part.0, now, work);
+            }
+            Body::ProgramMissing { program }
+                if self.programs.is_fetching_from(program, Source::Operator(key)) =>
+            {
+                self.bundle_missing(program, key, now, work);
+            }
+            // Refused by role before.
+            _ => {}
+        }
+    }
+
+    fn asked(
+        &mut self,
+        by: PeerKey,
+        request: RequestId,
+        question: Question,
+        now: Instant,
+        work: &mut Work,
+    ) {
+        match question {
+            Question::Nodes => {
+                let nodes = self.node_infos(now);
+                self.answer(by, request, Answer::Nodes(nodes), now);
+            }
+            Question::Processes => work.listings.push((by, request)),
+            Question::Logs { from } => {
+                let (first, lines) = self.log.read(from);
+                self.answer(by, request, Answer::Logs { first, lines }, now);
+            }
+            Question::Kill { pid } => {
+                let answer = match self.kill(pid, AppId::new(0), now, work) {
+                    Ok(()) => Answer::Killed,
+                    Err(error) => failed(error, "no such node is alive"),
+                };
+                self.answer(by, request, answer, now);
+            }
+            Question::Run { program, arguments, place } => {
+                self.run_asked(by, request, program, arguments, place, now, work);
+            }
+        }
+    }
+
+    /// Ends a process in the name of the node.
+    pub(crate) fn kill(
+        &mut self,
+        to: Pid,
+        app: AppId,
+        now: Instant,
+        work: &mut Work,
+    ) -> Result<(), ErrorCode> {
+        if !self.is_mine(to) && !self.is_alive(to.node, to.incarnation) {
+            return Err(ErrorCode::NoConnection);
+        }
+        let trace = TraceId::new(0);
+        let signal = Signal { from: self.pid(), to, app, trace, body: SignalBody::Kill };
+        self.carry(signal, now, work);
+        Ok(())
+    }
+
+    /// Answers an operator; if he is gone, nobody wants to know.
+    pub(crate) fn answer(&mut self, to: PeerKey, request: RequestId, answer: Answer, now: Instant) {
+        let body = Body::Answer { request, answer };
+        let _ = self.links.send(Dest::Peer(to), Stamp::CONTROL, body, now);
+    }
+
+    /// Answers with this node's processes.
+    pub(crate) fn answer_listing(
+        &mut self,
+        (to, request): (PeerKey, RequestId),
+        mut list: Vec<ProcessInfo>,
+        now: Instant,
+    ) {
+        for info in &mut list {
+            info.memory_bytes =
+                self.hosts.get(info.pid.slot).map_or(0, |hosted| hosted.memory_bytes);
+        }
+        self.answer(to, request, Answer::Processes(list), now);
+    }
+
+    fn node_infos(&self, now: Instant) -> Vec<NodeInfo> {
+        let load = self.load();
+        let address = self.address.map(|ip| SocketAddr::new(ip, limit::SESSION_PORT).to_string());
+        let me = NodeInfo {
+            id: self.me.node,
+            incarnation: self.me.incarnation,
+            name: String::from(&*self.identity.certificate().name),
+            address: address.unwrap_or_default(),
+            shards: self.shards,
+            processes: Some(load.processes),
+            memory_free: Some(load.memory_free),
+            uptime_nanos: Some(now.since(self.started_at).as_nanos()),
+        };
+        let others = self.membership.iter().flat_map(|m| m.up()).map(|member| {
+            let load = self.loads.get(member.node);
+            NodeInfo {
+                id: member.node,
+                incarnation: member.incarnation,
+                name: member.name.clone(),
+                address: member.address.to_string(),
+                shards: member.shards,
+                processes: load.map(|load| load.processes),
+                memory_free: load.map(|load| load.memory_free),
+                uptime_nanos: None,
+            }
+        });
+        core::iter::once(me).chain(others).collect()
+    }
+}
+
+/// An answer that says why not.
+pub(crate) fn failed(error: ErrorCode, text: &str) -> Answer {
+    Answer::Failed { error, text: String::from(text) }
+}

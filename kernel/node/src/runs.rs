@@ -1,0 +1,495 @@
+//! An operator's run: the two processes that stand for him, and what they say to him.
+//!
+//! Owns [`Runs`]. The console spawns and watches the program's `main` and takes its output; standard
+//! input hands out what the operator types. Both are processes like any other, hosted by the node:
+//! while one waits for the operator, its run is simply not answered yet, and so its mailbox fills
+//! and its senders wait.
+//!
+//! ```text
+//!  asked ──(1) bundle here──▶ stdin spawned ──▶ console spawned ──▶ main spawned ──▶ running
+//!                                                                                     │
+//!            output ──▶ operator ──▶ output taken ──▶ next output      main ends ◀────┘
+//!            read ────▶ operator ──▶ input ─────────▶ next read
+//! ```
+
+use crate::control::Control;
+use crate::hosts::Host;
+use crate::links::{Dest, Stamp};
+use crate::operators::failed;
+use crate::programs::Source;
+use crate::spawning::Waiter;
+use crate::work::Work;
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::vec::Vec;
+use craton_abi::run::{
+    ARGUMENTS_MAX, CONSOLE, RunArgument, STDIN, TAG_ERR, TAG_INPUT, TAG_OUT, TAG_READ,
+};
+use craton_abi::{
+    AppId, Duration, ErrorCode, ExitReason, Instant, Payload, Pid, Place, ProcessLimits, ProgramId,
+    RequestId, ShardId, Slot, SpawnOrder, TraceId, limit,
+};
+use craton_session::PeerKey;
+use craton_shard::port::{HostCall, HostReply, Input, Outcome, Received, Resume};
+use craton_wire::{Answer, Body, OutputStream, RunEvent};
+use rand_core::Rng;
+
+/// Most runs at once.
+const RUNS_MAX: usize = 64;
+/// Most bytes of standard input in one piece.
+const INPUT_BYTES_MAX: u32 = 256 << 10;
+
+/// One run of this node, in its present life.
+#[derive(Copy, Clone, Debug, Eq, PartialEq, Ord, PartialOrd)]
+pub(crate) struct RunId(u64);
+
+struct Run {
+    operator: PeerKey,
+    request: RequestId,
+    program: ProgramId,
+    arguments: Vec<String>,
+    place: Place,
+    app: AppId,
+    console: Part,
+    stdin: Part,
+    main: Option<Pid>,
+    /// The operator has been told of the end, or is gone.
+    over: bool,
+}
+
+/// One of the two processes of a run.
+#[derive(Default)]
+struct Part {
+    /// Of the order that is to bring it to life; 0 before that.
+    request: RequestId,
+    /// The order is not answered yet.
+    ordered: bool,
+    pid: Option<Pid>,
+    /// It is being run and waits for the operator.
+    waits: Option<Waits>,
+}
+
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+enum Waits {
+    OutputTaken,
+    Input { requester: Pid, bytes_max: u32 },
+}
+
+/// All runs that operators have on this node.
+#[derive(Default)]
+pub(crate) struct Runs {
+    all: BTreeMap<RunId, Run>,
+    next: u64,
+    request_next: u64,
+}
+
+impl Runs {
+    /// All processes of the node ended.
+    pub(crate) fn restart(&mut self) {
+        self.all.clear();
+    }
+
+    /// The request of an operator that waits for this program.
+    pub(crate) fn waiting(&self, program: ProgramId, operator: PeerKey) -> Option<RequestId> {
+        let mut runs = self.all.values();
+        let found = runs.find(|run| {
+            run.program == program && run.operator == operator && run.stdin.request.get() == 0
+        });
+        found.map(|run| run.request)
+    }
+
+    fn find(&self, operator: PeerKey, request: RequestId) -> Option<RunId> {
+        let mut runs = self.all.iter();
+        runs.find(|(_, run)| run.operator == operator && run.request == request).map(|(id, _)| *id)
+    }
+
+    /// The run whose console or standard input is in `slot`.
+    fn of(&self, slot: Slot) -> Option<RunId> {
+        let is = |part: &Part| part.pid.is_some_and(|pid| pid.slot == slot);
+        let mut runs = self.all.iter();
+        runs.find(|(_, run)| is(&run.console) || is(&run.stdin)).map(|(id, _)| *id)
+    }
+
+    fn fresh_request(&mut self) -> RequestId {
+        self.request_next += 1;
+        RequestId::new(self.request_next)
+    }
+}
+
+impl Control {
+    /// An operator wants a program run.
+    #[allow(clippy::too_many_arguments)] // The fields of the question, and the step's.
+    pub(crate) fn run_asked(
+        &mut self,
+        operator: PeerKey,
+        request: RequestId,
+        program: ProgramId,
+        arguments: Vec<String>,
+        place: Place,
+        now: Instant,
+        work: &mut Work,
+    ) {
+        let bytes: usize = arguments.iter().map(|argument| argument.len() + 4).sum();
+        let refusal = if self.runs.find(operator, request).is_some() {
+            Some((ErrorCode::Invalid, "the request is in use"))
+        } else if arguments.len() > ARGUMENTS_MAX || bytes + 64 > limit::ARGUMENT_BYTES_MAX {
+            Some((ErrorCode::TooLong, "the arguments are too long"))
+        } else if self.runs.all.len() >= RUNS_MAX {
+            Some((ErrorCode::LimitRequests, "too many runs on this node"))
+        } else {
+            None
+        };
+        if let Some((error, text)) = refusal {
+            return self.answer(operator, request, failed(error, text), now);
+        }
+        let id = RunId(self.runs.next);
+        self.runs.next += 1;
+        // App 0 is the system's own.
+        let app = AppId::new(self.rng.next_u64().max(1));
+        let run = Run {
+            operator,
+            request,
+            program,
+            arguments,
+            place,
+            app,
+            console: Part::default(),
+            stdin: Part::default(),
+            main: None,
+            over: false,
+        };
+        self.runs.all.insert(id, run);
+        let source = Some(Source::Operator(operator));
+        self.want(program, Waiter::Run(id, operator), source, now, work);
+    }
+
+    /// The bundle is here: standard input first, since the console must know it.
+    pub(crate) fn run_ready(&mut self, id: RunId, _now: Instant, work: &mut Work) {
+        let request = self.runs.fresh_request();
+        if let Some(run) = self.runs.all.get_mut(&id) {
+            run.stdin.request = request;
+            run.stdin.ordered = true;
+            let order = self.part_order(id, request, STDIN);
+            work.input(ShardId::new(0), Input::Spawn(order));
+        }
+    }
+
+    fn part_order(&self, id: RunId, request: RequestId, program: ProgramId) -> SpawnOrder {
+        let app = self.runs.all.get(&id).map_or(AppId::new(0), |run| run.app);
+        SpawnOrder {
+            request,
+            parent: self.pid(),
+            monitor: None,
+            app,
+            trace: TraceId::new(0),
+            program,
+            entry: String::from(if program == STDIN { "stdin" } else { "console" }),
+            argument: Payload::default(),
+            limits: ProcessLimits { memory_bytes: 0, ..ProcessLimits::default() },
+        }
+    }
+
+    /// A shard answers an order of [`Control::part_order`].
+    pub(crate) fn run_spawned(
+        &mut self,
+        request: RequestId,
+        result: Result<Pid, ErrorCode>,
+        now: Instant,
+        work: &mut Work,
+    ) {
+        let mut runs = self.runs.all.iter_mut();
+        let found = runs.find(|(_, r)| r.console.request == request || r.stdin.request == request);
+        let Some((&id, run)) = found else { return };
+        let is_console = run.console.request == request;
+        let part = if is_console { &mut run.console } else { &mut run.stdin };
+        part.ordered = false;
+        part.pid = result.ok();
+        let (app, over) = (run.app, run.over);
+        let pid = match result {
+            Ok(pid) => pid,
+            Err(error) => return self.run_failed(id, error, "no room for a console", now, work),
+        };
+        work.input_for(pid.slot, Input::SpawnHeard { child: pid });
+        if over {
+            let _ = self.kill(pid, app, now, work);
+            return;
+        }
+        if is_console {
+            return;
+        }
+        let request = self.runs.fresh_request();
+        if let Some(run) = self.runs.all.get_mut(&id) {
+            run.console.request = request;
+            run.console.ordered = true;
+        }
+        let order = self.part_order(id, request, CONSOLE);
+        work.input(ShardId::new(0), Input::Spawn(order));
+    }
+
+    /// A run cannot begin.
+    pub(crate) fn run_failed(
+        &mut self,
+        id: RunId,
+        error: ErrorCode,
+        why: &str,
+        now: Instant,
+        work: &mut Work,
+    ) {
+        let Some(run) = self.runs.all.get(&id) else { return };
+        let (operator, request) = (run.operator, run.request);
+        let text = if why.is_empty() { "the program cannot be started" } else { why };
+        self.answer(operator, request, failed(error, text), now);
+        self.run_over(id, now, work);
+    }
+
+    /// The operator will hear no more: what is left of the run ends.
+    fn run_over(&mut self, id: RunId, now: Instant, work: &mut Work) {
+        let Some(run) = self.runs.all.get_mut(&id) else { return };
+        run.over = true;
+        let app = run.app;
+        let alive = [run.console.pid, run.stdin.pid, run.main.take()];
+        if run.is_idle() {
+            self.runs.all.remove(&id);
+        }
+        for pid in alive.into_iter().flatten() {
+            // What has ended already is not there to be killed.
+            let _ = self.kill(pid, app, now, work);
+        }
+    }
+
+    /// Runs a console or a standard input. `None`: it waits for the operator.
+    pub(crate) fn run_part(
+        &mut self,
+        slot: Slot,
+        host: Host,
+        resume: Resume,
+        now: Instant,
+        work: &mut Work,
+    ) -> Option<Outcome> {
+        let Some(id) = self.runs.of(slot) else {
+            return Some(Outcome::Exited(ExitReason::Killed));
+        };
+        match host {
+            Host::Console => self.run_console(id, resume, now, work),
+            _ => self.run_stdin(id, resume, now),
+        }
+    }
+
+    fn run_console(
+        &mut self,
+        id: RunId,
+        resume: Resume,
+        now: Instant,
+        work: &mut Work,
+    ) -> Option<Outcome> {
+        let run = self.runs.all.get_mut(&id)?;
+        let (operator, request) = (run.operator, run.request);
+        match resume {
+            Resume::Start => Some(Outcome::Call(run.spawn_main())),
+            Resume::Reply(HostReply::Spawned { pid, .. }) => {
+                run.main = Some(pid);
+                self.answer(operator, request, Answer::Started(pid), now);
+                Some(receive())
+            }
+            Resume::Reply(HostReply::Received(Received::Message { tag, payload, .. })) => {
+                let stream = match tag {
+                    TAG_OUT => OutputStream::Out,
+                    TAG_ERR => OutputStream::Err,
+                    _ => return Some(receive()),
+                };
+                run.console.waits = Some(Waits::OutputTaken);
+                self.tell(operator, request, RunEvent::Output { stream, bytes: payload }, now);
+                None
+            }
+            Resume::Reply(HostReply::Received(Received::Down { reason, .. })) => {
+                self.run_ended(id, reason, now, work);
+                Some(Outcome::Exited(ExitReason::Normal))
+            }
+            Resume::Reply(HostReply::Failed(error)) if run.main.is_none() => {
+                self.run_failed(id, error, "main could not be spawned", now, work);
+                Some(Outcome::Exited(ExitReason::Normal))
+            }
+            _ => Some(receive()),
+        }
+    }
+
+    fn run_stdin(&mut self, id: RunId, resume: Resume, now: Instant) -> Option<Outcome> {
+        let run = self.runs.all.get_mut(&id)?;
+        let Resume::Reply(HostReply::Received(Received::Message { from, tag, payload })) = resume
+        else {
+            return Some(receive());
+        };
+        let wanted = <[u8; 4]>::try_from(&payload.0[..]).map(u32::from_le_bytes);
+        let (TAG_READ, Ok(wanted)) = (tag, wanted) else { return Some(receive()) };
+        let bytes_max = wanted.clamp(1, INPUT_BYTES_MAX);
+        run.stdin.waits = Some(Waits::Input { requester: from, bytes_max });
+        let (operator, request) = (run.operator, run.request);
+        self.tell(operator, request, RunEvent::InputWanted { bytes_max }, now);
+        None
+    }
+
+    /// An operator talks to his run.
+    pub(crate) fn run_heard(
+        &mut self,
+        operator: PeerKey,
+        request: RequestId,
+        event: RunEvent,
+        now: Instant,
+        work: &mut Work,
+    ) {
+        let Some(id) = self.runs.find(operator, request) else { return };
+        let Some(run) = self.runs.all.get_mut(&id) else { return };
+        match event {
+            RunEvent::OutputTaken if run.console.waits.take().is_some() => {
+                work.part_ran(run.console.pid, receive());
+            }
+            RunEvent::Input { bytes } => {
+                let Some(Waits::Input { requester, bytes_max }) = run.stdin.waits else { return };
+                if bytes.0.len() > bytes_max as usize {
+                    let text = "more input than was asked for";
+                    return self.run_failed(id, ErrorCode::TooLong, text, now, work);
+                }
+                run.stdin.waits = None;
+                let call = HostCall::Send {
+                    to: requester,
+                    tag: TAG_INPUT,
+                    payload: bytes,
+                    timeout: limit::SEND_TIMEOUT,
+                };
+                work.part_ran(run.stdin.pid, Outcome::Call(call));
+            }
+            _ => {}
+        }
+    }
+
+    /// The program's first process ended.
+    fn run_ended(&mut self, id: RunId, reason: ExitReason, now: Instant, work: &mut Work) {
+        let Some(run) = self.runs.all.get_mut(&id) else { return };
+        run.main = None;
+        let (operator, request) = (run.operator, run.request);
+        self.tell(operator, request, RunEvent::Ended { reason }, now);
+        self.run_over(id, now, work);
+    }
+
+    /// A console or standard input has ended in its shard, perhaps while it waits for the operator:
+    /// then its host lets go of it now.
+    pub(crate) fn part_exited(&mut self, slot: Slot, now: Instant, work: &mut Work) {
+        let Some(id) = self.runs.of(slot) else { return };
+        let Some(run) = self.runs.all.get_mut(&id) else { return };
+        let is = |part: &Part| part.pid.is_some_and(|pid| pid.slot == slot);
+        let part = if is(&run.console) { &mut run.console } else { &mut run.stdin };
+        if part.waits.take().is_some() {
+            work.part_ran(part.pid, Outcome::Exited(ExitReason::Killed));
+        }
+        if !run.over {
+            // Somebody else ended it.
+            let (operator, request) = (run.operator, run.request);
+            self.tell(operator, request, RunEvent::Ended { reason: ExitReason::Killed }, now);
+            self.run_over(id, now, work);
+        }
+    }
+
+    /// The instance of a console or standard input is dropped.
+    pub(crate) fn part_reclaimed(&mut self, slot: Slot) {
+        let Some(id) = self.runs.of(slot) else { return };
+        let Some(run) = self.runs.all.get_mut(&id) else { return };
+        for part in [&mut run.console, &mut run.stdin] {
+            if part.pid.is_some_and(|pid| pid.slot == slot) {
+                part.pid = None;
+            }
+        }
+        if run.over && run.is_idle() {
+            self.runs.all.remove(&id);
+        }
+    }
+
+    /// An operator is gone for good: so are his runs.
+    pub(crate) fn operator_lost(&mut self, operator: PeerKey, now: Instant, work: &mut Work) {
+        let runs = self.runs.all.iter().filter(|(_, run)| run.operator == operator);
+        let runs: Vec<RunId> = runs.map(|(id, _)| *id).collect();
+        for id in runs {
+            self.run_over(id, now, work);
+        }
+        self.drop_operator_waits(operator, None, now, work);
+    }
+
+    /// An operator does not have the bundle that he wants run.
+    pub(crate) fn bundle_missing(
+        &mut self,
+        program: ProgramId,
+        operator: PeerKey,
+        now: Instant,
+        work: &mut Work,
+    ) {
+        let of = |run: &Run| run.program == program && run.operator == operator;
+        let runs = self.runs.all.iter().filter(|(_, run)| of(run) && run.stdin.request.get() == 0);
+        let runs: Vec<RunId> = runs.map(|(id, _)| *id).collect();
+        for id in runs {
+            self.run_failed(id, ErrorCode::NoProgram, "the bundle is missing", now, work);
+        }
+        self.drop_operator_waits(operator, Some(program), now, work);
+    }
+
+    /// Programs that this operator was to send come from elsewhere or not at all.
+    fn drop_operator_waits(
+        &mut self,
+        operator: PeerKey,
+        only: Option<ProgramId>,
+        now: Instant,
+        work: &mut Work,
+    ) {
+        let meant = |program: ProgramId| only.is_none_or(|only| only == program);
+        self.programs.forget_waiters(|program, waiter| {
+            meant(program) && matches!(waiter, Waiter::Run(_, by) if *by == operator)
+        });
+        for program in self.programs.orphans(Source::Operator(operator)) {
+            if meant(program) {
+                self.fetch_elsewhere(program, now, work);
+            }
+        }
+    }
+
+    fn tell(&mut self, operator: PeerKey, request: RequestId, event: RunEvent, now: Instant) {
+        let body = Body::Run { request, event };
+        // An operator who is gone is noticed when his session ends.
+        let _ = self.links.send(Dest::Peer(operator), Stamp::CONTROL, body, now);
+    }
+}
+
+impl Run {
+    /// Whether neither of its two processes is there or under way.
+    fn is_idle(&self) -> bool {
+        [&self.console, &self.stdin].iter().all(|part| part.pid.is_none() && !part.ordered)
+    }
+
+    fn spawn_main(&self) -> HostCall {
+        let argument = RunArgument {
+            console: self.console.pid.unwrap_or_default(),
+            stdin: self.stdin.pid.unwrap_or_default(),
+            arguments: self.arguments.clone(),
+        };
+        HostCall::Spawn {
+            place: self.place,
+            program: Some(self.program),
+            entry: String::from("main"),
+            argument: Payload(argument.to_bytes()),
+            monitor: true,
+            limits: ProcessLimits::default(),
+        }
+    }
+}
+
+fn receive() -> Outcome {
+    let capacity = limit::MESSAGE_BYTES_MAX.max(limit::EXIT_REASON_BYTES_MAX + 2);
+    Outcome::Call(HostCall::Receive { tag: None, timeout: None, capacity })
+}
+
+impl Work {
+    /// The answer of a console or standard input that was waiting.
+    fn part_ran(&mut self, pid: Option<Pid>, outcome: Outcome) {
+        if let Some(pid) = pid {
+            let used = Duration::ZERO;
+            self.input_for(pid.slot, Input::Ran { slot: pid.slot, outcome, used });
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! From shards outwards: signals, credit and answers, to other shards and to other nodes.
+//!
+//! Adds to [`Control`] what carries a shard's effects, and what comes back where nobody is.
+
+use crate::control::Control;
+use crate::links::Stamp;
+use crate::work::Work;
+use craton_abi::{
+    AppId, ErrorCode, ExitReason, Instant, NodeId, Pid, RequestId, ShardId, Signal, SignalBody,
+    TraceId,
+};
+use craton_shard::port::Input;
+use craton_wire::{Body, Lane};
+
+impl Control {
+    /// A signal of a process of this node, or of the node itself.
+    pub(crate) fn carry(&mut self, signal: Signal, now: Instant, work: &mut Work) {
+        let to = signal.to;
+        if self.is_here(to) {
+            work.input_for(to.slot, Input::Signal(signal));
+        } else if to.node == self.me.node {
+            self.bounce(signal, ExitReason::NoProcess, work);
+        } else if !self.is_alive(to.node, to.incarnation) {
+            self.bounce(signal, ExitReason::NoConnection, work);
+        } else {
+            self.links.crossed(to.node, to.incarnation);
+            let lane = Lane::of_pair(signal.from, to);
+            let stamp = Stamp { lane, app: signal.app, trace: signal.trace };
+            self.send(to.node, stamp, Body::Signal(signal), now, work);
+        }
+    }
+
+    /// Answers a signal of a process of this node that cannot reach anybody.
+    fn bounce(&self, signal: Signal, reason: ExitReason, work: &mut Work) {
+        let Signal { from, to, app, trace, body } = signal;
+        if !self.is_here(from) {
+            return;
+        }
+        match body {
+            SignalBody::Message { .. } => work.input_for(from.slot, Input::Gone { pid: to }),
+            SignalBody::Monitor { id } => {
+                let body = SignalBody::Down { id, reason };
+                let down = Signal { from: to, to: from, app, trace, body };
+                work.input_for(from.slot, Input::Signal(down));
+            }
+            SignalBody::Kill | SignalBody::Demonitor { .. } | SignalBody::Down { .. } => {}
+        }
+    }
+
+    /// Credit goes back to the shard that sent.
+    pub(crate) fn return_credit(
+        &mut self,
+        (node, shard): (NodeId, ShardId),
+        mailbox: Pid,
+        (messages, bytes): (u32, u32),
+        now: Instant,
+        work: &mut Work,
+    ) {
+        if node != self.me.node {
+            let body = Body::Credit { shard, mailbox, messages, bytes };
+            self.send_if_known(node, Lane::CONTROL, body, now, work);
+        } else if shard.index() < usize::from(self.shards) {
+            work.input(shard, Input::Credit { mailbox, messages, bytes });
+        }
+    }
+
+    /// The shard that sent to a process hears that there is none.
+    pub(crate) fn tell_gone(
+        &mut self,
+        (node, shard): (NodeId, ShardId),
+        pid: Pid,
+        now: Instant,
+        work: &mut Work,
+    ) {
+        if node != self.me.node {
+            let body = Body::Gone { shard, pid };
+            self.send_if_known(node, Lane::CONTROL, body, now, work);
+        } else if shard.index() < usize::from(self.shards) {
+            work.input(shard, Input::Gone { pid });
+        }
+    }
+
+    /// A spawn is answered, here or where its parent lives.
+    pub(crate) fn answer_spawn(
+        &mut self,
+        request: RequestId,
+        parent: Pid,
+        result: Result<Pid, ErrorCode>,
+        now: Instant,
+        work: &mut Work,
+    ) {
+        if parent.node == self.me.node {
+            return self.spawn_answered(self.me.node, parent, request, result, now, work);
+        }
+        // In the child's own stream to its parent, so that nothing of the child overtakes it.
+        let lane = result.map_or(Lane::CONTROL, |child| Lane::of_pair(child, parent));
+        let body = Body::SpawnReply { request, parent, result };
+        self.send_if_known(parent.node, lane, body, now, work);
+    }
+
+    /// The parent knows of its child.
+    pub(crate) fn tell_heard(&mut self, child: Pid, now: Instant, work: &mut Work) {
+        if self.is_here(child) {
+            work.input_for(child.slot, Input::SpawnHeard { child });
+        } else if child.node != self.me.node {
+            self.send_if_known(child.node, Lane::CONTROL, Body::SpawnHeard { child }, now, work);
+        }
+    }
+
+    /// Sends what matters only to a node that is still there.
+    fn send_if_known(&mut self, to: NodeId, lane: Lane, body: Body, now: Instant, work: &mut Work) {
+        if self.member(to).is_some() || self.links.is_up(to) {
+            let stamp = Stamp { lane, app: AppId::new(0), trace: TraceId::new(0) };
+            self.send(to, stamp, body, now, work);
+        }
+    }
+}
