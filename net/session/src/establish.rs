@@ -369,7 +369,7 @@ impl Sessions {
         } else if link.dialling == Some(conn) {
             link.dial_failed(now);
         }
-        if link.is_blank() && link.conn().is_none() && link.dialling.is_none() {
+        if link.is_over() {
             self.links.remove(&key);
         } else {
             self.dial_if_due(key, now);

@@ -180,9 +180,15 @@ impl Link {
         self.attached.as_ref().is_some_and(|attached| attached.open)
     }
 
-    /// Whether anything would be missing if the session were forgotten.
+    /// Whether its owner has never heard of the session, nor said anything over it.
     pub(crate) fn is_blank(&self) -> bool {
         self.peer_epoch == 0 && self.queue.is_empty()
+    }
+
+    /// Whether the session may be forgotten.
+    pub(crate) fn is_over(&self) -> bool {
+        let waits = self.attached.is_some() || self.dialling.is_some() || self.end_at.is_some();
+        self.is_blank() && !waits
     }
 
     /// Bytes that wait to be sent or acknowledged.
@@ -250,14 +256,18 @@ impl Link {
     pub(crate) fn detach(&mut self, now: Instant) {
         let Some(attached) = self.attached.take() else { return };
         let at_rest = attached.open && attached.idle_sent && attached.idle_heard;
-        if (at_rest && self.is_drained()) || self.is_blank() {
+        if at_rest && self.is_drained() {
             return;
         }
-        if self.end_at.is_none() {
-            self.end_at = Some(now + REPLAY_TIME);
+        // Even if we have nothing to lose: once we said `Open` the peer may have agreed to our
+        // number and have sent to it, so that number must still be known when it comes back.
+        if attached.open_said || !self.is_blank() {
+            self.end_at = self.end_at.or(Some(now + REPLAY_TIME));
         }
-        self.dial_at = Some(now);
-        self.redial_after = REDIAL_MIN;
+        if !self.is_blank() {
+            self.dial_at = Some(now);
+            self.redial_after = REDIAL_MIN;
+        }
     }
 
     /// A dial of ours came to nothing.
