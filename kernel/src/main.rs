@@ -8,9 +8,10 @@ extern crate alloc;
 
 use bootloader_api::BootInfo;
 use bootloader_api::config::{BootloaderConfig, Mapping};
+use core::sync::atomic::{AtomicU32, Ordering};
 use craton_hal::memory::{self, heap::KernelHeap, layout::PHYSICAL_MAP_BASE};
 use craton_hal::power::ExitCode;
-use craton_hal::{boot, cpu, power, serial, trap};
+use craton_hal::{apic, boot, clock, cpu, interrupt, logger, power, serial, timer, trap};
 
 #[global_allocator]
 static HEAP: KernelHeap = KernelHeap;
@@ -28,28 +29,38 @@ fn kernel_main(boot_info: &'static mut BootInfo) -> ! {
     unsafe { boot::enter(boot_info, run) }
 }
 
+static T: AtomicU32 = AtomicU32::new(0);
 extern "C" fn run(boot_info: &'static mut BootInfo) -> ! {
+    clock::mark_origin();
     serial::start();
     cpu::start_boot_cpu();
     trap::start();
     cpu::protect();
     let memory = memory::start(boot_info);
-    serial::write(format_args!(
-        "craton: {} KiB free of {} KiB\n",
+    logger::start(log::LevelFilter::Info);
+    interrupt::install();
+    apic::start();
+    let f = clock::start();
+    timer::start(f);
+    log::info!(
+        "{} KiB free of {} KiB {:?}, {:?}",
         memory::free_bytes() / 1024,
-        memory.usable_bytes / 1024
-    ));
-    let mut v = alloc::vec::Vec::new();
-    for i in 0..100000u64 {
-        v.push(alloc::boxed::Box::new(i));
+        memory.usable_bytes / 1024,
+        f,
+        clock::wall(),
+    );
+    interrupt::set_handler(0x40, |_| {
+        T.fetch_add(1, Ordering::Relaxed);
+    });
+    for _ in 0..5 {
+        let n = T.load(Ordering::Relaxed);
+        let t0 = clock::now();
+        timer::arm(craton_abi::Duration::from_millis(20));
+        while T.load(Ordering::Relaxed) == n {
+            timer::halt_unless(|| T.load(Ordering::Relaxed) != n);
+        }
+        log::info!("woke after {}", clock::now() - t0);
     }
-    serial::write(format_args!(
-        "{} {}\n",
-        v.iter().map(|b| **b).sum::<u64>(),
-        memory::free_bytes() / 1024
-    ));
-    drop(v);
-    serial::write(format_args!("{} \n", memory::free_bytes() / 1024));
     if boot::command_line().contains("null") {
         unsafe { (8 as *mut u8).read_volatile() };
     }

@@ -63,8 +63,8 @@ impl Fiber {
     /// its stack. The body runs with interrupts as its resumer has them, on one CPU at a time, and
     /// does not unwind.
     pub unsafe fn new(stack_bytes: usize, body: Box<dyn FnMut()>) -> Option<Fiber> {
-        let mut stack = Reservation::new(stack_bytes)?;
-        if !stack.commit(stack_bytes) {
+        let mut stack = Reservation::new(stack_bytes).ok()?;
+        if stack.commit(stack_bytes).is_err() {
             return None;
         }
         let inner = Box::new(Inner {
@@ -143,8 +143,8 @@ impl Drop for Fiber {
 impl Inner {
     /// Addresses of the stack.
     pub(crate) fn stack_range(&self) -> core::ops::Range<usize> {
-        let base = self.stack.base() as usize;
-        base..base + self.stack.committed()
+        let base = self.stack.as_ptr() as usize;
+        base..base + self.stack.committed_bytes()
     }
 }
 

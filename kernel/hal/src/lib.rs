@@ -7,24 +7,36 @@
 
 #![no_std]
 
+extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod apic;
 #[cfg(feature = "metal")]
 pub mod backtrace;
 #[cfg(feature = "metal")]
 pub mod boot;
+pub mod clock;
 pub mod cpu;
+pub mod fiber;
 pub mod idt;
+pub mod interrupt;
+pub mod logger;
 pub mod memory;
+pub mod pci;
+mod pit;
 pub mod power;
 #[cfg(feature = "metal")]
 pub mod probe;
 #[cfg_attr(not(feature = "metal"), allow(dead_code))]
 mod pvh;
+mod registers;
+mod rtc;
 pub mod serial;
 pub mod stack;
 #[cfg(feature = "metal")]
 pub mod symbols;
+pub mod timer;
 #[cfg(feature = "metal")]
 pub mod trap;
+pub mod virtio;

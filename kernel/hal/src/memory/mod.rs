@@ -16,8 +16,10 @@ mod start;
 pub mod vm;
 
 pub use paging::Protection;
+pub use physical::DmaBuffer;
 #[cfg(feature = "metal")]
 pub use start::{Memory, guard_at, start};
+pub use vm::{Reservation, VmError};
 
 use layout::{PAGE_BYTES, PHYSICAL_MAP_BASE, PHYSICAL_MAP_BYTES_MAX};
 use paging::Mapper;

@@ -1,0 +1,138 @@
+//! The local interrupt controller of a CPU, and the silence of the old one.
+//!
+//! Owns the local APIC's registers (Intel SDM vol. 3, chapter 11), by memory or, where the CPU has
+//! x2APIC, by MSR, and the masking of the two 8259s. [`crate::timer`] uses its timer,
+//! [`crate::interrupt`] ends interrupts.
+
+use crate::cpu::cpuid;
+use crate::memory::vm;
+use core::ptr::NonNull;
+use spin::Once;
+use volatile::VolatilePtr;
+use x86_64::instructions::port::Port;
+use x86_64::registers::model_specific::Msr;
+
+/// IA32_APIC_BASE: the address, and the bits that enable the APIC and its x2 mode.
+const APIC_BASE_MSR: u32 = 0x1b;
+const APIC_BASE_ENABLE: u64 = 1 << 11;
+const APIC_BASE_X2: u64 = 1 << 10;
+const APIC_BASE_ADDRESS: u64 = 0x000f_ffff_ffff_f000;
+/// In x2 mode register `r` is the MSR `0x800 + r / 16`.
+const X2_MSR_BASE: u32 = 0x800;
+/// Bytes of the register page.
+const REGISTERS_BYTES: usize = 4096;
+
+/// A register, by its offset in the register page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub(crate) enum Register {
+    Id = 0x20,
+    EndOfInterrupt = 0xb0,
+    SpuriousVector = 0xf0,
+    LvtTimer = 0x320,
+    LvtLint0 = 0x350,
+    LvtLint1 = 0x360,
+    LvtError = 0x370,
+    InitialCount = 0x380,
+    CurrentCount = 0x390,
+    DivideConfiguration = 0x3e0,
+}
+
+/// Spurious-vector register: the APIC accepts interrupts.
+const SOFTWARE_ENABLE: u32 = 1 << 8;
+/// Local vector table: the source is masked.
+pub(crate) const LVT_MASKED: u32 = 1 << 16;
+/// Local vector table: deliver as NMI (the wiring of LINT1 on a PC).
+const LVT_NMI: u32 = 4 << 8;
+
+#[derive(Clone, Copy)]
+enum Access {
+    /// The register page, mapped uncached.
+    Memory(NonNull<u8>),
+    Msr,
+}
+
+// SAFETY: The page shows each CPU its own registers; a register access is one instruction.
+unsafe impl Send for Access {}
+// SAFETY: As above.
+unsafe impl Sync for Access {}
+
+static ACCESS: Once<Access> = Once::new();
+
+/// Masks the 8259s and turns this CPU's local APIC on, everything in it masked but NMI.
+pub fn start() {
+    mask_8259();
+    let mut base = Msr::new(APIC_BASE_MSR);
+    // SAFETY: Every CPU with a local APIC, hence every CPU in long mode, has this MSR.
+    let value = unsafe { base.read() };
+    let x2 = cpuid(1, 0).ecx & (1 << 21) != 0;
+    let enabled = value | APIC_BASE_ENABLE | if x2 { APIC_BASE_X2 } else { 0 };
+    // SAFETY: Enables the APIC, in the mode that the CPU has.
+    unsafe { base.write(enabled) };
+    ACCESS.call_once(|| {
+        if x2 {
+            return Access::Msr;
+        }
+        let page = vm::map_device(value & APIC_BASE_ADDRESS, REGISTERS_BYTES);
+        Access::Memory(page.expect("a fresh machine has addresses and tables"))
+    });
+    write(Register::LvtTimer, LVT_MASKED);
+    write(Register::LvtLint0, LVT_MASKED);
+    write(Register::LvtLint1, LVT_NMI);
+    write(Register::LvtError, LVT_MASKED);
+    write(Register::SpuriousVector, SOFTWARE_ENABLE | u32::from(crate::interrupt::SPURIOUS_VECTOR));
+}
+
+/// Tells the APIC that the interrupt being served is over.
+pub fn end_of_interrupt() {
+    write(Register::EndOfInterrupt, 0);
+}
+
+/// The APIC's id of this CPU: where devices send their interrupts.
+pub fn id() -> u32 {
+    match ACCESS.get() {
+        Some(Access::Memory(_)) => read(Register::Id) >> 24,
+        _ => read(Register::Id),
+    }
+}
+
+fn register(page: NonNull<u8>, register: Register) -> VolatilePtr<'static, u32> {
+    // SAFETY: The offset is within the page.
+    let place = unsafe { page.add(register as usize) };
+    // SAFETY: A mapped, aligned register that stays mapped for ever.
+    unsafe { VolatilePtr::new(place.cast()) }
+}
+
+pub(crate) fn read(which: Register) -> u32 {
+    match ACCESS.get() {
+        Some(Access::Memory(page)) => register(*page, which).read(),
+        Some(Access::Msr) => {
+            let msr = Msr::new(X2_MSR_BASE + which as u32 / 16);
+            // SAFETY: The CPU is in x2 mode and has this register.
+            let value = unsafe { msr.read() };
+            value as u32
+        }
+        None => 0,
+    }
+}
+
+pub(crate) fn write(which: Register, value: u32) {
+    match ACCESS.get() {
+        Some(Access::Memory(page)) => register(*page, which).write(value),
+        Some(Access::Msr) => {
+            let mut msr = Msr::new(X2_MSR_BASE + which as u32 / 16);
+            // SAFETY: The CPU is in x2 mode; what is written unmasks nothing without a handler.
+            unsafe { msr.write(u64::from(value)) };
+        }
+        None => {}
+    }
+}
+
+/// Masks every line of both 8259s (Intel 8259A, OCW1), whose vectors would collide with exceptions.
+fn mask_8259() {
+    for data_port in [0x21, 0xa1] {
+        let mut port = Port::<u8>::new(data_port);
+        // SAFETY: The port is the interrupt mask of an 8259 or nothing.
+        unsafe { port.write(0xff) };
+    }
+}
