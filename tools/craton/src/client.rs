@@ -10,8 +10,8 @@ use craton_abi::{
     AppId, ExitReason, Incarnation, Instant, NodeId, Payload, Pid, Place, ProgramId, RequestId,
     TraceId,
 };
-use craton_session::{Config, ConnId, Event, Lane, Sessions};
-use craton_wire::{Answer, Body, OutputStream, Question, RunEvent};
+use craton_session::{Config, ConnId, Event, Sessions};
+use craton_wire::{Answer, Body, Lane, OutputStream, Question, RunEvent};
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
@@ -208,7 +208,7 @@ impl Client {
         let now = self.now();
         let sent = self.sessions.send(
             node,
-            Lane::default(),
+            Lane::CONTROL,
             AppId::default(),
             TraceId::default(),
             body,
@@ -321,7 +321,7 @@ impl Client {
         &mut self,
         request: RequestId,
         main: Pid,
-        mut io: RunIo<'_>,
+        io: RunIo<'_>,
         wanted: &Sender<usize>,
     ) -> Result<RunEnd> {
         let mut sent = 0u64;

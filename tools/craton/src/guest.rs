@@ -51,7 +51,10 @@ pub fn bundle(program: &Path, keys: &Keys) -> Result<Vec<u8>> {
                 .advise("a folder with a Cargo.toml, a .wasm or .wat file, or a .craton bundle"));
         }
     };
-    craton_compile::bundle(&read(&wasm)?, keys.compiler())
+    let name = wasm.file_stem().and_then(|stem| stem.to_str()).unwrap_or("program");
+    let tried = || format!("understand {}", wasm.display());
+    let module = wat::parse_bytes(&read(&wasm)?).tried(tried)?.into_owned();
+    craton_compile::bundle(name, &module, keys.compiler())
         .tried(|| format!("compile {}", wasm.display()))
 }
 

@@ -115,7 +115,8 @@ fn count(client: &mut Client, text: &Text) -> Result<()> {
     }
     let rate = (total as f64 / elapsed.as_secs_f64()) as u64;
     println!("\ncounted in {:.2} s: {}/s", elapsed.as_secs_f64(), bytes(rate));
-    let expected = wordcount_reference::report(text.reader()).tried(|| "count here".into())?;
+    let counts = wordcount_reference::count(text.reader()).tried(|| "count here".into())?;
+    let expected = String::from_utf8_lossy(&wordcount_reference::render(&counts)).into_owned();
     if printed != expected {
         let happened = format!("the cluster's answer differs; this machine counts\n{expected}");
         return Err(Error::new("check the result", happened));

@@ -1,0 +1,162 @@
+//! The host of the node: it gives the value that is the node its clock, network and engine.
+//!
+//! Owns [`Host`] and the main loop: poll the network, let time pass, run processes, sleep. It does
+//! what the node asks and tells it what came of that; it decides nothing. One CPU, one shard.
+
+mod network;
+mod nic;
+mod processes;
+
+use alloc::vec::Vec;
+use craton_abi::{Duration, Instant};
+use craton_bundle::CompilerKey;
+use craton_engine::Engine;
+use craton_hal::virtio::net::Net;
+use craton_hal::{clock, logger, memory, timer};
+use craton_node::config::level_name;
+use craton_node::{Node, NodeEffect, NodeInput};
+use craton_shard::port::LogLevel;
+use network::Network;
+
+/// Processes that run before the network has its turn.
+const RUNS_PER_TURN_MAX: usize = 64;
+/// How long processes run before the network has its turn.
+const TURN: Duration = Duration::from_micros(500);
+/// How often the node is told of the machine's memory.
+const HOUSEKEEPING: Duration = Duration::from_secs(1);
+
+/// The node and what it needs of the machine.
+pub(crate) struct Host {
+    node: Node,
+    engine: Engine,
+    network: Network,
+    keys: Vec<CompilerKey>,
+    /// What the node asked for and was not done yet.
+    effects: Vec<NodeEffect>,
+    /// Room for the effects that are being done.
+    batch: Vec<NodeEffect>,
+    housekeeping: Instant,
+}
+
+impl Host {
+    /// Puts the parts together.
+    pub(crate) fn new(node: Node, engine: Engine, net: Net, seed: [u8; 32]) -> Self {
+        let keys = node.config().compiler_keys.iter().copied().map(CompilerKey::from_bytes);
+        Host {
+            keys: keys.collect(),
+            node,
+            engine,
+            network: Network::new(net, seed, clock::now()),
+            effects: Vec::new(),
+            batch: Vec::new(),
+            housekeeping: Instant::ZERO,
+        }
+    }
+
+    /// Runs the node for as long as the machine is on.
+    pub(crate) fn run(mut self) -> ! {
+        loop {
+            let now = clock::now();
+            let mut busy = self.network.poll(&mut self.node, now, &mut self.effects);
+            self.housekeep(now);
+            busy |= self.run_processes();
+            if !busy {
+                self.sleep();
+            }
+        }
+    }
+
+    /// Runs processes until none can, their time is over, or a frame came. True if more can run.
+    fn run_processes(&mut self) -> bool {
+        let end = clock::now() + TURN;
+        for _ in 0..RUNS_PER_TURN_MAX {
+            let now = clock::now();
+            self.node.step(NodeInput::Tick, now, &mut self.effects);
+            if !self.perform() {
+                return false;
+            }
+            if now >= end || self.network.arm() {
+                break;
+            }
+        }
+        true
+    }
+
+    /// Does what the node asks for, and what it asks for thereupon. True if a process ran.
+    fn perform(&mut self) -> bool {
+        let mut ran = false;
+        while !self.effects.is_empty() {
+            let mut batch = core::mem::take(&mut self.batch);
+            core::mem::swap(&mut batch, &mut self.effects);
+            for effect in batch.drain(..) {
+                ran |= matches!(effect, NodeEffect::Run { .. });
+                self.perform_one(effect);
+            }
+            self.batch = batch;
+        }
+        ran
+    }
+
+    fn perform_one(&mut self, effect: NodeEffect) {
+        let now = clock::now();
+        match effect {
+            NodeEffect::Dial { conn, to } => {
+                if !self.network.dial(conn, to, now) {
+                    self.node.step(NodeInput::Closed { conn }, now, &mut self.effects);
+                }
+            }
+            NodeEffect::Close { conn } => self.network.close(conn, &mut self.node, now),
+            NodeEffect::Ready { conn } => self.network.ready(conn),
+            NodeEffect::Datagram { to, bytes } => self.network.datagram(to, &bytes, now),
+            NodeEffect::Log { level, module, text } => {
+                logger::print_foreign(log_level(level), &module, format_args!("{text}"));
+            }
+            NodeEffect::Restart => {
+                self.engine.reclaim_all();
+                self.network.reset(now);
+            }
+            effect => self.perform_for_process(effect),
+        }
+    }
+
+    /// Tells the node what only the machine knows.
+    fn housekeep(&mut self, now: Instant) {
+        while let Some(line) = logger::take_line(|line, _| alloc::string::String::from(line)) {
+            self.node.step(NodeInput::LogLine(line), now, &mut self.effects);
+        }
+        if now < self.housekeeping {
+            return;
+        }
+        self.housekeeping = now + HOUSEKEEPING;
+        let free_bytes = memory::free_bytes();
+        self.node.step(NodeInput::Memory { free_bytes }, now, &mut self.effects);
+        self.tell_memory(now);
+    }
+
+    /// Halts until an interrupt or the next deadline, unless a frame came meanwhile.
+    fn sleep(&mut self) {
+        let now = clock::now();
+        let due = [self.node.deadline(), self.network.deadline(now), Some(self.housekeeping)];
+        let deadline = due.into_iter().flatten().min().unwrap_or(self.housekeeping);
+        if deadline <= now {
+            return;
+        }
+        timer::arm(deadline.since(now));
+        timer::halt_unless(|| self.network.arm());
+        timer::disarm();
+    }
+}
+
+fn log_level(level: LogLevel) -> log::Level {
+    match level {
+        LogLevel::Error => log::Level::Error,
+        LogLevel::Warn => log::Level::Warn,
+        LogLevel::Info => log::Level::Info,
+        LogLevel::Debug => log::Level::Debug,
+    }
+}
+
+/// The crate `log`'s filter for a node's log level.
+pub(crate) fn log_filter(level: LogLevel) -> log::LevelFilter {
+    level_name(level).parse().unwrap_or(log::LevelFilter::Info)
+}

@@ -1,0 +1,249 @@
+//! The node's contact with the network: its connections and datagrams over the stack.
+//!
+//! Owns [`Network`]: card, stack, and which connection is which stream. It turns what the stack
+//! tells into inputs of the node and does what the node asks. No policy.
+
+use super::nic::{Nic, link};
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+use craton_abi::{Instant, limit};
+use craton_hal::virtio::net::Net;
+use craton_net::{AddressSource, Config, Event, Stack, StreamId, UdpId};
+use craton_node::{Node, NodeEffect, NodeInput};
+use craton_session::ConnId;
+
+/// Bytes moved between the node and a stream at once.
+const BLOCK_BYTES: usize = 32 << 10;
+/// Events taken from the stack before the processes have their turn.
+const EVENTS_PER_POLL_MAX: usize = 256;
+
+/// The network as the node sees it.
+pub(super) struct Network {
+    net: Net,
+    stack: Stack,
+    membership: UdpId,
+    streams: BTreeMap<ConnId, StreamId>,
+    conns: BTreeMap<StreamId, ConnId>,
+    /// Connections for which the node has bytes.
+    ready: BTreeSet<ConnId>,
+    block: Vec<u8>,
+    /// Something was given to the stack since it was last polled.
+    dirty: bool,
+    polled: Instant,
+}
+
+impl Network {
+    /// Listens for sessions and membership, and begins to ask for an address.
+    pub(super) fn new(net: Net, seed: [u8; 32], now: Instant) -> Self {
+        let config = Config { link: link(&net), seed, address: AddressSource::Dhcp };
+        let mut stack = Stack::new(config, now);
+        stack.listen(limit::SESSION_PORT).expect("the stack is new: its ports are free");
+        let membership =
+            stack.bind(limit::MEMBERSHIP_PORT).expect("the stack is new: its ports are free");
+        Network {
+            net,
+            stack,
+            membership,
+            streams: BTreeMap::new(),
+            conns: BTreeMap::new(),
+            ready: BTreeSet::new(),
+            block: Vec::with_capacity(BLOCK_BYTES),
+            dirty: true,
+            polled: now,
+        }
+    }
+
+    /// Sends what is waiting, receives what came, and steps the node with it. Returns whether there
+    /// is more to do at once.
+    pub(super) fn poll(
+        &mut self,
+        node: &mut Node,
+        now: Instant,
+        out: &mut Vec<NodeEffect>,
+    ) -> bool {
+        self.pump(node, now);
+        self.dirty = false;
+        self.polled = now;
+        let mut more = self.stack.poll(&mut Nic::new(&mut self.net), now).more;
+        for _ in 0..EVENTS_PER_POLL_MAX {
+            let Some(event) = self.stack.poll_event() else { break };
+            self.take(event, node, now, out);
+        }
+        let mut datagram = Vec::new();
+        for _ in 0..EVENTS_PER_POLL_MAX {
+            let Some(from) = self.stack.receive_from(self.membership, &mut datagram) else { break };
+            let bytes = core::mem::take(&mut datagram);
+            node.step(NodeInput::Datagram { from, bytes }, now, out);
+        }
+        self.pump(node, now);
+        more |= self.dirty;
+        more
+    }
+
+    fn take(
+        &mut self,
+        event: Event,
+        node: &mut Node,
+        now: Instant,
+        out: &mut Vec<NodeEffect>,
+    ) {
+        match event {
+            Event::Address(Some(address)) => {
+                node.step(NodeInput::Address(address.address.into()), now, out);
+            }
+            Event::Address(None) => {}
+            Event::Accepted { stream, from, .. } => {
+                let conn = ConnId(stream.to_bits());
+                self.join(conn, stream);
+                node.step(NodeInput::Accepted { conn, from }, now, out);
+            }
+            Event::Connected { stream } => {
+                if let Some(&conn) = self.conns.get(&stream) {
+                    node.step(NodeInput::Connected { conn }, now, out);
+                }
+            }
+            Event::Readable { stream } => self.receive(stream, node, now, out),
+            Event::Writable { stream } => {
+                if let Some(&conn) = self.conns.get(&stream) {
+                    self.ready.insert(conn);
+                }
+            }
+            Event::Finished { stream } => {
+                // A session needs both directions.
+                self.stack.close(stream, now);
+                self.lost(stream, node, now, out);
+            }
+            Event::Closed { stream, .. } => self.lost(stream, node, now, out),
+        }
+    }
+
+    fn receive(
+        &mut self,
+        stream: StreamId,
+        node: &mut Node,
+        now: Instant,
+        out: &mut Vec<NodeEffect>,
+    ) {
+        let Some(&conn) = self.conns.get(&stream) else { return };
+        loop {
+            let mut bytes = Vec::new();
+            match self.stack.read(stream, &mut bytes, BLOCK_BYTES) {
+                Ok(count) if count > 0 => {
+                    node.step(NodeInput::Received { conn, bytes }, now, out);
+                    self.dirty = true;
+                }
+                // The end is told by an event of its own.
+                _ => return,
+            }
+        }
+    }
+
+    fn lost(
+        &mut self,
+        stream: StreamId,
+        node: &mut Node,
+        now: Instant,
+        out: &mut Vec<NodeEffect>,
+    ) {
+        if let Some(conn) = self.conns.remove(&stream) {
+            self.streams.remove(&conn);
+            self.ready.remove(&conn);
+            node.step(NodeInput::Closed { conn }, now, out);
+        }
+    }
+
+    fn join(&mut self, conn: ConnId, stream: StreamId) {
+        self.streams.insert(conn, stream);
+        self.conns.insert(stream, conn);
+    }
+
+    /// Opens a connection for the node. False if it cannot even begin.
+    pub(super) fn dial(&mut self, conn: ConnId, to: SocketAddr, now: Instant) -> bool {
+        match self.stack.dial(to, now) {
+            Ok(stream) => {
+                self.join(conn, stream);
+                self.dirty = true;
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// Closes a connection, after what was given to it is sent.
+    pub(super) fn close(&mut self, conn: ConnId, node: &mut Node, now: Instant) {
+        self.pump(node, now);
+        self.ready.remove(&conn);
+        if let Some(stream) = self.streams.remove(&conn) {
+            self.conns.remove(&stream);
+            self.stack.close(stream, now);
+            self.dirty = true;
+        }
+    }
+
+    /// The node has bytes for this connection.
+    pub(super) fn ready(&mut self, conn: ConnId) {
+        self.ready.insert(conn);
+        self.dirty = true;
+    }
+
+    /// Sends a datagram; one that cannot be sent is lost, as datagrams are.
+    pub(super) fn datagram(&mut self, to: SocketAddr, bytes: &[u8], now: Instant) {
+        // Membership lives with loss, whatever the cause.
+        let _ = self.stack.send_to(self.membership, to, bytes, now);
+        self.dirty = true;
+    }
+
+    /// Moves bytes from the node to the stack, as far as there is room.
+    fn pump(&mut self, node: &mut Node, now: Instant) {
+        let ready = core::mem::take(&mut self.ready);
+        for conn in ready {
+            let Some(&stream) = self.streams.get(&conn) else { continue };
+            loop {
+                let room = self.stack.room(stream).unwrap_or(0).min(BLOCK_BYTES);
+                if room == 0 {
+                    // The stack says when there is room again.
+                    break;
+                }
+                self.block.clear();
+                node.transmit(conn, room, &mut self.block, now);
+                if self.block.is_empty() {
+                    break;
+                }
+                let sent = self.stack.write(stream, &self.block);
+                assert!(sent != Ok(0), "a stream takes what it has room for");
+                self.dirty = true;
+            }
+        }
+    }
+
+    /// When to poll next if no frame comes.
+    pub(super) fn deadline(&mut self, now: Instant) -> Option<Instant> {
+        self.stack.deadline(now)
+    }
+
+    /// Whether the stack was given something since it was last polled.
+    pub(super) fn is_dirty(&self) -> bool {
+        self.dirty
+    }
+
+    /// When it was last polled.
+    pub(super) fn polled(&self) -> Instant {
+        self.polled
+    }
+
+    /// Asks for an interrupt at the next frame. True if one is there already.
+    pub(super) fn arm(&mut self) -> bool {
+        self.net.arm()
+    }
+
+    /// Forgets every connection: the node starts a new life.
+    pub(super) fn reset(&mut self, now: Instant) {
+        for (_, stream) in core::mem::take(&mut self.streams) {
+            self.stack.abort(stream, now);
+        }
+        self.conns.clear();
+        self.ready.clear();
+        self.dirty = true;
+    }
+}
