@@ -1,8 +1,10 @@
 //! The receiver's side of credit: what it holds of each sending shard, and what it owes back.
 //!
-//! Owns [`Source`], [`CreditDue`] and the accounts that every mailbox keeps. The sender's side is
-//! [`crate::Windows`]; both apply the one rule of [`window_admits`], so a sender that keeps to its
-//! credit is never refused, and one that does not is refused exactly there.
+//! Owns [`Source`], [`CreditDue`] and the accounts that every mailbox keeps, and the rule of both
+//! sides: the sender's, [`crate::Windows`], asks [`window_admits`] before each message; the
+//! receiver refuses what no sender that does so can have under way. The two differ because
+//! messages of different processes may overtake one another: the receiver cannot tell in which
+//! order they left, only that all of them together were within the bound.
 //!
 //! Credit is returned in batches: once a part of the window is owed, or nothing of that source is
 //! queued any more. What is held back meanwhile is so little that it never decides whether a
@@ -11,12 +13,14 @@
 use crate::Amount;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
-use craton_abi::limit::{WINDOW_BYTES, WINDOW_MESSAGES};
+use craton_abi::limit::{MESSAGE_BYTES_MAX, WINDOW_BYTES, WINDOW_MESSAGES};
 use craton_abi::{Incarnation, NodeId, Pid, ShardId};
 
 /// A message of any length may follow while no more than this is under way; so a small message
 /// that the receiver does not take yet never locks a large one out.
 const LARGE_AFTER_BYTES_MAX: u32 = WINDOW_BYTES / 2;
+/// Most bytes that can be under way by that rule: a longest message after so much.
+const UNDER_WAY_BYTES_MAX: u32 = LARGE_AFTER_BYTES_MAX + MESSAGE_BYTES_MAX as u32;
 /// Credit owed is returned from here on.
 const OWED_BYTES_MAX: u32 = WINDOW_BYTES / 4;
 /// Credit owed is returned from here on.
@@ -25,11 +29,18 @@ const OWED_MESSAGES_MAX: u32 = WINDOW_MESSAGES / 4;
 /// peer that invents shards from filling memory.
 const SOURCES_PER_MAILBOX_MAX: usize = 1 << 14;
 
+const _: () = assert!(
+    UNDER_WAY_BYTES_MAX >= WINDOW_BYTES,
+    "the receiver's bound must allow whatever the sender's does"
+);
 const _: () = assert!(OWED_MESSAGES_MAX > 0, "a window of messages must be worth batching");
 const _: () = assert!(
     OWED_BYTES_MAX < LARGE_AFTER_BYTES_MAX,
     "credit that is only held back must not lock a large message out"
 );
+
+/// The most that one source can have under way.
+const UNDER_WAY_MAX: Amount = Amount { messages: WINDOW_MESSAGES, bytes: UNDER_WAY_BYTES_MAX };
 
 /// A sending shard in one life of its node: who holds a window.
 #[derive(Copy, Clone, Debug, Eq, PartialEq, Ord, PartialOrd)]
@@ -92,10 +103,11 @@ impl Accounts {
     /// Books a message that arrives.
     pub(crate) fn accept(&mut self, source: Source, message: Amount) -> Result<(), Overdrawn> {
         if let Some(account) = self.accounts.get_mut(&source) {
-            if !window_admits(account.outstanding, message) {
+            let outstanding = account.outstanding.plus(message);
+            if !outstanding.within(UNDER_WAY_MAX) {
                 return Err(Overdrawn);
             }
-            account.outstanding = account.outstanding.plus(message);
+            account.outstanding = outstanding;
             return Ok(());
         }
         if self.accounts.len() >= SOURCES_PER_MAILBOX_MAX {
@@ -158,13 +170,22 @@ mod tests {
 
     #[test]
     fn a_large_message_follows_small_ones_only() {
+        let large = bytes(MESSAGE_BYTES_MAX as u32);
+        assert!(window_admits(bytes(LARGE_AFTER_BYTES_MAX), large));
+        assert!(!window_admits(bytes(LARGE_AFTER_BYTES_MAX + 1), large));
+        assert!(window_admits(bytes(LARGE_AFTER_BYTES_MAX + 1), bytes(1)));
+        assert!(!window_admits(large, bytes(0)));
+        assert!(window_admits(Amount::ZERO, large));
+    }
+
+    #[test]
+    fn messages_that_overtook_one_another_are_still_within_credit() {
         let mut accounts = Accounts::new();
+        let large = bytes(MESSAGE_BYTES_MAX as u32);
+        assert!(window_admits(bytes(LARGE_AFTER_BYTES_MAX), large));
+        assert_eq!(accounts.accept(source(1), large), Ok(()));
         assert_eq!(accounts.accept(source(1), bytes(LARGE_AFTER_BYTES_MAX)), Ok(()));
-        assert_eq!(accounts.accept(source(1), bytes(1 << 20)), Ok(()));
-        assert_eq!(accounts.accept(source(1), bytes(1)), Err(Overdrawn));
-        assert_eq!(accounts.accept(source(2), bytes(LARGE_AFTER_BYTES_MAX + 1)), Ok(()));
-        assert_eq!(accounts.accept(source(2), bytes(1 << 20)), Err(Overdrawn));
-        assert_eq!(accounts.accept(source(2), bytes(1)), Ok(()));
+        assert_eq!(accounts.accept(source(1), bytes(1)), Err(Overdrawn), "nobody can have sent it");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What a process comes back with from running, and what it asks for.
 //!
 //! Answers [`Input::Ran`](crate::port::Input::Ran): charges the CPU time, then does what was asked
-//! or leaves the process waiting for it. The verbs themselves are in `message`, `watch` and `spawn`.
+//! or leaves the process waiting for it. The verbs are in `message`, `watch` and `spawn`.
 
 use crate::port::{Effect, HostCall, HostReply, Outcome, Resume};
 use crate::process::{State, Tenant};

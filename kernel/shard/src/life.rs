@@ -4,7 +4,7 @@
 //! it or counts on credit from it is told, and what it held on others is taken back. Only its slot
 //! may outlive it, while its host has not answered yet.
 
-use crate::port::Effect;
+use crate::port::{Effect, HostReply, Resume};
 use crate::process::{Identity, Process, State, Tenant};
 use crate::shard::{Shard, Whereabouts};
 use alloc::vec::Vec;
@@ -18,6 +18,7 @@ impl Shard {
     pub(crate) fn end(&mut self, slot: Slot, reason: ExitReason, out: &mut Vec<Effect>) {
         let Some(process) = self.live_mut(slot) else { return };
         let parent = process.parent;
+        let mut orphan = None;
         let host_works = matches!(process.state, State::Starting { .. } | State::Running);
         match core::mem::replace(&mut process.state, State::Calling) {
             State::Starting { request, .. } => {
@@ -25,7 +26,12 @@ impl Shard {
                 let result = Ok(self.pid(slot));
                 out.push(Effect::SpawnReply { request, parent, result });
             }
-            State::Runnable { .. } => self.left_run_queue(),
+            State::Runnable { resume, .. } => {
+                self.left_run_queue();
+                if let Resume::Reply(HostReply::Spawned { pid: child, .. }) = resume {
+                    orphan = Some(child);
+                }
+            }
             State::Receiving { deadline, .. } => self.timers.cancel(deadline, slot),
             State::Sending { to, ticket, deadline, .. } => {
                 self.timers.cancel(Some(deadline), slot);
@@ -41,6 +47,9 @@ impl Shard {
         let reason = reason.bounded();
         self.bury(slot, process, reason.clone(), out);
         out.push(Effect::Exited { pid, reason });
+        if let Some(child) = orphan {
+            self.kill_orphan(pid, child, out);
+        }
     }
 
     /// The host has answered for a process that ended meanwhile: now its slot is free.

@@ -158,6 +158,9 @@ impl Shard {
             match core::mem::replace(&mut process.state, State::Running) {
                 State::Runnable { resume, turn: last } if last == turn => {
                     self.runnable -= 1;
+                    if let Resume::Reply(HostReply::Spawned { pid: child, .. }) = resume {
+                        out.push(Effect::SpawnHeard { child });
+                    }
                     out.push(Effect::Run { slot, resume, slice: limit::SLICE });
                     return;
                 }

@@ -6,11 +6,12 @@
 //!    1 Effect::Place  ----------------> Input::Spawn
 //!                                         2 Effect::Start, Input::Started
 //!  Input::SpawnReply  <---------------- 3 Effect::SpawnReply
-//!    4 Effect::SpawnHeard ------------> Input::SpawnHeard
+//!    4 parent runs on
+//!      Effect::SpawnHeard ------------> Input::SpawnHeard
 //! ```
 //!
 //! Between 2 and 4 the child is *unheard*: if its parent's node is lost it is killed. If the
-//! parent is dead at 3 the parent's shard kills the child. So no child lives whose parent never
+//! parent dies before 4 the parent's shard kills the child. So no child lives whose parent never
 //! heard of it.
 
 use crate::port::{Effect, HostCall, HostReply, Resume};
@@ -145,7 +146,7 @@ impl Shard {
     ) {
         match (self.find(parent), result) {
             (Whereabouts::Here, result) => {
-                if !self.resume_parent(parent.slot, request, result, out) {
+                if !self.resume_parent(parent.slot, request, result) {
                     self.refuse(parent, "an answer to no spawn", parent, out);
                 }
             }
@@ -164,7 +165,6 @@ impl Shard {
         slot: Slot,
         request: RequestId,
         result: Result<Pid, ErrorCode>,
-        out: &mut Vec<Effect>,
     ) -> bool {
         let Some(process) = self.live_mut(slot) else { return false };
         let State::Spawning { request: waiting, monitor } = process.state else { return false };
@@ -172,13 +172,13 @@ impl Shard {
             return false;
         }
         let reply = match result {
+            // The parent has heard of its child once it runs with this answer: see `tick`.
             Ok(child) => {
                 if let Some(id) = monitor
                     && process.mailbox.bind(id, child)
                 {
                     self.watch_away(child, id, slot);
                 }
-                out.push(Effect::SpawnHeard { child });
                 HostReply::Spawned { pid: child, monitor }
             }
             Err(error) => {
@@ -193,7 +193,7 @@ impl Shard {
     }
 
     /// Kills a child whose parent died before it heard of it.
-    fn kill_orphan(&mut self, parent: Pid, child: Pid, out: &mut Vec<Effect>) {
+    pub(crate) fn kill_orphan(&mut self, parent: Pid, child: Pid, out: &mut Vec<Effect>) {
         match self.find(child) {
             Whereabouts::Here => {
                 if self.unheard.contains(&(parent, child.slot)) {

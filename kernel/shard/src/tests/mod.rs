@@ -18,9 +18,12 @@ use craton_abi::{
 extern crate std;
 
 mod credit;
+mod garbage;
 mod life;
 mod messages;
+mod model;
 mod monitors;
+mod random;
 mod scheduling;
 mod spawning;
 

@@ -147,6 +147,23 @@ fn a_child_whose_parent_died_first_is_killed() {
 }
 
 #[test]
+fn a_child_is_killed_whose_parent_dies_before_it_runs_with_the_answer() {
+    let mut rig = Rig::new();
+    for far in [true, false] {
+        let parent = rig.process();
+        let order = order_of(&mut rig, parent, false);
+        let child = if far { away(2, 1) } else { rig.starting(order.clone()) };
+        let mut out = Vec::new();
+        rig.shard.step(reply(&order, Ok(child)), rig.now, &mut out);
+        assert_eq!(out, [], "it has not heard yet");
+        rig.signal(away(3, 1), parent, SignalBody::Kill);
+        let kills = |effect: &Effect| matches!(effect, Effect::Signal(s) if s.to == child);
+        assert_eq!(rig.effects().iter().any(kills), far);
+        assert!(far || rig.state(child) == "ending");
+    }
+}
+
+#[test]
 fn a_child_whose_parents_node_is_lost_before_it_heard_is_killed() {
     let mut rig = Rig::new();
     let (heard, unheard) = (rig.process(), rig.process());
