@@ -36,12 +36,16 @@ pub enum Offload {
 /// A device that carries Ethernet frames.
 pub trait FrameDevice {
     /// The half that frames come from.
-    type Receiver: FrameReceiver;
+    type Receiver<'a>: FrameReceiver
+    where
+        Self: 'a;
     /// The half that frames go to.
-    type Transmitter: FrameTransmitter;
+    type Transmitter<'a>: FrameTransmitter
+    where
+        Self: 'a;
 
     /// Both halves at once.
-    fn halves(&mut self) -> (&mut Self::Receiver, &mut Self::Transmitter);
+    fn halves(&mut self) -> (Self::Receiver<'_>, Self::Transmitter<'_>);
 }
 
 /// Where frames come from.
@@ -63,4 +67,24 @@ pub trait FrameTransmitter {
 
     /// Lets the hardware begin: called once after a batch of frames, since telling it is dear.
     fn flush(&mut self);
+}
+
+impl<T: FrameReceiver> FrameReceiver for &mut T {
+    fn receive<R>(&mut self, handle: impl FnOnce(&[u8], bool) -> R) -> Option<R> {
+        T::receive(self, handle)
+    }
+}
+
+impl<T: FrameTransmitter> FrameTransmitter for &mut T {
+    fn ready(&mut self) -> bool {
+        T::ready(self)
+    }
+
+    fn transmit<R>(&mut self, length: usize, fill: impl FnOnce(&mut [u8]) -> (R, Offload)) -> R {
+        T::transmit(self, length, fill)
+    }
+
+    fn flush(&mut self) {
+        T::flush(self);
+    }
 }

@@ -183,12 +183,12 @@ impl Stack {
 
     /// Receives, sends and lets time pass; takes a bounded share of what the device holds.
     pub fn poll<D: FrameDevice>(&mut self, device: &mut D, now: Instant) -> Progress {
-        let (receiver, transmitter) = device.halves();
-        let mut more = self.receive_frames(receiver, transmitter, now);
+        let (mut receiver, mut transmitter) = device.halves();
+        let mut more = self.receive_frames(&mut receiver, &mut transmitter, now);
         self.poll_dhcp();
-        self.ask_neighbours(transmitter, now);
+        self.ask_neighbours(&mut transmitter, now);
         self.use_neighbours(now);
-        more |= self.send_frames(transmitter, now);
+        more |= self.send_frames(&mut transmitter, now);
         self.streams.refresh(&mut self.sockets, now);
         transmitter.flush();
         Progress { more }

@@ -53,8 +53,8 @@ impl Plug {
 }
 
 impl FrameDevice for Plug {
-    type Receiver = Inbox;
-    type Transmitter = Outbox;
+    type Receiver<'a> = &'a mut Inbox;
+    type Transmitter<'a> = &'a mut Outbox;
 
     fn halves(&mut self) -> (&mut Inbox, &mut Outbox) {
         (&mut self.inbox, &mut self.outbox)
