@@ -281,7 +281,10 @@ impl Control {
                 let text = format!("{node} is down ({incarnation})");
                 self.say(LogLevel::Warn, "cluster", text, now, work);
                 self.loads.forget(node);
-                self.links.sessions().lose(node, now);
+                // A later life may have opened its session before membership heard of it.
+                if !self.links.is_up(node) || self.links.is_up_with(node, incarnation) {
+                    self.links.sessions().lose(node, now);
+                }
                 self.node_lost(node, now, work);
             }
             cluster::Event::Fenced => work.fenced = true,

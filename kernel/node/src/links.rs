@@ -59,6 +59,8 @@ pub(crate) struct Links {
     crossed: BTreeSet<(NodeId, Incarnation)>,
     /// Nodes with which a session is up, and the life that it is with.
     up: BTreeMap<NodeId, Incarnation>,
+    /// What sessions said while bytes were taken from them; the next step takes it.
+    said: VecDeque<Event>,
 }
 
 impl Links {
@@ -70,6 +72,7 @@ impl Links {
             parked: BTreeMap::new(),
             crossed: BTreeSet::new(),
             up: BTreeMap::new(),
+            said: VecDeque::new(),
         }
     }
 
@@ -122,6 +125,7 @@ impl Links {
     pub(crate) fn transmit(&mut self, conn: ConnId, max: usize, out: &mut Vec<u8>, now: Instant) {
         if let Some(conn) = self.open(conn) {
             self.sessions.transmit(conn, max, out, now);
+            self.said.extend(core::iter::from_fn(|| self.sessions.poll()));
         }
     }
 
@@ -134,7 +138,7 @@ impl Links {
     }
 
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.sessions.deadline()
+        if self.said.is_empty() { self.sessions.deadline() } else { Some(Instant::ZERO) }
     }
 
     pub(crate) fn sessions(&mut self) -> &mut Sessions {
@@ -143,7 +147,7 @@ impl Links {
 
     /// The next event, with connections under the ids that the host knows.
     pub(crate) fn poll(&mut self) -> Option<Event> {
-        Some(match self.sessions.poll()? {
+        Some(match self.said.pop_front().or_else(|| self.sessions.poll())? {
             Event::Dial { conn, to } => {
                 self.conns.insert(conn);
                 Event::Dial { conn: self.outer(conn), to }
