@@ -1,4 +1,32 @@
-//! WebAssembly processes on fibers.
+//! WebAssembly processes on fibers: verify, load, instantiate, run, preempt, reclaim.
+//!
+//! The host's side of the shard's port (`craton_shard::port`) for programs in WebAssembly. Always
+//! compiled: [`config`], which the compiler shares, and the list of [`IMPORTS`]. With the feature
+//! `metal`, which only the kernel turns on: [`Engine`], over the fibers and page tables of
+//! `craton-hal`. Unsafe code is confined to the module `platform`.
 
 #![no_std]
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
+
+extern crate alloc;
+
+#[cfg(feature = "metal")]
+mod calls;
+mod config;
+#[cfg(feature = "metal")]
+mod engine;
+#[cfg(any(feature = "metal", test))]
+mod guest;
+mod imports;
+#[allow(unsafe_code, reason = "the platform layer: every unsafe block of the engine is in here")]
+mod platform;
+#[cfg(feature = "metal")]
+mod process;
+
+pub use config::{CPU_FEATURES, ENGINE_VERSION, STACK_BYTES, TARGET, WASM_STACK_BYTES, config};
+#[cfg(feature = "metal")]
+pub use engine::{Clocks, Engine, PROGRAMS_MAX};
+pub use imports::{IMPORTS, Import, MEMORY, MODULE, Scalar};
+#[cfg(feature = "compiler")]
+pub use platform::compiler_config;
+pub use platform::{LoadError, load_module};

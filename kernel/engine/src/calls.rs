@@ -1,0 +1,341 @@
+//! The host calls: what happens when a guest calls a function of module `craton`.
+//!
+//! Owns the linking of `docs/abi.md`. What can be answered at once is (`self_pid`, `argument_*`,
+//! `clock_*`, `random`); everything else leaves the fiber as a [`HostCall`] with its bytes copied
+//! out of the guest, and comes back as a [`HostReply`].
+//!
+//! The rule of this file: **across [`ask`] a function owns nothing.** Its process may be dropped
+//! there, and then its frames are never returned to. Regions, numbers and the caller are plain
+//! values; a payload is moved into the call before and out of the reply after.
+
+use crate::guest::{BadPointer, Region};
+use crate::imports::MODULE;
+use crate::platform;
+use crate::process::Guest;
+use alloc::string::String;
+use alloc::vec::Vec;
+use craton_abi::{
+    Duration, ErrorCode, ExitReason, MonitorId, NodeId, Payload, Pid, Place, ProcessLimits,
+    ProgramId, limit,
+};
+use craton_shard::port::{HostCall, HostReply, LogLevel, Received};
+use rand_chacha::rand_core::Rng;
+use wasmtime::{Caller, Linker, Result};
+
+/// Length of the header that `receive` writes.
+const RECEIVE_HEADER_BYTES: i32 = 48;
+/// `random` lets others run after this many bytes.
+const RANDOM_CHUNK_BYTES: usize = 64 << 10;
+
+type Call<'a> = Caller<'a, Guest>;
+
+/// Gives `linker` every function of [`IMPORTS`](crate::IMPORTS). That none is missing and each has
+/// its type is shown by the guest of the kernel's self-test, which imports them all.
+pub(crate) fn link(linker: &mut Linker<Guest>) -> Result<()> {
+    link_own(linker)?;
+    link_signals(linker)
+}
+
+/// What concerns the caller alone.
+fn link_own(linker: &mut Linker<Guest>) -> Result<()> {
+    linker.func_wrap(MODULE, "self_pid", self_pid)?;
+    linker
+        .func_wrap(MODULE, "argument_len", |call: Call<'_>| call.data().argument.0.len() as i32)?;
+    linker.func_wrap(MODULE, "argument_read", argument_read)?;
+    linker.func_wrap(MODULE, "clock_monotonic", |call: Call<'_>| {
+        (call.data().clocks.monotonic)().as_nanos() as i64
+    })?;
+    linker.func_wrap(MODULE, "clock_wall", |call: Call<'_>| {
+        (call.data().clocks.wall_nanos)() as i64
+    })?;
+    linker.func_wrap(MODULE, "random", random)?;
+    linker.func_wrap(MODULE, "log", log)?;
+    linker.func_wrap(MODULE, "yield_now", |call: Call<'_>| {
+        ask(&call, HostCall::Yield);
+    })?;
+    linker.func_wrap(MODULE, "exit", exit)?;
+    Ok(())
+}
+
+/// What concerns other processes.
+fn link_signals(linker: &mut Linker<Guest>) -> Result<()> {
+    linker.func_wrap(MODULE, "spawn", spawn)?;
+    linker.func_wrap(MODULE, "send", send)?;
+    linker.func_wrap(MODULE, "receive", receive)?;
+    linker.func_wrap(MODULE, "monitor", monitor)?;
+    linker.func_wrap(MODULE, "demonitor", demonitor)?;
+    linker.func_wrap(MODULE, "kill", kill)?;
+    linker.func_wrap(MODULE, "nodes", nodes)?;
+    Ok(())
+}
+
+/// Leaves the fiber with a request; returns when the shard has answered. See the rule above.
+fn ask(call: &Call<'_>, request: HostCall) -> HostReply {
+    let exchange = &call.data().exchange;
+    exchange.lock().call = Some(request);
+    platform::suspend();
+    // `Engine::run` resumes a waiting process with a reply only.
+    exchange.lock().reply.take().unwrap_or(HostReply::Failed(ErrorCode::Invalid))
+}
+
+fn memory<'a>(call: &'a Call<'_>) -> &'a [u8] {
+    call.data().memory.map_or(&[], |memory| memory.data(call))
+}
+
+fn memory_mut<'a>(call: &'a mut Call<'_>) -> &'a mut [u8] {
+    match call.data().memory {
+        Some(memory) => memory.data_mut(call),
+        None => &mut [],
+    }
+}
+
+/// A fixed number of bytes at `pointer`.
+fn read<const N: usize>(call: &Call<'_>, pointer: i32) -> Result<[u8; N], BadPointer> {
+    let memory = memory(call);
+    let region = Region::prove(memory, pointer, N as i32)?;
+    region.of(memory).try_into().map_err(|_| BadPointer)
+}
+
+fn read_pid(call: &Call<'_>, pointer: i32) -> Result<Pid, BadPointer> {
+    read(call, pointer).map(|bytes| Pid::from_bytes(&bytes))
+}
+
+fn self_pid(mut call: Call<'_>, out: i32) -> Result<()> {
+    let pid = call.data().pid.to_bytes();
+    let memory = memory_mut(&mut call);
+    Region::prove(memory, out, Pid::BYTES as i32)?.write(memory, &pid);
+    Ok(())
+}
+
+fn argument_read(mut call: Call<'_>, pointer: i32, len: i32) -> Result<i32> {
+    let region = Region::prove(memory(&call), pointer, len)?;
+    let Some(memory) = call.data().memory else { return Ok(0) };
+    let (memory, guest) = memory.data_and_store_mut(&mut call);
+    let argument = &guest.argument.0;
+    region.write(memory, argument);
+    Ok(region.first(argument.len()).len() as i32)
+}
+
+fn random(mut call: Call<'_>, pointer: i32, len: i32) -> Result<()> {
+    let mut rest = Region::prove(memory(&call), pointer, len)?;
+    loop {
+        let chunk = rest.first(RANDOM_CHUNK_BYTES);
+        let Some(memory) = call.data().memory else { return Ok(()) };
+        let (memory, guest) = memory.data_and_store_mut(&mut call);
+        guest.random.fill_bytes(chunk.of_mut(memory));
+        rest = rest.after(RANDOM_CHUNK_BYTES);
+        if rest.len() == 0 {
+            return Ok(());
+        }
+        ask(&call, HostCall::Yield);
+    }
+}
+
+fn log(call: Call<'_>, level: i32, pointer: i32, len: i32) -> Result<()> {
+    let memory = memory(&call);
+    let line = Region::prove(memory, pointer, len)?.first(limit::LOG_LINE_BYTES_MAX).of(memory);
+    let level = match level {
+        0 => LogLevel::Error,
+        1 => LogLevel::Warn,
+        2 => LogLevel::Info,
+        _ => LogLevel::Debug,
+    };
+    let text = String::from_utf8_lossy(line).into_owned();
+    ask(&call, HostCall::Log { level, text });
+    Ok(())
+}
+
+/// Does not return: the shard ends the process while it waits.
+fn exit(call: Call<'_>, pointer: i32, len: i32) -> Result<()> {
+    let memory = memory(&call);
+    let bytes = Region::prove(memory, pointer, len)?.first(2 + limit::EXIT_REASON_BYTES_MAX);
+    let bytes = bytes.of(memory);
+    // A process may not claim that it was killed or lost: what it says of that kind is its own.
+    let reason = match ExitReason::from_bytes(bytes) {
+        Ok(reason @ (ExitReason::Normal | ExitReason::Shutdown | ExitReason::Error(_))) => reason,
+        _ => ExitReason::Error(bytes.to_vec()),
+    };
+    ask(&call, HostCall::Exit { reason: reason.bounded() });
+    Ok(())
+}
+
+#[expect(clippy::too_many_arguments, reason = "the guest ABI has as many")]
+fn spawn(
+    mut call: Call<'_>,
+    place_kind: i32,
+    place: i32,
+    program: i32,
+    entry: i32,
+    entry_len: i32,
+    argument: i32,
+    argument_len: i32,
+    flags: i32,
+    memory_max: i64,
+    out_pid: i32,
+    out_monitor: i32,
+) -> Result<i32> {
+    let monitor = flags & 1 != 0;
+    let memory = memory(&call);
+    let out_pid = Region::prove(memory, out_pid, Pid::BYTES as i32)?;
+    let out_monitor = if monitor { Some(Region::prove(memory, out_monitor, 8)?) } else { None };
+    let entry = Region::prove(memory, entry, entry_len)?;
+    let argument = Region::prove(memory, argument, argument_len)?;
+    let place = match place_kind {
+        0 => Place::Here,
+        1 => Place::Anywhere,
+        2 => Place::Node(NodeId::new(u64::from_le_bytes(read(&call, place)?))),
+        3 => Place::Near(read_pid(&call, place)?),
+        _ => return Ok(ErrorCode::Invalid.code()),
+    };
+    let program = if program == 0 { None } else { Some(ProgramId(read(&call, program)?)) };
+    let order = match prepare(&call, entry, argument, memory_max) {
+        Ok((entry, argument, limits)) => {
+            HostCall::Spawn { place, program, entry, argument, monitor, limits }
+        }
+        Err(error) => return Ok(error.code()),
+    };
+    let (pid, id) = match ask(&call, order) {
+        HostReply::Spawned { pid, monitor } => (pid, monitor.unwrap_or_default()),
+        other => return Ok(failure(&other)),
+    };
+    let memory = memory_mut(&mut call);
+    out_pid.write(memory, &pid.to_bytes());
+    if let Some(out_monitor) = out_monitor {
+        out_monitor.write(memory, &id.get().to_le_bytes());
+    }
+    Ok(0)
+}
+
+/// What a spawn says about its child, checked against the system's bounds.
+fn prepare(
+    call: &Call<'_>,
+    entry: Region,
+    argument: Region,
+    memory_max: i64,
+) -> Result<(String, Payload, ProcessLimits), ErrorCode> {
+    if entry.len() > limit::ENTRY_BYTES_MAX {
+        return Err(ErrorCode::NoEntry);
+    }
+    if argument.len() > limit::ARGUMENT_BYTES_MAX {
+        return Err(ErrorCode::TooLong);
+    }
+    let memory = memory(call);
+    let entry = core::str::from_utf8(entry.of(memory)).map_err(|_| ErrorCode::NoEntry)?;
+    let mut limits = ProcessLimits::default();
+    match u64::try_from(memory_max) {
+        Ok(0) => {}
+        Ok(bytes) => limits.memory_bytes = bytes,
+        Err(_) => return Err(ErrorCode::Invalid),
+    }
+    Ok((String::from(entry), Payload(argument.of(memory).to_vec()), limits))
+}
+
+fn send(call: Call<'_>, to: i32, tag: i64, pointer: i32, len: i32, timeout: i64) -> Result<i32> {
+    let to = read_pid(&call, to)?;
+    let memory = memory(&call);
+    let message = Region::prove(memory, pointer, len)?;
+    if message.len() > limit::MESSAGE_BYTES_MAX {
+        return Ok(ErrorCode::TooLong.code());
+    }
+    let timeout = match u64::try_from(timeout) {
+        Ok(nanos) => Duration::from_nanos(nanos),
+        Err(_) if timeout == -1 => limit::SEND_TIMEOUT,
+        Err(_) => return Ok(ErrorCode::Invalid.code()),
+    };
+    let payload = Payload(message.of(memory).to_vec());
+    Ok(done(&ask(&call, HostCall::Send { to, tag: tag as u64, payload, timeout })))
+}
+
+fn receive(
+    mut call: Call<'_>,
+    pointer: i32,
+    capacity: i32,
+    use_tag: i32,
+    tag: i64,
+    timeout: i64,
+    out: i32,
+) -> Result<i32> {
+    let memory = memory(&call);
+    let room = Region::prove(memory, pointer, capacity)?;
+    let header = Region::prove(memory, out, RECEIVE_HEADER_BYTES)?;
+    let timeout = match u64::try_from(timeout) {
+        Ok(nanos) => Some(Duration::from_nanos(nanos)),
+        Err(_) if timeout == -1 => None,
+        Err(_) => return Ok(ErrorCode::Invalid.code()),
+    };
+    let tag = (use_tag != 0).then_some(tag as u64);
+    let reply = ask(&call, HostCall::Receive { tag, timeout, capacity: room.len() });
+    let memory = memory_mut(&mut call);
+    let (kind, from, tag, bytes) = match reply {
+        HostReply::Received(Received::Message { from, tag, payload }) => (0, from, tag, payload.0),
+        HostReply::Received(Received::Down { from, id, reason }) => {
+            (1, from, id.get(), reason.to_bytes())
+        }
+        HostReply::Longer { bytes } => {
+            header.write(memory, &receive_header(0, bytes, Pid::default(), 0));
+            return Ok(ErrorCode::TooLong.code());
+        }
+        other => return Ok(failure(&other)),
+    };
+    header.write(memory, &receive_header(kind, bytes.len().min(room.len()), from, tag));
+    room.write(memory, &bytes);
+    Ok(0)
+}
+
+/// kind u32, length u32, sender, tag or monitor u64, reserved u64.
+fn receive_header(kind: u32, len: usize, from: Pid, tag: u64) -> [u8; 48] {
+    let mut header = [0; RECEIVE_HEADER_BYTES as usize];
+    header[0..4].copy_from_slice(&kind.to_le_bytes());
+    header[4..8].copy_from_slice(&(len as u32).to_le_bytes());
+    header[8..32].copy_from_slice(&from.to_bytes());
+    header[32..40].copy_from_slice(&tag.to_le_bytes());
+    header
+}
+
+fn monitor(call: Call<'_>, target: i32) -> Result<i64> {
+    let target = read_pid(&call, target)?;
+    Ok(match ask(&call, HostCall::Monitor { target }) {
+        HostReply::Monitoring(id) => id.get() as i64,
+        other => i64::from(failure(&other)),
+    })
+}
+
+fn demonitor(call: Call<'_>, id: i64) -> i32 {
+    match ask(&call, HostCall::Demonitor { id: MonitorId::new(id as u64) }) {
+        HostReply::Flag(queued) => i32::from(queued),
+        other => failure(&other),
+    }
+}
+
+fn kill(call: Call<'_>, target: i32) -> Result<i32> {
+    let target = read_pid(&call, target)?;
+    Ok(done(&ask(&call, HostCall::Kill { target })))
+}
+
+fn nodes(mut call: Call<'_>, pointer: i32, capacity: i32) -> Result<i32> {
+    let room = Region::prove_items(memory(&call), pointer, capacity, 8)?;
+    let nodes = match ask(&call, HostCall::Nodes) {
+        HostReply::Nodes(nodes) => nodes,
+        other => return Ok(failure(&other)),
+    };
+    let bytes: Vec<u8> = nodes.iter().flat_map(|node| node.get().to_le_bytes()).collect();
+    room.write(memory_mut(&mut call), &bytes);
+    Ok(nodes.len() as i32)
+}
+
+/// Zero, or why it could not be done.
+fn done(reply: &HostReply) -> i32 {
+    match reply {
+        HostReply::Done => 0,
+        other => failure(other),
+    }
+}
+
+/// The code of a reply that is none of those that the call expects.
+fn failure(reply: &HostReply) -> i32 {
+    match reply {
+        HostReply::Failed(error) => error.code(),
+        // The shard's fault; the guest is told something true.
+        _ => ErrorCode::Invalid.code(),
+    }
+}

@@ -1,0 +1,80 @@
+//! The configuration that compiler and node must share to the bit.
+//!
+//! Owns [`config`], [`ENGINE_VERSION`] and the sizes of a process's stack. wasmtime refuses an
+//! artifact whose configuration differs from its own; the bundle carries the version so that a node
+//! can say so before it looks inside.
+
+use core::num::NonZeroUsize;
+use wasmtime::Config;
+
+/// Which engine an artifact is for: wasmtime's version, and the revision of [`config`]. Raise the
+/// revision with every change that makes older artifacts unusable; `tools/compile` has a test that
+/// notices one.
+pub const ENGINE_VERSION: &str = "wasmtime-48.0.8/1";
+
+/// The target that artifacts are compiled for: the target that the kernel itself is built for, since
+/// wasmtime compares the two.
+pub const TARGET: &str = "x86_64-unknown-linux-gnu";
+
+/// What an artifact may use beyond the x86-64 base: x86-64-v2, by the names of Cranelift's settings
+/// and by those that `Config::detect_host_feature` asks for.
+pub const CPU_FEATURES: [(&str, &str); 5] = [
+    ("has_sse3", "sse3"),
+    ("has_ssse3", "ssse3"),
+    ("has_sse41", "sse4.1"),
+    ("has_sse42", "sse4.2"),
+    ("has_popcnt", "popcnt"),
+];
+
+/// Stack of a process, wasm frames and the host's below them.
+pub const STACK_BYTES: usize = 64 << 10;
+/// The part of it that wasm may use. A guest that uses more ends with a stack overflow.
+pub const WASM_STACK_BYTES: usize = 40 << 10;
+const _: () = assert!(
+    STACK_BYTES - WASM_STACK_BYTES >= 24 << 10,
+    "a host call or a trap at the bottom of the wasm stack needs room for the host's own frames"
+);
+
+/// Most frames in the backtrace of a trap.
+const BACKTRACE_FRAMES_MAX: usize = 32;
+
+/// The configuration of wasmtime, the same at the compiler and on every node.
+///
+/// - A kernel catches no faults for a guest, so every bound is checked in the code
+///   (`signals_based_traps`). wasmtime 48 then turns its Spectre guards on heap and table accesses
+///   off, as they rest on a fault at address zero; `docs/threats.md` counts on none.
+/// - Memory has no guard pages and no reservation to lean on: the kernel's own reservation moves
+///   nothing while it grows.
+/// - Each WebAssembly proposal is named, on or off, so that a default that changes with a feature of
+///   the crate cannot make the two sides differ. 128-bit vectors are on, because the interrupt path
+///   saves them; what needs AVX state is never generated, as the level is x86-64-v2.
+pub fn config() -> Config {
+    let mut config = Config::new();
+    config
+        .signals_based_traps(false)
+        .memory_reservation(0)
+        .memory_reservation_for_growth(0)
+        .memory_guard_size(0)
+        .guard_before_linear_memory(false)
+        .memory_init_cow(false)
+        .max_wasm_stack(WASM_STACK_BYTES)
+        .wasm_backtrace_max_frames(NonZeroUsize::new(BACKTRACE_FRAMES_MAX))
+        .native_unwind_info(false)
+        .concurrency_support(false);
+    config
+        .gc_support(false)
+        .shared_memory(false)
+        .wasm_bulk_memory(true)
+        .wasm_multi_value(true)
+        .wasm_extended_const(true)
+        .wasm_tail_call(true)
+        .wasm_simd(true)
+        .wasm_relaxed_simd(false)
+        .wasm_multi_memory(false)
+        .wasm_memory64(false)
+        .wasm_custom_page_sizes(false)
+        .wasm_wide_arithmetic(false)
+        .wasm_stack_switching(false)
+        .wasm_gc(false);
+    config
+}

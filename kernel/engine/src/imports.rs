@@ -1,0 +1,60 @@
+//! The functions that a guest may import: names and types of the guest ABI.
+//!
+//! Owns [`IMPORTS`], the list that the compiler checks a program against and that the engine links.
+//! What each function does is written in `docs/abi.md`; `calls.rs` does it.
+
+/// The module that a guest imports from.
+pub const MODULE: &str = "craton";
+
+/// Name under which a guest exports its memory.
+pub const MEMORY: &str = "memory";
+
+/// The type of a parameter or result.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub enum Scalar {
+    /// 32-bit integer; pointers and lengths are of this type.
+    I32,
+    /// 64-bit integer.
+    I64,
+}
+
+/// One function of the guest ABI.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub struct Import {
+    /// Its name in module [`MODULE`].
+    pub name: &'static str,
+    /// What it takes.
+    pub parameters: &'static [Scalar],
+    /// What it returns, if anything.
+    pub result: Option<Scalar>,
+}
+
+use Scalar::{I32, I64};
+
+const fn import(
+    name: &'static str,
+    parameters: &'static [Scalar],
+    result: Option<Scalar>,
+) -> Import {
+    Import { name, parameters, result }
+}
+
+/// Every function of the guest ABI.
+pub const IMPORTS: [Import; 16] = [
+    import("self_pid", &[I32], None),
+    import("argument_len", &[], Some(I32)),
+    import("argument_read", &[I32, I32], Some(I32)),
+    import("clock_monotonic", &[], Some(I64)),
+    import("clock_wall", &[], Some(I64)),
+    import("random", &[I32, I32], None),
+    import("log", &[I32, I32, I32], None),
+    import("yield_now", &[], None),
+    import("exit", &[I32, I32], None),
+    import("spawn", &[I32, I32, I32, I32, I32, I32, I32, I32, I64, I32, I32], Some(I32)),
+    import("send", &[I32, I64, I32, I32, I64], Some(I32)),
+    import("receive", &[I32, I32, I32, I64, I64, I32], Some(I32)),
+    import("monitor", &[I32], Some(I64)),
+    import("demonitor", &[I64], Some(I32)),
+    import("kill", &[I32], Some(I32)),
+    import("nodes", &[I32, I32], Some(I32)),
+];

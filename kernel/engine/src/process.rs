@@ -1,0 +1,150 @@
+//! One process: its store, what it shares with its fiber, and how it ends.
+//!
+//! Owns [`Guest`], the data that host calls see, and [`Exchange`], the only thing that both the
+//! engine and a suspended fiber can reach: the fiber holds its store borrowed for as long as it
+//! lives, so whatever crosses goes through here. Nothing is borrowed or locked across a suspension.
+
+use crate::guest::BadPointer;
+use crate::{Clocks, STACK_BYTES};
+use alloc::format;
+use alloc::string::String;
+use alloc::sync::Arc;
+use core::fmt::Write;
+use craton_abi::{ExitReason, Payload, Pid, ProcessLimits, Resource, TrapKind};
+use craton_shard::port::{HostCall, HostReply};
+use rand_chacha::ChaCha8Rng;
+use spin::Mutex;
+use wasmtime::{Error, Memory, ResourceLimiter, Trap, WasmBacktrace};
+
+/// Most elements of all tables of a process: function pointers, a few bytes each.
+const TABLE_ELEMENTS_MAX: usize = 1 << 16;
+
+/// What host calls know of their process.
+pub(crate) struct Guest {
+    pub(crate) pid: Pid,
+    pub(crate) argument: Payload,
+    /// Its memory; `None` only while it is being instantiated.
+    pub(crate) memory: Option<Memory>,
+    pub(crate) random: ChaCha8Rng,
+    pub(crate) clocks: Clocks,
+    pub(crate) limiter: Limiter,
+    pub(crate) exchange: Arc<Mutex<Exchange>>,
+}
+
+/// What passes between a fiber and the engine.
+#[derive(Default)]
+pub(crate) struct Exchange {
+    /// What the process asks for; taken when it has left its stack.
+    pub(crate) call: Option<HostCall>,
+    /// The answer; set before it goes on.
+    pub(crate) reply: Option<HostReply>,
+    /// How it ended; set by the fiber as the last thing it does.
+    pub(crate) ended: Option<ExitReason>,
+    /// Bytes of its linear memory.
+    pub(crate) memory_bytes: u64,
+}
+
+/// Holds a process to its limits.
+pub(crate) struct Limiter {
+    memory_bytes_max: u64,
+    /// Whether the last growth was refused: a trap right after it means out of memory.
+    refused: bool,
+    /// Bytes of memory before the last growth, in case the frames for it are missing.
+    before: u64,
+    exchange: Arc<Mutex<Exchange>>,
+}
+
+impl Limiter {
+    pub(crate) fn new(limits: &ProcessLimits, exchange: Arc<Mutex<Exchange>>) -> Self {
+        Limiter { memory_bytes_max: limits.memory_bytes, refused: false, before: 0, exchange }
+    }
+
+    pub(crate) fn has_refused(&self) -> bool {
+        self.refused
+    }
+}
+
+impl ResourceLimiter for Limiter {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        self.refused = desired as u64 > self.memory_bytes_max;
+        self.before = current as u64;
+        if !self.refused {
+            self.exchange.lock().memory_bytes = desired as u64;
+        }
+        Ok(!self.refused)
+    }
+
+    fn memory_grow_failed(&mut self, _error: Error) -> wasmtime::Result<()> {
+        self.refused = true;
+        self.exchange.lock().memory_bytes = self.before;
+        Ok(())
+    }
+
+    fn table_growing(
+        &mut self,
+        _current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        Ok(desired <= TABLE_ELEMENTS_MAX)
+    }
+}
+
+/// What a process costs its node, in bytes: its linear memory and its stack.
+pub(crate) fn memory_bytes(exchange: &Mutex<Exchange>) -> u64 {
+    exchange.lock().memory_bytes + STACK_BYTES as u64
+}
+
+/// How a call of the entry ended.
+pub(crate) fn exit_reason(result: wasmtime::Result<()>, limiter: &Limiter) -> ExitReason {
+    let Err(error) = result else {
+        return ExitReason::Normal;
+    };
+    let kind = trap_kind(&error);
+    if limiter.has_refused() && kind == TrapKind::Unreachable {
+        // The allocator of the guest's language could not grow its memory and gave up.
+        return ExitReason::Limit(Resource::Memory);
+    }
+    let mut text = String::new();
+    if kind == TrapKind::Other {
+        text = format!("{error}\n");
+    }
+    if let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() {
+        describe(backtrace, &mut text);
+    }
+    ExitReason::Trap(kind, text).bounded()
+}
+
+fn trap_kind(error: &Error) -> TrapKind {
+    if error.is::<BadPointer>() {
+        return TrapKind::BadPointer;
+    }
+    match error.downcast_ref::<Trap>() {
+        Some(Trap::UnreachableCodeReached) => TrapKind::Unreachable,
+        Some(Trap::MemoryOutOfBounds | Trap::HeapMisaligned) => TrapKind::MemoryOutOfBounds,
+        Some(Trap::TableOutOfBounds) => TrapKind::TableOutOfBounds,
+        Some(
+            Trap::IntegerOverflow | Trap::IntegerDivisionByZero | Trap::BadConversionToInteger,
+        ) => TrapKind::Arithmetic,
+        Some(Trap::IndirectCallToNull | Trap::BadSignature) => TrapKind::IndirectCall,
+        Some(Trap::StackOverflow) => TrapKind::StackOverflow,
+        _ => TrapKind::Other,
+    }
+}
+
+/// One line for each frame: the function's name, or its index if the program has no names.
+fn describe(backtrace: &WasmBacktrace, text: &mut String) {
+    for frame in backtrace.frames() {
+        // Writing to a string cannot fail.
+        let _ = match frame.func_name() {
+            Some(name) => writeln!(text, "  at {:#}", rustc_demangle::demangle(name)),
+            None => writeln!(text, "  at function {}", frame.func_index()),
+        };
+    }
+    text.truncate(text.trim_end().len());
+}

@@ -1,0 +1,128 @@
+//! Programs that compile, programs that do not and what their authors are told.
+
+use super::*;
+use craton_bundle::{Bundle, CpuLevel};
+use craton_engine::{LoadError, config, load_module};
+use wasmtime::{Config, Instance, Module, Store};
+
+const GOOD: &str = r#"(module
+    (import "craton" "yield_now" (func))
+    (memory (export "memory") 1)
+    (func (export "main") (call 0))
+    (func (export "sum") (param i32 i32) (result i32) (i32.add (local.get 0) (local.get 1))))"#;
+
+fn wasm(text: &str) -> Vec<u8> {
+    wat::parse_str(text).expect("the test's own text")
+}
+
+fn flaw(text: &str) -> String {
+    compile(&wasm(text)).expect_err("it has a flaw").to_string()
+}
+
+/// The module of `text`, as a node with `config` loads it.
+fn load(text: &str, mut config: Config) -> Result<(Engine, Module), LoadError> {
+    let secret = CompilerSecret::from_bytes([3; 32]);
+    let bundle = bundle("loaded", &wasm(text), &secret).expect("it compiles");
+    let bundle = Bundle::parse(&bundle).and_then(|b| b.verify(&[secret.key()])).expect("signed");
+    config.enable_compiler(false);
+    let engine = Engine::new(&config).expect("the configuration is valid");
+    let module = load_module(&engine, &bundle)?;
+    Ok((engine, module))
+}
+
+#[test]
+fn an_artifact_loads_and_runs_under_the_shared_configuration() {
+    let text = r#"(module (memory (export "memory") 1) (func (export "main"))
+        (func (export "sum") (param i32 i32) (result i32)
+            (i32.add (i32.popcnt (local.get 0)) (local.get 1))))"#;
+    let (engine, module) = load(text, config()).expect("it loads");
+    let mut store = Store::new(&engine, ());
+    let instance = Instance::new(&mut store, &module, &[]).expect("no imports");
+    let sum = instance.get_typed_func::<(i32, i32), i32>(&mut store, "sum").expect("exported");
+    assert_eq!(sum.call(&mut store, (0xff, 4)).ok(), Some(12));
+}
+
+#[test]
+fn an_engine_of_another_configuration_refuses_the_artifact() {
+    let mut other = config();
+    other.signals_based_traps(true);
+    assert!(matches!(load(GOOD, other), Err(LoadError::Engine(_))));
+}
+
+#[test]
+fn a_bundle_verifies_and_is_the_same_each_time() {
+    let secret = CompilerSecret::from_bytes([3; 32]);
+    let first = bundle("good", &wasm(GOOD), &secret).expect("it compiles");
+    let second = bundle("good", &wasm(GOOD), &secret).expect("it compiles");
+    assert!(first == second, "compiling is not deterministic");
+    let bundle = Bundle::parse(&first).and_then(|b| b.verify(&[secret.key()])).expect("signed");
+    assert_eq!(bundle.name(), "good");
+    assert_eq!(bundle.wasm(), wasm(GOOD));
+    assert!(bundle.artifact(ENGINE_VERSION, CpuLevel::V2).is_ok());
+}
+
+/// The hash covers every setting that wasmtime compares. If this fails, artifacts made before the
+/// change are refused by nodes after it: raise the revision in `ENGINE_VERSION`, then take the new
+/// value here.
+#[test]
+fn the_configuration_has_not_changed_without_its_revision() {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let engine = Engine::new(&compiler_config().expect("known target")).expect("valid");
+    let mut hasher = DefaultHasher::new();
+    engine.precompile_compatibility_hash().hash(&mut hasher);
+    assert_eq!((ENGINE_VERSION, hasher.finish()), ("wasmtime-48.0.8/1", CONFIGURATION_HASH));
+}
+
+const CONFIGURATION_HASH: u64 = 7161723287574221697;
+
+#[test]
+fn flaws_are_named() {
+    let memory = r#"(memory (export "memory") 1)"#;
+    let main = r#"(func (export "main"))"#;
+    let cases = [
+        (format!("(module {main})"), "no memory"),
+        (format!("(module {memory} (func (export \"f\") (param i32)))"), "no entry"),
+        (
+            format!("(module (import \"craton\" \"teleport\" (func)) {memory} {main})"),
+            "craton.teleport, which no node has",
+        ),
+        (
+            format!("(module (import \"env\" \"puts\" (func)) {memory} {main})"),
+            "env.puts; a node only has the module \"craton\"",
+        ),
+        (
+            format!("(module (import \"wasi_snapshot_preview1\" \"fd_write\" (func)) {memory})"),
+            "no WASI: build for wasm32-unknown-unknown",
+        ),
+        (
+            format!("(module (import \"craton\" \"kill\" (func (param i64))) {memory} {main})"),
+            "craton.kill with a wrong type; it is (i32) -> i32",
+        ),
+        (
+            format!("(module (import \"craton\" \"kill\" (global i32)) {memory} {main})"),
+            "craton.kill, which no node has",
+        ),
+        (format!("(module {memory} (func $s (export \"main\")) (start $s))"), "start function"),
+    ];
+    for (text, part) in cases {
+        let message = flaw(&text);
+        assert!(message.contains(part), "{message:?} does not say {part:?}");
+    }
+}
+
+#[test]
+fn what_is_no_module_is_refused_without_a_panic() {
+    let good = wasm(GOOD);
+    for end in 0..good.len() {
+        assert!(compile(&good[..end]).is_err(), "cut at {end}");
+    }
+    for at in 0..good.len() {
+        let mut bad = good.clone();
+        bad[at] ^= 0xff;
+        // Some single bytes may change and leave a program; none may panic.
+        let _ = compile(&bad);
+    }
+    let relaxed = r#"(module (memory (export "memory") 1) (func (export "main")
+        (drop (i8x16.relaxed_swizzle (v128.const i64x2 0 0) (v128.const i64x2 0 0)))))"#;
+    assert!(flaw(relaxed).contains("cannot compile"));
+}
