@@ -12,13 +12,13 @@ use std::net::Ipv4Addr;
 pub const GATEWAY_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 /// The LAN's network is `10.77.0.0` with this many bits.
 pub const NETWORK_PREFIX_BITS: u8 = 24;
-/// Nodes have the numbers from 1 to this.
+/// Nodes have the numbers from 0 to this.
 pub const NODES_MAX: u8 = 200;
 
 const NETWORK_MASK: Ipv4Addr = Ipv4Addr::new(255, 255, 255, 0);
 /// Locally administered, and its own: `52:54:00` is QEMU's habit, `4d` no more than a mark.
 const NODE_MAC_PREFIX: [u8; 5] = [0x52, 0x54, 0x00, 0x4d, 0x00];
-/// Node 1 is at .11.
+/// Node 0 is at .10.
 const NODE_HOST_OFFSET: u8 = 10;
 /// The addresses after the last node's are for cards that are no node's.
 const POOL_HOST_FIRST: u8 = NODES_MAX + NODE_HOST_OFFSET + 1;
@@ -28,22 +28,22 @@ const LEASE_SECONDS: u32 = 24 * 3600;
 
 const _: () = assert!(POOL_HOST_FIRST as usize + POOL_LEASES_MAX < 255, "255 is the broadcast");
 
-/// The card address of node `number`, from 1 to [`NODES_MAX`].
+/// The card address of node `number`, from 0 to [`NODES_MAX`].
 ///
 /// # Panics
 /// When there is no such node.
 pub fn node_mac(number: u8) -> Mac {
-    assert!((1..=NODES_MAX).contains(&number), "a LAN has nodes 1 to {NODES_MAX}");
+    assert!(number <= NODES_MAX, "a LAN has nodes 0 to {NODES_MAX}");
     let [a, b, c, d, e] = NODE_MAC_PREFIX;
     Mac([a, b, c, d, e, number])
 }
 
-/// The IPv4 address that node `number`, from 1 to [`NODES_MAX`], gets by DHCP.
+/// The IPv4 address that node `number`, from 0 to [`NODES_MAX`], gets by DHCP.
 ///
 /// # Panics
 /// When there is no such node.
 pub fn node_address(number: u8) -> Ipv4Addr {
-    assert!((1..=NODES_MAX).contains(&number), "a LAN has nodes 1 to {NODES_MAX}");
+    assert!(number <= NODES_MAX, "a LAN has nodes 0 to {NODES_MAX}");
     host_address(NODE_HOST_OFFSET + number)
 }
 
@@ -85,7 +85,7 @@ impl DhcpServer {
 
     fn address_of(&mut self, mac: Mac) -> Option<Ipv4Addr> {
         let number = mac.0[5];
-        if mac.0.starts_with(&NODE_MAC_PREFIX) && (1..=NODES_MAX).contains(&number) {
+        if mac.0.starts_with(&NODE_MAC_PREFIX) && number <= NODES_MAX {
             return Some(node_address(number));
         }
         let known = self.pool.iter().position(|known| *known == mac);
@@ -191,7 +191,7 @@ mod tests {
     #[test]
     fn a_node_gets_its_own_address_every_time() {
         let mut server = DhcpServer::default();
-        for number in [1, 2, 3, NODES_MAX] {
+        for number in [0, 1, 2, 3, NODES_MAX] {
             let (mac, address) = (node_mac(number), node_address(number));
             for _ in 0..2 {
                 let offer = ask(&mut server, mac, DhcpMessageType::Discover, None);
@@ -219,7 +219,7 @@ mod tests {
             let mac = Mac([2, 0, 0, 0, 0, number]);
             let (_, address) = ask(&mut server, mac, DhcpMessageType::Discover, None).unwrap();
             assert!(
-                !seen.contains(&address) && (1..=NODES_MAX).all(|n| node_address(n) != address)
+                !seen.contains(&address) && (0..=NODES_MAX).all(|n| node_address(n) != address)
             );
             seen.push(address);
             let again = ask(&mut server, mac, DhcpMessageType::Discover, None).unwrap();
