@@ -16,7 +16,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Long enough for any machine; a test that works never waits for it.
 const LONG: Duration = Duration::from_secs(120);
@@ -80,6 +80,12 @@ fn a_machine_takes_its_place_on_a_lan() {
     let machine = Machine::launch(config).unwrap();
     machine.wait_for(|line| line == "boot", LONG).unwrap();
     assert!(lan.counters(id).is_some());
+    drop(machine);
+    let deadline = Instant::now() + LONG;
+    while lan.counters(id).is_some() {
+        assert!(Instant::now() < deadline, "the port of a dead machine stays");
+        std::thread::yield_now();
+    }
 }
 
 #[test]
