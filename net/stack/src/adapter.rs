@@ -13,17 +13,11 @@ const ETHERNET_BYTES: usize = 14;
 
 /// What smoltcp is told about the device.
 pub(crate) fn capabilities(link: &Link) -> DeviceCapabilities {
-    let transport = match (link.checksum_receive, link.checksum_transmit) {
-        (false, false) => Checksum::Both,
-        (false, true) => Checksum::Rx,
-        (true, false) => Checksum::Tx,
-        (true, true) => Checksum::None,
-    };
     let mut capabilities = DeviceCapabilities::default();
     capabilities.medium = Medium::Ethernet;
     capabilities.max_transmission_unit = link.mtu + ETHERNET_BYTES;
-    capabilities.checksum.tcp = transport;
-    capabilities.checksum.udp = transport;
+    capabilities.checksum.tcp = Checksum::None;
+    capabilities.checksum.udp = Checksum::None;
     capabilities
 }
 
@@ -35,6 +29,8 @@ pub(crate) struct Port<'a, T> {
     pub(crate) transmitter: &'a mut T,
     /// What it was told about the device.
     pub(crate) capabilities: &'a DeviceCapabilities,
+    /// The device completes checksums.
+    pub(crate) by_device: bool,
     /// Frames sent.
     pub(crate) sent: &'a mut u64,
 }
@@ -43,17 +39,13 @@ pub(crate) struct RxToken<'a>(&'a [u8]);
 
 pub(crate) struct TxToken<'a, T> {
     transmitter: &'a mut T,
-    partial: bool,
+    by_device: bool,
     sent: &'a mut u64,
 }
 
 impl<T: FrameTransmitter> Port<'_, T> {
     fn token(&mut self) -> TxToken<'_, T> {
-        TxToken {
-            transmitter: self.transmitter,
-            partial: !self.capabilities.checksum.tcp.tx(),
-            sent: self.sent,
-        }
+        TxToken { transmitter: self.transmitter, by_device: self.by_device, sent: self.sent }
     }
 }
 
@@ -89,12 +81,11 @@ impl phy::RxToken for RxToken<'_> {
 
 impl<T: FrameTransmitter> phy::TxToken for TxToken<'_, T> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, length: usize, fill: F) -> R {
-        let TxToken { transmitter, partial, sent } = self;
+        let TxToken { transmitter, by_device, sent } = self;
         *sent += 1;
         transmitter.transmit(length, |frame| {
             let result = fill(frame);
-            let offload = if partial { checksum::partial(frame) } else { Offload::None };
-            (result, offload)
+            (result, checksum::finish(frame, by_device))
         })
     }
 }

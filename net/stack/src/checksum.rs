@@ -1,69 +1,146 @@
-//! Checksums that the device helps with: prepared for sending, verified when it is silent.
+//! TCP and UDP checksums: made for sending, verified on receiving, or left to the device.
 //!
-//! Owns [`partial`], which turns a frame made by smoltcp without checksum into one that the device
-//! completes, and [`holds`], which checks a received frame of which the device said nothing.
+//! smoltcp is told to leave them alone and this module works on whole frames, for two reasons: a
+//! device may complete or vouch for some and not for others, which smoltcp cannot be told frame by
+//! frame; and summing eight bytes at a time took a third off the cost of a frame under emulation,
+//! where smoltcp's loop becomes vector instructions that are emulated one call each. IPv4 headers and
+//! ICMP remain smoltcp's.
 
 use crate::device::Offload;
-use smoltcp::wire::{
-    EthernetFrame, EthernetProtocol, IpAddress, IpProtocol, Ipv4Packet, TcpPacket, UdpPacket,
-};
+use core::ops::Range;
+use smoltcp::wire::{EthernetFrame, EthernetProtocol, IpProtocol, Ipv4Packet};
 
 const ETHERNET_BYTES: usize = 14;
-const TCP_CHECKSUM_OFFSET: u16 = 16;
-const UDP_CHECKSUM_OFFSET: u16 = 6;
+const TCP_CHECKSUM_OFFSET: usize = 16;
+const UDP_CHECKSUM_OFFSET: usize = 6;
 
-/// Puts the pseudo-header's sum into the frame and says what the device has to sum.
-pub(crate) fn partial(frame: &mut [u8]) -> Offload {
-    let Some((start, offset, seed)) = transport(frame) else { return Offload::None };
-    let at = usize::from(start) + usize::from(offset);
-    if let Some(field) = frame.get_mut(at..at + 2) {
-        field.copy_from_slice(&seed.to_be_bytes());
-        return Offload::Checksum { start, offset };
-    }
-    Offload::None
+/// A TCP or UDP packet within a frame.
+struct Transport {
+    /// Where it lies, header and payload.
+    bytes: Range<usize>,
+    /// Where its checksum lies in it.
+    offset: usize,
+    /// The sum over the pseudo-header.
+    pseudo_header: u16,
+    protocol: IpProtocol,
 }
 
-/// Where the TCP or UDP header starts, where its checksum lies in it, and the sum over the
-/// pseudo-header. None for frames without one of them.
-fn transport(frame: &[u8]) -> Option<(u16, u16, u16)> {
-    let ethernet = EthernetFrame::new_checked(frame).ok()?;
-    if ethernet.ethertype() != EthernetProtocol::Ipv4 {
-        return None;
+/// Finishes the checksum of a frame that smoltcp made without: wholly, or as far as the device
+/// needs it.
+pub(crate) fn finish(frame: &mut [u8], by_device: bool) -> Offload {
+    let Some(transport) = transport(frame) else { return Offload::None };
+    let Transport { bytes, offset, pseudo_header, protocol } = transport;
+    let start = bytes.start;
+    let Some(packet) = frame.get_mut(bytes) else { return Offload::None };
+    let Some(field) = packet.get_mut(offset..offset + 2) else { return Offload::None };
+    if by_device {
+        field.copy_from_slice(&pseudo_header.to_be_bytes());
+        // A header starts and a checksum lies within the first hundred bytes.
+        return Offload::Checksum { start: start as u16, offset: offset as u16 };
     }
-    let packet = Ipv4Packet::new_checked(ethernet.payload()).ok()?;
-    let offset = match packet.next_header() {
-        IpProtocol::Tcp => TCP_CHECKSUM_OFFSET,
-        IpProtocol::Udp => UDP_CHECKSUM_OFFSET,
-        _ => return None,
+    field.fill(0);
+    let checksum = match !add(sum(packet), pseudo_header) {
+        // Zero would say that there is none (RFC 768).
+        0 if protocol == IpProtocol::Udp => u16::MAX,
+        checksum => checksum,
     };
-    let length = packet.total_len().checked_sub(u16::from(packet.header_len()))?;
-    let mut sum = u32::from(u8::from(packet.next_header())) + u32::from(length);
-    for address in [packet.src_addr(), packet.dst_addr()] {
-        let [a, b, c, d] = address.octets();
-        sum += u32::from(u16::from_be_bytes([a, b])) + u32::from(u16::from_be_bytes([c, d]));
-    }
-    while sum > u32::from(u16::MAX) {
-        sum = (sum & u32::from(u16::MAX)) + (sum >> 16);
-    }
-    let start = u16::try_from(ETHERNET_BYTES + usize::from(packet.header_len())).ok()?;
-    Some((start, offset, sum as u16))
+    packet[offset..offset + 2].copy_from_slice(&checksum.to_be_bytes());
+    Offload::None
 }
 
 /// Whether the TCP or UDP checksum of a received frame is right. Frames without one pass: what
 /// they are is judged elsewhere.
 pub(crate) fn holds(frame: &[u8]) -> bool {
-    let Ok(ethernet) = EthernetFrame::new_checked(frame) else { return true };
+    let Some(transport) = transport(frame) else { return true };
+    let Some(packet) = frame.get(transport.bytes) else { return false };
+    let Some(field) = packet.get(transport.offset..transport.offset + 2) else { return false };
+    let absent = transport.protocol == IpProtocol::Udp && field == [0, 0];
+    absent || add(sum(packet), transport.pseudo_header) == u16::MAX
+}
+
+fn transport(frame: &[u8]) -> Option<Transport> {
+    let ethernet = EthernetFrame::new_checked(frame).ok()?;
     if ethernet.ethertype() != EthernetProtocol::Ipv4 {
-        return true;
+        return None;
     }
-    let Ok(packet) = Ipv4Packet::new_checked(ethernet.payload()) else { return true };
-    let from = IpAddress::Ipv4(packet.src_addr());
-    let to = IpAddress::Ipv4(packet.dst_addr());
-    match packet.next_header() {
-        IpProtocol::Tcp => TcpPacket::new_checked(packet.payload())
-            .is_ok_and(|tcp| tcp.verify_checksum(&from, &to)),
-        IpProtocol::Udp => UdpPacket::new_checked(packet.payload())
-            .is_ok_and(|udp| udp.checksum() == 0 || udp.verify_checksum(&from, &to)),
-        _ => true,
+    let packet = Ipv4Packet::new_checked(ethernet.payload()).ok()?;
+    let protocol = packet.next_header();
+    let offset = match protocol {
+        IpProtocol::Tcp => TCP_CHECKSUM_OFFSET,
+        IpProtocol::Udp => UDP_CHECKSUM_OFFSET,
+        _ => return None,
+    };
+    let length = packet.total_len().checked_sub(u16::from(packet.header_len()))?;
+    let addresses = add(sum(&packet.src_addr().octets()), sum(&packet.dst_addr().octets()));
+    let pseudo_header = add(addresses, add(u16::from(u8::from(protocol)), length));
+    let start = ETHERNET_BYTES + usize::from(packet.header_len());
+    let bytes = start..start + usize::from(length);
+    Some(Transport { bytes, offset, pseudo_header, protocol })
+}
+
+/// The ones' complement sum of two sums.
+fn add(a: u16, b: u16) -> u16 {
+    fold(u64::from(a) + u64::from(b))
+}
+
+/// The ones' complement sum of bytes as big-endian words, the last padded with zero (RFC 1071). The
+/// sum of larger words folds to the same, and the order of bytes can be put right at the end.
+fn sum(bytes: &[u8]) -> u16 {
+    let (words, rest) = bytes.as_chunks::<8>();
+    // No frame is long enough for the halves to overflow.
+    let mut total = 0_u64;
+    for word in words {
+        let word = u64::from_ne_bytes(*word);
+        total += (word & u64::from(u32::MAX)) + (word >> 32);
+    }
+    let mut last = [0; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    let last = u64::from_ne_bytes(last);
+    total += (last & u64::from(u32::MAX)) + (last >> 32);
+    u16::from_be(fold(total))
+}
+
+fn fold(mut sum: u64) -> u16 {
+    // Four times bring any number below 2^16 and its carries in.
+    for _ in 0..4 {
+        sum = (sum & u64::from(u16::MAX)) + (sum >> 16);
+    }
+    sum as u16
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+    use alloc::vec::Vec;
+
+    #[test]
+    fn sums_agree_with_the_definition() {
+        let mut state = 1_u64;
+        for length in 0..200 {
+            let bytes: Vec<u8> = (0..length)
+                .map(|_| {
+                    state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                    (state >> 56) as u8
+                })
+                .collect();
+            let mut slow = 0_u32;
+            for pair in bytes.chunks(2) {
+                slow += u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0));
+                slow = (slow & 0xffff) + (slow >> 16);
+            }
+            assert_eq!(u32::from(sum(&bytes)), slow, "{length} bytes");
+        }
+        assert_eq!(sum(&vec![0xff; 1500]), 0xffff);
+    }
+
+    /// A real IPv4 header, checksum included.
+    #[test]
+    fn a_known_header_sums_to_all_ones() {
+        let header = [
+            0x45, 0x00, 0x00, 0x73, 0x00, 0x00, 0x40, 0x00, 0x40, 0x11, 0xb8, 0x61, 0xc0, 0xa8,
+            0x00, 0x01, 0xc0, 0xa8, 0x00, 0xc7,
+        ];
+        assert_eq!(sum(&header), 0xffff);
     }
 }

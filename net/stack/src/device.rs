@@ -13,9 +13,6 @@ pub struct Link {
     pub mtu: usize,
     /// The device completes TCP and UDP checksums of frames sent with [`Offload::Checksum`].
     pub checksum_transmit: bool,
-    /// The device says of received frames whether their TCP or UDP checksum is right. Of those of
-    /// which it says nothing, the stack checks them.
-    pub checksum_receive: bool,
 }
 
 /// Work on a sent frame that is left to the device.
@@ -51,7 +48,7 @@ pub trait FrameDevice {
 /// Where frames come from.
 pub trait FrameReceiver {
     /// Gives the next frame, if there is one, to `handle`, with whether the device vouches for its
-    /// TCP or UDP checksum. Afterwards the frame is gone.
+    /// TCP or UDP checksum; if not, the stack checks it. Afterwards the frame is gone.
     fn receive<R>(&mut self, handle: impl FnOnce(&[u8], bool) -> R) -> Option<R>;
 }
 

@@ -120,7 +120,7 @@ pub struct Counters {
     pub frames_sent: u64,
     /// Frames not meant for us, malformed or harmful.
     pub frames_refused: u64,
-    /// Frames with a wrong TCP or UDP checksum, where the device leaves the check to us.
+    /// Frames with a wrong TCP or UDP checksum.
     pub checksums_wrong: u64,
     /// Attempts to open a stream for which there was no room.
     pub syns_dropped: u64,
@@ -157,6 +157,7 @@ impl Stack {
             frame: None,
             transmitter: &mut Nowhere,
             capabilities: &capabilities,
+            by_device: false,
             sent: &mut 0,
         };
         let interface = Interface::new(interface_config, &mut port, clock::to_smoltcp(now));

@@ -59,7 +59,7 @@ impl Stack {
             self.counters.frames_refused += 1;
             return;
         }
-        if self.link.checksum_receive && !vouched && !checksum::holds(frame) {
+        if !vouched && !checksum::holds(frame) {
             self.counters.checksums_wrong += 1;
             return;
         }
@@ -91,6 +91,7 @@ impl Stack {
             frame: Some(frame),
             transmitter,
             capabilities: &self.capabilities,
+            by_device: self.link.checksum_transmit,
             sent: &mut self.counters.frames_sent,
         };
         let now = clock::to_smoltcp(now);
@@ -108,6 +109,7 @@ impl Stack {
             frame: None,
             transmitter,
             capabilities: &self.capabilities,
+            by_device: self.link.checksum_transmit,
             sent: &mut self.counters.frames_sent,
         };
         let now = clock::to_smoltcp(now);

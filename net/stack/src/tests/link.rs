@@ -18,6 +18,8 @@ pub(super) struct Faults {
     pub(super) lost: u32,
     pub(super) doubled: u32,
     pub(super) delayed: u32,
+    /// One bit of an IP packet is wrong.
+    pub(super) flipped: u32,
 }
 
 /// Where a stack is plugged in.
@@ -124,12 +126,7 @@ pub(super) fn at(index: usize, port: u16) -> SocketAddr {
 }
 
 pub(super) fn link(index: usize, checksums: bool) -> Link {
-    Link {
-        mac: [2, 0, 0, 0, 0, index as u8 + 1],
-        mtu: 1500,
-        checksum_transmit: checksums,
-        checksum_receive: checksums,
-    }
+    Link { mac: [2, 0, 0, 0, 0, index as u8 + 1], mtu: 1500, checksum_transmit: checksums }
 }
 
 pub(super) fn fixed(index: usize) -> AddressSource {
@@ -213,7 +210,12 @@ impl World {
                 let extra = u64::from(self.random.next_u32() % 20_000);
                 delay = delay + Duration::from_micros(extra);
             }
-            self.plugs[to].inbox.frames.push_back((self.now + delay, frame.to_vec()));
+            let mut frame = frame.to_vec();
+            if frame[12..14] == [8, 0] && self.chance(self.faults.flipped) {
+                let bit = self.random.next_u32() as usize % ((frame.len() - 14) * 8);
+                frame[14 + bit / 8] ^= 1 << (bit % 8);
+            }
+            self.plugs[to].inbox.frames.push_back((self.now + delay, frame));
         }
     }
 

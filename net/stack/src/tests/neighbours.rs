@@ -96,7 +96,7 @@ fn a_neighbour_that_dies_and_returns_is_found_again() {
 fn datagrams_survive_a_bad_link_whole() {
     for seed in 0..5 {
         let mut world = World::new(2, seed);
-        world.faults = Faults { lost: 100, doubled: 100, delayed: 100 };
+        world.faults = Faults { lost: 100, doubled: 100, delayed: 100, flipped: 0 };
         let sockets = bound(&mut world);
         let mut received = 0;
         for number in 0..500_u32 {

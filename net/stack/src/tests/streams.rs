@@ -78,10 +78,12 @@ fn bulk_arrives_intact_both_ways() {
 fn bulk_arrives_intact_over_a_bad_link() {
     for seed in 0..12 {
         let mut world = World::new(2, seed);
-        world.faults = Faults { lost: 20, doubled: 20, delayed: 50 };
+        world.faults = Faults { lost: 20, doubled: 20, delayed: 50, flipped: 20 };
         let (a, b) = pair(&mut world);
         let data = [bytes(seed, 300_000), bytes(seed + 100, 300_000)];
         exchange(&mut world, [a, b], &data, Duration::from_secs(300));
+        let wrong = |index: usize| world.stacks[index].counters().checksums_wrong;
+        assert!(wrong(0) > 0 && wrong(1) > 0, "seed {seed}: flipped bits were seen");
     }
 }
 
