@@ -1,21 +1,28 @@
 //! The kernel's binary: wiring, and no policy.
 //!
-//! Owns the order in which the parts start and the panic handler.
+//! Owns the order in which the parts start, the command line, and the panic handler.
 
 #![no_std]
 #![no_main]
+
 extern crate alloc;
+
+mod selftest;
 
 use bootloader_api::BootInfo;
 use bootloader_api::config::{BootloaderConfig, Mapping};
-use core::sync::atomic::{AtomicU32, Ordering};
-use craton_hal::memory::{self, heap::KernelHeap, layout::PHYSICAL_MAP_BASE};
+use core::panic::PanicInfo;
+use craton_hal::memory::heap::KernelHeap;
+use craton_hal::memory::layout::PHYSICAL_MAP_BASE;
 use craton_hal::power::ExitCode;
-use craton_hal::{apic, boot, clock, cpu, interrupt, logger, power, serial, timer, trap};
+use craton_hal::{apic, backtrace, boot, clock, cpu, fault, interrupt, logger, memory};
+use craton_hal::{power, serial, timer, trap};
+use log::{LevelFilter, info};
 
 #[global_allocator]
 static HEAP: KernelHeap = KernelHeap;
 
+/// For loaders of the crate `bootloader`: they show physical memory where the kernel itself will.
 static BOOTLOADER_CONFIG: BootloaderConfig = {
     let mut config = BootloaderConfig::new_default();
     config.mappings.physical_memory = Some(Mapping::FixedAddress(PHYSICAL_MAP_BASE));
@@ -25,51 +32,63 @@ static BOOTLOADER_CONFIG: BootloaderConfig = {
 bootloader_api::entry_point!(kernel_main, config = &BOOTLOADER_CONFIG);
 
 fn kernel_main(boot_info: &'static mut BootInfo) -> ! {
-    // SAFETY: First thing in the entry point.
-    unsafe { boot::enter(boot_info, run) }
+    boot::enter(boot_info, main)
 }
 
-static T: AtomicU32 = AtomicU32::new(0);
-extern "C" fn run(boot_info: &'static mut BootInfo) -> ! {
+/// Starts the parts in the order in which they need each other.
+extern "C" fn main(boot_info: &'static mut BootInfo) -> ! {
     clock::mark_origin();
     serial::start();
     cpu::start_boot_cpu();
     trap::start();
     cpu::protect();
     let memory = memory::start(boot_info);
-    logger::start(log::LevelFilter::Info);
+    logger::start(LevelFilter::Info);
+    power::start(memory.rsdp);
     interrupt::install();
     apic::start();
-    let f = clock::start();
-    timer::start(f);
-    log::info!(
-        "{} KiB free of {} KiB {:?}, {:?}",
+    timer::start(clock::start());
+    info!(
+        "craton {}: {} MiB of memory, {} KiB free",
+        env!("CARGO_PKG_VERSION"),
+        memory.usable_bytes.div_ceil(1 << 20),
         memory::free_bytes() / 1024,
-        memory.usable_bytes / 1024,
-        f,
-        clock::wall(),
     );
-    interrupt::set_handler(0x40, |_| {
-        T.fetch_add(1, Ordering::Relaxed);
-    });
-    for _ in 0..5 {
-        let n = T.load(Ordering::Relaxed);
-        let t0 = clock::now();
-        timer::arm(craton_abi::Duration::from_millis(20));
-        while T.load(Ordering::Relaxed) == n {
-            timer::halt_unless(|| T.load(Ordering::Relaxed) != n);
+    obey_command_line();
+    power::power_off()
+}
+
+/// What the command line asks for instead of a node: tests.
+fn obey_command_line() {
+    for word in boot::command_line().split_ascii_whitespace() {
+        match word.split_once('=') {
+            None if word == "selftest" => selftest::run(),
+            Some(("fault", "panic")) => panic!("asked for by the command line"),
+            Some(("fault", name)) => fault::provoke(name),
+            _ => {}
         }
-        log::info!("woke after {}", clock::now() - t0);
     }
-    if boot::command_line().contains("null") {
-        unsafe { (8 as *mut u8).read_volatile() };
-    }
-    power::end(ExitCode::Success)
 }
 
 #[panic_handler]
-fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
-    serial::write(format_args!("{info}\n"));
-    craton_hal::backtrace::print_here();
+fn panic(info: &PanicInfo<'_>) -> ! {
+    if trap::begin_report() {
+        serial::write(format_args!("\nPANIC at {}: {}\n", Location(info), info.message()));
+        backtrace::print_here();
+    } else {
+        serial::write(format_args!("panic inside of the report\n"));
+    }
     power::end(ExitCode::Panic)
+}
+
+/// Where a panic happened.
+struct Location<'a>(&'a PanicInfo<'a>);
+
+impl core::fmt::Display for Location<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self.0.location() {
+            Some(place) => write!(f, "{}:{}", place.file(), place.line()),
+            None => write!(f, "an unknown place"),
+        }
+    }
 }

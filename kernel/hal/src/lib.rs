@@ -11,6 +11,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+mod acpi;
 pub mod apic;
 #[cfg(feature = "metal")]
 pub mod backtrace;
@@ -18,7 +19,11 @@ pub mod backtrace;
 pub mod boot;
 pub mod clock;
 pub mod cpu;
+pub mod entropy;
+#[cfg(feature = "metal")]
+pub mod fault;
 pub mod fiber;
+pub mod fw_cfg;
 pub mod idt;
 pub mod interrupt;
 pub mod logger;
@@ -32,6 +37,8 @@ pub mod probe;
 mod pvh;
 mod registers;
 mod rtc;
+#[cfg(feature = "metal")]
+pub mod selftest;
 pub mod serial;
 pub mod stack;
 #[cfg(feature = "metal")]

@@ -1,11 +1,27 @@
 //! The ways a machine ends: exit codes for a test's QEMU, power-off, reset.
 //!
-//! Owns the port of QEMU's `isa-debug-exit`, the ACPI power-off and the reset ports.
+//! Owns the port of QEMU's `isa-debug-exit`, the ACPI power-off, the reset ports, and what is to be
+//! done after a failure. [`crate::acpi`] knows where the ports are.
 
+use crate::acpi;
+use crate::memory;
+use core::sync::atomic::{AtomicBool, Ordering};
+use spin::Once;
 use x86_64::instructions::port::Port;
+use x86_64::instructions::{hlt, interrupts};
 
 /// `isa-debug-exit`, where a test adds one; QEMU ends with status `2 * value + 1`.
 const DEBUG_EXIT_PORT: u16 = 0xf4;
+/// Where a BIOS leaves the ACPI root pointer.
+const BIOS_AREA: u64 = 0xe_0000;
+const BIOS_AREA_BYTES: usize = 0x2_0000;
+/// PM1 control of QEMU's q35 and pc, for a loader that hides ACPI.
+const QEMU_POWER_OFF: (u16, u16) = (0x604, 0x2000);
+/// Reset control register of PC chipsets: a hard reset in two steps.
+const RESET_CONTROL: u16 = 0xcf9;
+/// The keyboard controller's command port, and its pulse on the reset line.
+const KEYBOARD_COMMAND: u16 = 0x64;
+const KEYBOARD_RESET: u8 = 0xfe;
 
 /// Why the machine ends, for whoever started it in QEMU with `isa-debug-exit` at 0xf4.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +37,25 @@ pub enum ExitCode {
     Exception = 0x13,
 }
 
+static ACPI: Once<acpi::Power> = Once::new();
+static RESET_AFTER_FAILURE: AtomicBool = AtomicBool::new(false);
+
+/// Finds out how this machine is switched off, so that nothing has to be looked up in a failure.
+pub fn start(rsdp: Option<u64>) {
+    let rsdp = rsdp.or_else(|| {
+        let area = memory::physical_bytes(BIOS_AREA, BIOS_AREA_BYTES)?;
+        acpi::find_rsdp(area).map(|at| BIOS_AREA + at as u64)
+    });
+    if let Some(power) = rsdp.and_then(|rsdp| acpi::power(rsdp, memory::physical_bytes)) {
+        ACPI.call_once(|| power);
+    }
+}
+
+/// What [`end`] does where no test is waiting for an exit code: reset, or else power off.
+pub fn reset_after_failure(reset: bool) {
+    RESET_AFTER_FAILURE.store(reset, Ordering::Relaxed);
+}
+
 /// Ends QEMU with a code, if it has the device; returns on every other machine.
 pub fn debug_exit(code: ExitCode) {
     let mut port = Port::<u32>::new(DEBUG_EXIT_PORT);
@@ -28,10 +63,43 @@ pub fn debug_exit(code: ExitCode) {
     unsafe { port.write(code as u32) }
 }
 
-/// Ends the machine after a failure.
+/// Ends the machine after a failure or a test: with a code where someone waits for it, else by reset
+/// or power-off as [`reset_after_failure`] has it.
 pub fn end(code: ExitCode) -> ! {
     debug_exit(code);
+    if RESET_AFTER_FAILURE.load(Ordering::Relaxed) { reset() } else { power_off() }
+}
+
+/// Switches the machine off; a machine that cannot be is halted for good.
+pub fn power_off() -> ! {
+    interrupts::disable();
+    let (port, value) = ACPI.get().map_or(QEMU_POWER_OFF, |power| power.off);
+    let mut port = Port::<u16>::new(port);
+    // SAFETY: The PM1 control register of this machine, or of the machine it most likely is.
+    unsafe { port.write(value) };
+    halt()
+}
+
+/// Resets the machine by every way there is.
+pub fn reset() -> ! {
+    interrupts::disable();
+    if let Some((port, value)) = ACPI.get().and_then(|power| power.reset) {
+        write(port, value);
+    }
+    write(RESET_CONTROL, 0x02);
+    write(RESET_CONTROL, 0x06);
+    write(KEYBOARD_COMMAND, KEYBOARD_RESET);
+    halt()
+}
+
+fn write(port: u16, value: u8) {
+    let mut port = Port::<u8>::new(port);
+    // SAFETY: A reset port: whatever was going on ends here, as is meant.
+    unsafe { port.write(value) };
+}
+
+fn halt() -> ! {
     loop {
-        x86_64::instructions::hlt();
+        hlt();
     }
 }

@@ -14,6 +14,7 @@ use core::arch::{global_asm, naked_asm};
 use core::ops::Range;
 use core::ptr;
 use core::slice;
+use core::sync::atomic::{AtomicBool, Ordering};
 use spin::Once;
 
 /// Longest command line that is kept; the rest is cut off.
@@ -92,12 +93,25 @@ pub fn module() -> Option<Range<u64>> {
 }
 
 /// The true start of the kernel on every door: turns SSE on (loaders of `bootloader_api` need not),
-/// takes the kernel's own stack and calls `main` on it.
+/// takes the kernel's own stack and calls `main` on it. To be called first thing in the function
+/// given to `bootloader_api::entry_point!`.
 ///
+/// # Panics
+/// If it is called again: the stack is taken.
+pub fn enter(
+    boot_info: &'static mut BootInfo,
+    main: extern "C" fn(&'static mut BootInfo) -> !,
+) -> ! {
+    static ENTERED: AtomicBool = AtomicBool::new(false);
+    assert!(!ENTERED.swap(true, Ordering::Relaxed), "the kernel starts once");
+    // SAFETY: Nothing on the boot stack is needed any more: whoever called this diverges.
+    unsafe { take_boot_stack(boot_info, main) }
+}
+
 /// # Safety
-/// To be called once, first thing in the function given to `bootloader_api::entry_point!`.
+/// The boot stack is free, or what it holds is never returned to.
 #[unsafe(naked)]
-pub unsafe extern "C" fn enter(
+unsafe extern "C" fn take_boot_stack(
     boot_info: &'static mut BootInfo,
     main: extern "C" fn(&'static mut BootInfo) -> !,
 ) -> ! {

@@ -260,10 +260,12 @@ impl<S: TableStore> Mapper<S> {
     }
 
     /// Visits every page: its address, its length and its mapping.
+    #[cfg(any(feature = "metal", test))]
     pub(crate) fn visit(&mut self, each: &mut dyn FnMut(u64, u64, Mapping)) {
         self.visit_table(self.root, 4, 0, each);
     }
 
+    #[cfg(any(feature = "metal", test))]
     fn visit_table(
         &mut self,
         table: PhysAddr,

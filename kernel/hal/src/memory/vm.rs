@@ -307,3 +307,15 @@ pub fn map_device(physical: u64, len: usize) -> Option<NonNull<u8>> {
     })??;
     NonNull::new(ptr::with_exposed_provenance_mut((start + offset) as usize))
 }
+
+/// The physical address behind a mapped one.
+pub fn physical_address(address: u64) -> Option<u64> {
+    with_space(|space| space.mapper.lookup(address)).flatten().map(|found| found.physical)
+}
+
+/// Visits every mapping of the machine: its address, its length, what it leads to. The visitor
+/// neither allocates nor maps.
+#[cfg(feature = "metal")]
+pub(crate) fn visit(each: &mut dyn FnMut(u64, u64, super::paging::Mapping)) {
+    with_space(|space| space.mapper.visit(each));
+}

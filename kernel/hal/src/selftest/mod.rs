@@ -1,0 +1,56 @@
+//! Tests that only the machine itself can run: the kernel runs them for `selftest`.
+//!
+//! Owns the list [`TESTS`]. Each test leaves the machine as it found it, and each asserts what the
+//! rest of the kernel relies on. The kernel's binary prints their results and exits with a code.
+
+mod memory;
+mod traps;
+
+use alloc::string::String;
+
+/// The outcome of a test: why it failed, if it did.
+pub type Outcome = Result<(), String>;
+
+/// A test with its name.
+pub type Test = (&'static str, fn() -> Outcome);
+
+/// All of them, in an order in which a failure says the most.
+pub const TESTS: &[Test] = &[
+    ("memory functions agree with their models", memory::functions),
+    ("exceptions are caught with their vector and error code", traps::all_caught),
+    ("registers survive an exception", traps::registers_survive),
+    ("per-CPU data is behind the GS base", traps::per_cpu),
+    ("no memory is writable and executable", memory::w_xor_x),
+    ("null and the guards are unmapped", memory::unmapped),
+    ("the image is protected", memory::image_protected),
+    ("reservations are zeroed, guarded and given back", memory::reservations),
+    ("text is executable and nowhere writable", memory::executable_reservation),
+    ("an exhausted machine says so and recovers", memory::exhaustion),
+    ("the heap gives back what it took", memory::heap),
+    ("frames for devices are neighbours and zeroed", memory::dma),
+    ("the clock runs forwards", traps::clock),
+    ("the timer fires and wakes a halted CPU", traps::timer),
+    ("work that came before the halt is not slept over", traps::no_lost_wake_up),
+    ("seeds differ", traps::seeds),
+];
+
+/// Fails the test with a message unless the condition holds.
+macro_rules! check {
+    ($condition:expr, $($message:tt)+) => {
+        if !$condition {
+            return Err(alloc::format!($($message)+));
+        }
+    };
+}
+pub(crate) use check;
+
+/// A generator for the tests' own use, deterministic so that a failure comes again.
+pub(crate) struct Dice(pub(crate) u64);
+
+impl Dice {
+    /// A number below `bound`.
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (self.0 >> 33) as usize % bound.max(1)
+    }
+}
