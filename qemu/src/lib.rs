@@ -46,5 +46,6 @@ pub use gateway::{
 };
 pub use lan::{Counters, Cut, Direction, Faults, Lan, Mac, PORTS_MAX, Port, PortId};
 pub use machine::{
-    Accelerator, Board, EXIT_FAILURE, EXIT_SUCCESS, LaunchError, Machine, MachineConfig, WaitError,
+    Accelerator, Board, EXIT_EXCEPTION, EXIT_FAILURE, EXIT_PANIC, EXIT_SUCCESS, LaunchError,
+    Machine, MachineConfig, WaitError,
 };

@@ -31,6 +31,10 @@ use std::{env, fmt};
 pub const EXIT_SUCCESS: i32 = 33;
 /// QEMU's exit status when the kernel wrote 0x11 to the debug-exit port: something failed.
 pub const EXIT_FAILURE: i32 = 35;
+/// QEMU's exit status when the kernel panicked.
+pub const EXIT_PANIC: i32 = 37;
+/// QEMU's exit status when the kernel met an exception that it did not expect.
+pub const EXIT_EXCEPTION: i32 = 39;
 
 const QEMU: &str = "qemu-system-x86_64";
 /// What distinguishes, in the log, QEMU's own complaints from the guest's lines.

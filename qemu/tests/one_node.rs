@@ -1,0 +1,116 @@
+//! One machine that boots the real kernel: it tests itself, and reports each fault in words.
+//!
+//! `selftest` runs the kernel's tests in the kernel; `fault=NAME` provokes a fault, which must be
+//! reported once, with the right words and exit status. On several boards, since their devices
+//! differ.
+
+use craton_qemu::testing::{kernel, launch};
+use craton_qemu::{Board, EXIT_EXCEPTION, EXIT_PANIC, EXIT_SUCCESS, Lan, MachineConfig, node_mac};
+
+/// What the selftest prints before the counts, for each test and for the sum.
+const OK: &str = "ok ";
+const FAILED: &str = "FAILED ";
+const SUM: &str = "selftest: ";
+
+fn machine() -> MachineConfig {
+    MachineConfig::new(kernel()).memory_mib(64)
+}
+
+#[track_caller]
+fn expect_selftest(config: MachineConfig) {
+    let mut machine = launch(config.command_line("selftest"));
+    assert_eq!(machine.expect_exit().code(), Some(EXIT_SUCCESS));
+    let lines = machine.lines();
+    let count = |start: &str| lines.iter().filter(|line| line.starts_with(start)).count();
+    assert!(count(OK) > 0);
+    assert_eq!(count(FAILED), 0);
+    let sum = format!("{SUM}{} passed, 0 failed", count(OK));
+    assert_eq!(lines.last(), Some(&sum));
+}
+
+/// Provokes a fault and expects a line that contains the words, then a backtrace, then the end.
+#[track_caller]
+fn expect_report(fault: &str, words: &[&str], status: i32) {
+    let mut machine = launch(machine().command_line(format!("fault={fault}")));
+    assert_eq!(machine.expect_exit().code(), Some(status));
+    let lines = machine.lines();
+    for words in words.iter().chain(&["backtrace:"]) {
+        let times = lines.iter().filter(|line| line.contains(words)).count();
+        assert_eq!(times, 1, "{words:?} in the report");
+    }
+    let trace = lines.iter().skip_while(|line| *line != "backtrace:").skip(1);
+    assert!(trace.take_while(|line| line.starts_with("  0x")).count() > 0, "no backtrace");
+}
+
+#[test]
+fn the_selftest_passes_on_q35() {
+    expect_selftest(machine());
+}
+
+#[test]
+fn the_selftest_passes_on_pc() {
+    expect_selftest(machine().board(Board::Pc));
+}
+
+#[test]
+fn the_selftest_passes_on_microvm() {
+    expect_selftest(machine().board(Board::Microvm));
+}
+
+#[test]
+fn the_selftest_passes_in_32_mib_and_in_more_than_4_gib() {
+    expect_selftest(machine().memory_mib(32));
+    expect_selftest(machine().memory_mib(5 * 1024));
+}
+
+#[test]
+fn the_selftest_passes_with_a_network_and_two_cpus() {
+    let lan = Lan::new(1);
+    let port = lan.attach().expect("a LAN has ports");
+    expect_selftest(machine().cpus(2).network(port, node_mac(1)));
+}
+
+#[test]
+fn a_null_read_is_reported() {
+    let words = ["FATAL EXCEPTION 14: page fault", "read where nothing is mapped at address 0x8"];
+    expect_report("null-read", &words, EXIT_EXCEPTION);
+}
+
+#[test]
+fn a_write_to_text_is_reported() {
+    let words = ["FATAL EXCEPTION 14: page fault", "write against the page's protection"];
+    expect_report("write-text", &words, EXIT_EXCEPTION);
+}
+
+#[test]
+fn execution_of_data_is_reported() {
+    let words = ["FATAL EXCEPTION 14: page fault", "execution against the page's protection"];
+    expect_report("exec-data", &words, EXIT_EXCEPTION);
+}
+
+#[test]
+fn a_stack_overflow_is_reported_with_the_name_of_the_stack() {
+    let words = ["FATAL EXCEPTION 14: page fault", "overflow of the main stack"];
+    expect_report("stack-overflow", &words, EXIT_EXCEPTION);
+}
+
+#[test]
+fn a_division_by_zero_is_reported() {
+    expect_report("divide", &["FATAL EXCEPTION 0: divide error"], EXIT_EXCEPTION);
+}
+
+#[test]
+fn an_invalid_opcode_is_reported() {
+    expect_report("invalid-opcode", &["FATAL EXCEPTION 6: invalid opcode"], EXIT_EXCEPTION);
+}
+
+#[test]
+fn a_double_fault_is_reported() {
+    expect_report("double-fault", &["FATAL EXCEPTION 8: double fault"], EXIT_EXCEPTION);
+}
+
+#[test]
+fn a_panic_is_reported_with_its_place() {
+    let words = ["PANIC at kernel/src/main.rs:"];
+    expect_report("panic", &words, EXIT_PANIC);
+}
