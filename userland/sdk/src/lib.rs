@@ -62,7 +62,8 @@ use host::calls as sys;
 
 pub use craton_abi::limit;
 pub use craton_abi::{
-    Duration, ErrorCode, ExitReason, Instant, NodeId, Pid, Place, ProgramId, Resource, TrapKind,
+    Duration, ErrorCode, ExitReason, Instant, NodeId, Payload, Pid, Place, ProgramId, Resource,
+    TrapKind,
 };
 pub use entry::{Entry, EntryArgument, EntryResult, EntryTable, start};
 pub use error::Error;

@@ -1,0 +1,338 @@
+//! A program that uses the whole SDK, run on threads; one case for each test.
+
+use craton::host::{self, Fault, FaultKind, Outcome, Scenario, node_id};
+use craton::{
+    Duration, Error, ErrorCode, Event, ExitReason, Mailbox, Message, Monitor, Pid, Received,
+    Request, Run, SpawnOptions, TAG_MAX, TrapKind, exit, kill, limit, me, nodes, now, random_u64,
+    send, send_bytes, send_within, tag_of_name,
+};
+use serde::{Deserialize, Serialize};
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Number(u64);
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Text(String);
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+enum Task {
+    /// Send these numbers to the parent, each after a text.
+    Count(u64),
+    /// Answer requests: twice the number; zero is not answered, one ends the process.
+    Serve,
+    /// Do nothing until killed.
+    Wait,
+    Panic,
+    Exit(u8),
+    Return,
+}
+
+craton::message!(Number = "test.number", Text = "test.text");
+
+craton::entries! {
+    /// Plays the case that the first argument names.
+    pub MAIN: "main" = main_entry as fn(Run);
+    /// Does a task.
+    pub CHILD: "child" = child as fn((Pid, Task));
+}
+
+type Result<T = ()> = std::result::Result<T, Error>;
+
+const TICK: Duration = Duration::from_millis(20);
+
+fn main_entry(run: Run) -> Result {
+    match run.arguments()[0].as_str() {
+        "echo" => echo(&run),
+        "order" => order(),
+        "reasons" => reasons(),
+        "calls" => calls(),
+        "long" => long(),
+        "full" => full(),
+        "timeouts" => timeouts(),
+        "monitors" => monitors(),
+        "places" => places(),
+        "forged" => forged(),
+        "lost" => lost(),
+        other => panic!("no case {other}"),
+    }
+}
+
+fn child((parent, task): (Pid, Task)) -> Result {
+    match task {
+        Task::Count(numbers) => (0..numbers).try_for_each(|number| {
+            send(&parent, &Text(format!("{number}")))?;
+            send(&parent, &Number(number))
+        }),
+        Task::Serve => serve(),
+        Task::Wait => Mailbox::new().receive::<Number>().map(|_| ()),
+        Task::Panic => panic!("as asked"),
+        Task::Exit(0) => exit(&ExitReason::Shutdown),
+        Task::Exit(code) => exit(&ExitReason::Error(vec![code])),
+        Task::Return => Err(Error::Malformed),
+    }
+}
+
+fn serve() -> Result {
+    let mut mailbox = Mailbox::new();
+    loop {
+        let (from, request) = mailbox.receive::<Request<Number>>()?.message()?;
+        match request.body.0 {
+            0 => {}
+            1 => return Ok(()),
+            number => request.reply(&from, &Number(2 * number))?,
+        }
+    }
+}
+
+fn spawn(task: Task) -> Result<craton::Child> {
+    CHILD.spawn(&(me(), task), SpawnOptions::here().monitored())
+}
+
+fn echo(run: &Run) -> Result {
+    let (mut stdin, mut mailbox, mut stdout) = (run.stdin(), Mailbox::new(), run.stdout());
+    loop {
+        let part = stdin.read(&mut mailbox, 100_000)?;
+        if part.is_empty() {
+            assert!(stdin.ended() && stdin.read(&mut mailbox, 1)?.is_empty());
+            return run.stderr().line("end");
+        }
+        stdout.write(part)?;
+    }
+}
+
+fn order() -> Result {
+    let child = CHILD.spawn(&(me(), Task::Count(300)), SpawnOptions::on(nodes()?[1]))?;
+    let mut mailbox = Mailbox::new();
+    // Twice as many messages as a mailbox holds: the numbers first, around the texts.
+    for number in 0..100 {
+        let (from, received) = mailbox.receive::<Number>()?.message()?;
+        assert_eq!((from, received), (child.pid, Number(number)));
+    }
+    for number in 0..100 {
+        let (_, text) = mailbox.receive::<Text>()?.message()?;
+        assert_eq!(text, Text(format!("{number}")));
+    }
+    for number in 100..300 {
+        let Event::Message(text) = mailbox.next_event()? else { panic!("a notice") };
+        assert_eq!(text.decode::<Text>()?, Text(format!("{number}")));
+        assert_eq!(text.decode::<Number>(), Err(Error::Malformed));
+        let Event::Message(next) = mailbox.next_event()? else { panic!("a notice") };
+        assert!(next.is::<Number>());
+    }
+    Ok(())
+}
+
+fn reason_of(task: Task, end: impl FnOnce(&Pid) -> Result) -> Result<ExitReason> {
+    let child = spawn(task)?;
+    end(&child.pid)?;
+    let Received::Down(down) = Mailbox::new().receive::<Number>()? else { panic!("a message") };
+    assert_eq!((down.pid, Some(down.monitor)), (child.pid, child.monitor));
+    Ok(down.reason)
+}
+
+fn reasons() -> Result {
+    let nothing = |_: &Pid| Ok(());
+    assert_eq!(reason_of(Task::Count(0), nothing)?, ExitReason::Normal);
+    assert_eq!(reason_of(Task::Exit(0), nothing)?, ExitReason::Shutdown);
+    assert_eq!(reason_of(Task::Exit(7), nothing)?, ExitReason::Error(vec![7]));
+    assert_eq!(reason_of(Task::Wait, kill)?, ExitReason::Killed);
+    let ExitReason::Error(text) = reason_of(Task::Return, nothing)? else { panic!("no error") };
+    assert_eq!(text, Error::Malformed.to_string().into_bytes());
+    let ExitReason::Trap(kind, text) = reason_of(Task::Panic, nothing)? else { panic!("no trap") };
+    assert_eq!((kind, text.as_str()), (TrapKind::Unreachable, "as asked"));
+    Ok(())
+}
+
+fn calls() -> Result {
+    let mut mailbox = Mailbox::new();
+    let server = spawn(Task::Serve)?.pid;
+    let bystander = spawn(Task::Count(0))?.pid;
+    for number in 2..50 {
+        let answer: Number = mailbox.call(&server, &Number(number), Duration::from_secs(5))?;
+        assert_eq!(answer, Number(2 * number));
+    }
+    // The bystander's notice came during the calls and is kept.
+    let Event::Down(down) = mailbox.next_event()? else { panic!("a message") };
+    assert_eq!(down.pid, bystander);
+    let silent: Result<Number> = mailbox.call(&server, &Number(0), TICK);
+    assert_eq!(silent, Err(ErrorCode::TimedOut.into()));
+    let ended: Result<Number> = mailbox.call(&server, &Number(1), Duration::from_secs(5));
+    assert_eq!(ended, Err(Error::Down { pid: server, reason: ExitReason::Normal }));
+    let Event::Down(down) = mailbox.next_event()? else { panic!("a message") };
+    assert_eq!(down.pid, server);
+    let nobody: Result<Number> = mailbox.call(&server, &Number(2), Duration::from_secs(5));
+    assert_eq!(nobody, Err(ErrorCode::NoProcess.into()));
+    // A late answer is passed over.
+    let late = request_as_it_comes(5);
+    late.reply(&me(), &Number(10))?;
+    send(&me(), &Number(1))?;
+    let Event::Message(message) = mailbox.next_event()? else { panic!("a notice") };
+    assert_eq!(message.decode::<Number>()?, Number(1));
+    Ok(())
+}
+
+/// A request as it comes over the wire.
+fn request_as_it_comes(number: u64) -> Request<Number> {
+    let bytes = postcard::to_allocvec(&((1_u64 << 62) | 77, Number(number))).expect("coded");
+    postcard::from_bytes(&bytes).expect("the same form")
+}
+
+fn long() -> Result {
+    let mut mailbox = Mailbox::new();
+    for len in [0, 255, 256, 257, 70_000, limit::MESSAGE_BYTES_MAX] {
+        let bytes = vec![len as u8; len];
+        send_bytes(&me(), 5, &bytes, None)?;
+        let Event::Message(message) = mailbox.next_event()? else { panic!("a notice") };
+        assert_eq!((message.tag, message.payload), (5, &bytes[..]));
+    }
+    let refused = send_bytes(&me(), 5, &vec![0; limit::MESSAGE_BYTES_MAX + 1], None);
+    assert_eq!(refused, Err(ErrorCode::TooLong.into()));
+    Ok(())
+}
+
+fn full() -> Result {
+    let child = spawn(Task::Wait)?;
+    for number in 0..limit::MAILBOX_MESSAGES {
+        send(&child.pid, &Text(format!("{number}")))?;
+    }
+    let refused = send_within(&child.pid, &Text("more".into()), Duration::ZERO);
+    assert_eq!(refused, Err(ErrorCode::Full.into()));
+    let before = now();
+    assert_eq!(send_within(&child.pid, &Number(1), TICK), Err(ErrorCode::Full.into()));
+    assert!(now() - before >= TICK);
+    kill(&child.pid)?;
+    let Event::Down(_) = Mailbox::new().next_event()? else { panic!("a message") };
+    assert_eq!(send(&child.pid, &Number(1)), Err(ErrorCode::NoProcess.into()));
+    Ok(())
+}
+
+fn timeouts() -> Result {
+    let mut mailbox = Mailbox::new();
+    let timed_out = Error::Refused(ErrorCode::TimedOut);
+    assert_eq!(mailbox.next_event_within(Duration::ZERO).err(), Some(timed_out.clone()));
+    send(&me(), &Text("not a number".into()))?;
+    let before = now();
+    assert_eq!(mailbox.receive_within::<Number>(TICK), Err(timed_out));
+    assert!(now() - before >= TICK);
+    assert!(matches!(mailbox.next_event_within(Duration::ZERO)?, Event::Message(_)));
+    Ok(())
+}
+
+fn monitors() -> Result {
+    let mut mailbox = Mailbox::new();
+    let child = CHILD.spawn(&(me(), Task::Wait), SpawnOptions::here())?;
+    assert_eq!(child.monitor, None);
+    let (taken_back, kept) = (Monitor::new(&child.pid)?, Monitor::new(&child.pid)?);
+    assert!(!taken_back.cancel());
+    kill(&child.pid)?;
+    let Event::Down(down) = mailbox.next_event()? else { panic!("a message") };
+    assert_eq!((down.monitor, down.reason), (kept, ExitReason::Killed));
+    let late = Monitor::new(&child.pid)?;
+    let Event::Down(down) = mailbox.next_event()? else { panic!("a message") };
+    assert_eq!((down.monitor, down.reason), (late, ExitReason::NoProcess));
+    assert!(Monitor::new(&child.pid)?.cancel(), "the notice is queued, and taken back");
+    assert!(mailbox.next_event_within(Duration::ZERO).is_err());
+    Ok(())
+}
+
+fn places() -> Result {
+    let nodes = nodes()?;
+    assert_eq!(nodes.len(), 20);
+    assert_eq!((nodes[0], nodes[1]), (node_id(0), node_id(1)));
+    let far = CHILD.spawn(&(me(), Task::Wait), SpawnOptions::on(node_id(7)))?.pid;
+    let beside = CHILD.spawn(&(me(), Task::Wait), SpawnOptions::near(far))?.pid;
+    let somewhere = CHILD.spawn(&(me(), Task::Wait), SpawnOptions::anywhere())?.pid;
+    assert_eq!((far.node, beside.node), (node_id(7), node_id(7)));
+    assert!(nodes.contains(&somewhere.node));
+    let nowhere = CHILD.spawn(&(me(), Task::Wait), SpawnOptions::on(node_id(99)));
+    assert_eq!(nowhere, Err(ErrorCode::NoConnection.into()));
+    let unknown: craton::Entry<u8> = craton::Entry::new("unknown");
+    assert_eq!(unknown.spawn(&0, SpawnOptions::here()), Err(ErrorCode::NoEntry.into()));
+    assert_ne!(random_u64(), random_u64());
+    [far, beside, somewhere].iter().try_for_each(kill)
+}
+
+fn forged() -> Result {
+    let mut mailbox = Mailbox::new();
+    send_bytes(&me(), Text::TAG, &[200, b'x'], None)?;
+    assert_eq!(mailbox.receive::<Text>(), Err(Error::Malformed));
+    send_bytes(&me(), Number::TAG, &[1, 0], None)?;
+    assert_eq!(mailbox.receive::<Number>(), Err(Error::Malformed), "a byte too many");
+    let bytes = postcard::to_allocvec(&(7_u64, Number(1))).expect("coded");
+    let request: Request<Number> = postcard::from_bytes(&bytes).expect("the same form");
+    assert_eq!(request.reply(&me(), &Number(2)), Err(Error::Malformed), "not a reply's tag");
+    Ok(())
+}
+
+fn lost() -> Result {
+    let far = CHILD.spawn(&(me(), Task::Wait), SpawnOptions::on(node_id(1)).monitored())?.pid;
+    send(&me(), &Number(1))?;
+    let Received::Down(down) = Mailbox::new().receive::<Text>()? else { panic!("a message") };
+    assert_eq!((down.pid, down.reason), (far, ExitReason::NoConnection));
+    assert_eq!(send(&far, &Number(1)), Err(ErrorCode::NoConnection.into()));
+    let spawned = CHILD.spawn(&(me(), Task::Wait), SpawnOptions::near(far));
+    assert_eq!(spawned, Err(ErrorCode::NoConnection.into()));
+    assert_eq!(nodes()?.len(), 2);
+    Ok(())
+}
+
+fn run_case(case: &str, scenario: Scenario) -> Outcome {
+    let outcome = host::run(ENTRIES, Scenario { arguments: vec![case.into()], ..scenario });
+    assert_eq!(outcome.reason, ExitReason::Normal, "{case}");
+    outcome
+}
+
+macro_rules! cases {
+    ($($name:ident),+ $(,)?) => {
+        $(#[test]
+        fn $name() {
+            let outcome = run_case(stringify!($name), Scenario::default());
+            assert!(outcome.left_over.is_empty(), "{:?}", outcome.left_over);
+        })+
+    };
+}
+
+mod case {
+    use super::{Scenario, run_case};
+    cases!(order, reasons, calls, long, full, timeouts, monitors, forged);
+}
+
+#[test]
+fn input_comes_whole_and_output_goes_whole() {
+    let input: Vec<u8> = (0..300_000_u32).map(|n| (n % 251) as u8).collect();
+    for input_parts in [vec![], vec![1000, 1, 70_000]] {
+        let scenario = Scenario { input: input.clone(), input_parts, ..Scenario::default() };
+        let outcome = run_case("echo", scenario);
+        assert!(outcome.stdout == input);
+        assert_eq!(outcome.stderr, b"end\n");
+    }
+}
+
+#[test]
+fn processes_run_where_they_are_spawned() {
+    run_case("places", Scenario { nodes: 20, ..Scenario::default() });
+}
+
+#[test]
+fn a_lost_node_is_told_to_who_watches_and_who_sends() {
+    let fault = Some(Fault { after_sends: 1, kind: FaultKind::LoseNode(1) });
+    run_case("lost", Scenario { fault, ..Scenario::default() });
+}
+
+#[test]
+fn a_run_that_is_none_is_refused() {
+    craton::entries! {
+        /// Takes something else than a run.
+        pub WRONG: "main" = wrong as fn(u8);
+    }
+    fn wrong(_: u8) {}
+    let outcome = host::run(ENTRIES, Scenario::default());
+    assert!(matches!(outcome.reason, ExitReason::Error(_)), "{:?}", outcome.reason);
+}
+
+#[test]
+fn tags_of_names_differ_and_stay_below_the_reserved_bits() {
+    let tags: Vec<u64> = (0..10_000).map(|n| tag_of_name(&format!("name.{n}"))).collect();
+    assert!(tags.iter().all(|tag| *tag <= TAG_MAX));
+    assert_eq!(tags.iter().collect::<std::collections::BTreeSet<_>>().len(), tags.len());
+}
