@@ -84,7 +84,7 @@ pub enum Event {
         /// The stream.
         stream: StreamId,
     },
-    /// There is room again after a write that was cut short.
+    /// There is room again, after a write left none or [`Stack::room`] said 0.
     Writable {
         /// The stream.
         stream: StreamId,
@@ -300,8 +300,8 @@ impl Stack {
         self.streams.read(stream, out, bytes_max, &mut self.sockets)
     }
 
-    /// Takes as many bytes as there is room for; says how many. If not all, [`Event::Writable`]
-    /// follows. They are sent by the next poll.
+    /// Takes as many bytes as there is room for; says how many. If that leaves no room,
+    /// [`Event::Writable`] follows when there is some again. They are sent by the next poll.
     ///
     /// # Errors
     ///

@@ -290,8 +290,10 @@ impl Streams {
         sockets: &mut SocketSet<'static>,
     ) -> Result<usize, NoStream> {
         let (stream, socket) = self.usable(id, sockets)?;
-        let written = socket.and_then(|socket| socket.send_slice(bytes).ok()).unwrap_or(0);
-        stream.blocked |= written < bytes.len();
+        let Some(socket) = socket else { return Ok(0) };
+        let written = socket.send_slice(bytes).unwrap_or(0);
+        // Also when it just fitted: the owner may have more and waits to be told.
+        stream.blocked |= written < bytes.len() || socket.send_queue() == socket.send_capacity();
         Ok(written)
     }
 

@@ -271,6 +271,19 @@ fn a_full_buffer_pushes_back_and_says_when_there_is_room() {
 }
 
 #[test]
+fn a_write_that_just_fits_is_followed_by_writable() {
+    let mut world = World::new(2, 15);
+    let (a, b) = pair(&mut world);
+    let room = world.stacks[0].room(a).expect("it lives");
+    assert_eq!(world.stacks[0].write(a, &vec![1; room]), Ok(room));
+    let mut got = Vec::new();
+    world.run_until(SOON, |world| {
+        world.stacks[1].read(b, &mut got, usize::MAX >> 1).expect("it lives");
+        world.pick(0, |event| (*event == Event::Writable { stream: a }).then_some(())).is_some()
+    });
+}
+
+#[test]
 fn a_vanished_peer_is_noticed_even_when_nothing_is_sent() {
     let mut world = World::new(2, 13);
     let (a, _) = pair(&mut world);
