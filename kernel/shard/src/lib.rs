@@ -3,6 +3,20 @@
 //! Owns [`Shard`]. It is stepped with one [`port::Input`] at a time and answers with
 //! [`port::Effect`]s; it has no clock, thread, lock or socket of its own. Mailboxes, credit and
 //! monitors are `craton-process`; `craton-node` joins shards with one another and with the network.
+//!
+//! What a shard relies on its caller for:
+//!
+//! - Signals of one (sender, receiver) pair arrive in the order they left; all else may overtake.
+//!   Senders are who they say they are, and credit for a mailbox, or its absence, is reported by
+//!   the mailbox's own node.
+//! - Each [`port::Effect::Place`] is answered by one [`port::Input::SpawnReply`], also if the node
+//!   that it was placed on is lost. [`port::Effect::SpawnReply`] to a parent that is no process (a
+//!   console) is answered by [`port::Input::SpawnHeard`].
+//! - Whatever is for a node that is lost or unknown is answered by [`port::Input::NodeLost`], each
+//!   time anew; after it nothing comes from that life of the node. A message to a shard that does
+//!   not exist is answered by [`port::Input::Gone`], a monitor on it by a `Down` of no process.
+//! - A host answers each [`port::Effect::Start`] and [`port::Effect::Run`] once, also if the process
+//!   has ended meanwhile: its slot is free only then.
 
 #![no_std]
 #![forbid(unsafe_code)]

@@ -47,6 +47,21 @@ fn without_credit_a_sender_waits_only_as_long_as_it_said() {
 }
 
 #[test]
+fn a_waiter_for_credit_that_leaves_lets_the_next_go() {
+    let mut rig = Rig::new();
+    let (large, small) = (rig.process(), rig.process());
+    let far = away(2, 1);
+    rig.send(large, far, 0, 3 * WINDOW_BYTES as usize / 4);
+    assert_eq!(rig.call(large, send(far, 1, 1 << 20, Duration::from_secs(1))), None);
+    assert_eq!(rig.call(small, send(far, 2, 1, Duration::from_secs(2))), None);
+    rig.effects();
+    rig.advance(Duration::from_secs(1));
+    assert_eq!(rig.answer(large), failed(ErrorCode::Full));
+    assert_eq!(rig.answer(small), Some(HostReply::Done));
+    assert_eq!(signals(&mut rig), 1);
+}
+
+#[test]
 fn a_process_that_is_not_there_fails_its_waiting_senders() {
     let mut rig = Rig::new();
     let a = rig.process();

@@ -142,3 +142,25 @@ fn time_does_not_go_back() {
     rig.call(pid, wait);
     assert_eq!(rig.shard.deadline(), Some(rig.now + Duration::from_secs(1)));
 }
+
+#[test]
+fn processes_killed_before_they_ran_do_not_fill_the_queue() {
+    let mut rig = Rig::new();
+    let mut out = Vec::new();
+    for _ in 0..50 {
+        let pids: Vec<Pid> = (0..20)
+            .map(|_| {
+                let order = rig.order();
+                rig.starting(order)
+            })
+            .collect();
+        for &Pid { slot, .. } in &pids {
+            rig.shard.step(Input::Started { slot, result: Ok(()) }, rig.now, &mut out);
+        }
+        for pid in pids {
+            let kill = signal(away(2, 1), pid, SignalBody::Kill);
+            rig.shard.step(Input::Signal(kill), rig.now, &mut out);
+            check(&rig.shard);
+        }
+    }
+}
