@@ -1,7 +1,7 @@
 //! Time: monotonic from the time-stamp counter, the date from the real-time clock.
 //!
-//! Owns the measurement of the counter's frequency, told by the CPU or measured against the 8254, and
-//! the conversion to [`Instant`]. The node's time starts with [`start`]'s first statement. The
+//! Owns the measurement of the counter's frequency, told by the CPU or measured against the 8254,
+//! and the conversion to [`Instant`]. The node's time starts with [`start`]'s first statement. The
 //! local APIC timer is measured in the same window, since [`crate::timer`] needs it.
 
 use crate::apic::{self, Register};

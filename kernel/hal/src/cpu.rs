@@ -1,8 +1,8 @@
 //! One CPU: its own data behind the GS base, its segments, its protections.
 //!
 //! Owns [`PerCpu`], reached through the GS base on every CPU, with the segment tables and interrupt
-//! stacks that belong to it, and the CPU features that the kernel turns on. Only the boot CPU exists
-//! yet; nothing here assumes that. Neighbours: [`crate::idt`] names the interrupt stacks.
+//! stacks that belong to it, and the CPU features that the kernel turns on. Only the boot CPU
+//! exists yet; nothing here assumes that. Neighbours: [`crate::idt`] names the interrupt stacks.
 
 use crate::idt::Ist;
 use crate::stack::{GUARD_BYTES, GuardedStack};
@@ -65,8 +65,9 @@ pub fn current() -> &'static PerCpu {
 /// Loads segments, task state and GS base of the boot CPU. Interrupts are off and stay so.
 pub fn start_boot_cpu() {
     let stacks = &raw const BOOT_IST_STACKS;
+    let cpu = &raw mut BOOT_CPU;
     // SAFETY: Runs once, at the start of the only CPU; from here on the value is only shared.
-    let cpu = unsafe { &mut *(&raw mut BOOT_CPU) };
+    let cpu = unsafe { &mut *cpu };
     for index in 0..Ist::COUNT {
         let stack = stacks as u64 + (index * size_of::<GuardedStack<IST_STACK_BYTES>>()) as u64;
         let top = stack + (GUARD_BYTES + IST_STACK_BYTES) as u64;

@@ -1,8 +1,8 @@
 //! Seeds for random generators, from the CPU's own source.
 //!
-//! Owns [`seed`]: 32 bytes from RDSEED or RDRAND (Intel SDM vol. 1, 7.3.17). A CPU without them gets
-//! the jitter of its clock, and the caller is told, so that it can say so. Everything random in the
-//! node is drawn from generators seeded here once.
+//! Owns [`seed`]: 32 bytes from RDSEED or RDRAND (Intel SDM vol. 1, 7.3.17). A CPU without them
+//! gets the jitter of its clock, and the caller is told, so that it can say so. Everything random
+//! in the node is drawn from generators seeded here once.
 
 use crate::cpu::{cpuid, time_stamp};
 use core::arch::asm;

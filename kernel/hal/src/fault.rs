@@ -1,7 +1,7 @@
 //! Faults on purpose, so that a test can read the report and the exit code.
 //!
-//! Owns [`provoke`]: what the kernel does for `fault=NAME` on its command line. None of it returns if
-//! the protections hold.
+//! Owns [`provoke`]: what the kernel does for `fault=NAME` on its command line. None of it returns
+//! if the protections hold.
 
 use crate::idt;
 use crate::memory::layout::PHYSICAL_MAP_BASE;
@@ -35,9 +35,7 @@ pub fn provoke(name: &str) {
             black_box(overflow(black_box(1)));
         }
         // SAFETY: Raises #DE.
-        "divide" => unsafe {
-            asm!("xor edx, edx", "xor ecx, ecx", "div ecx", out("eax") _, out("edx") _, out("ecx") _)
-        },
+        "divide" => unsafe { asm!("xor edx, edx", "div edx", out("eax") _, out("edx") _) },
         // SAFETY: Raises #UD.
         "invalid-opcode" => unsafe { asm!("ud2") },
         "double-fault" => {

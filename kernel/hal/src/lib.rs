@@ -1,11 +1,13 @@
 //! The hardware, and all the unsafe code that it takes.
 //!
 //! Owns booting, memory, traps, timers, the serial line and the devices of one x86-64 machine, and
-//! no policy. Feature `metal` adds what only makes sense in the kernel's binary: the entry code, the
-//! symbols of a C library and whatever refers to symbols of the linker script. Without it the crate
-//! compiles for host tests of its encodings.
+//! no policy. Feature `metal` adds what only makes sense in the kernel's binary: the entry code,
+//! the symbols of a C library and whatever refers to symbols of the linker script. Without it the
+//! crate compiles for host tests of its encodings.
 
 #![no_std]
+// The kernel's start uses much that nothing else does, and is absent without `metal`.
+#![cfg_attr(not(feature = "metal"), allow(dead_code))]
 
 extern crate alloc;
 #[cfg(test)]
@@ -33,7 +35,6 @@ mod pit;
 pub mod power;
 #[cfg(feature = "metal")]
 pub mod probe;
-#[cfg_attr(not(feature = "metal"), allow(dead_code))]
 mod pvh;
 mod registers;
 mod rtc;

@@ -1,9 +1,9 @@
 //! The log: lines on the serial port, `time level node module: text`.
 //!
-//! Owns the backend of the crate `log`, the longest line, and a small ring of the kernel's own lines
-//! for the node to show to operators. Nothing here allocates or waits, so it works in a panic and in
-//! an interrupt; a line that does not fit is cut, and control characters (a guest chose some of the
-//! text) become spaces.
+//! Owns the backend of the crate `log`, the longest line, and a small ring of the kernel's own
+//! lines for the node to show to operators. Nothing here allocates or waits, so it works in a panic
+//! and in an interrupt; a line that does not fit is cut, and control characters (a guest chose some
+//! of the text) become spaces.
 
 use crate::{clock, serial};
 use core::fmt::{self, Write};

@@ -63,8 +63,8 @@ pub fn debug_exit(code: ExitCode) {
     unsafe { port.write(code as u32) }
 }
 
-/// Ends the machine after a failure or a test: with a code where someone waits for it, else by reset
-/// or power-off as [`reset_after_failure`] has it.
+/// Ends the machine after a failure or a test: with a code where someone waits for it, else by
+/// reset or power-off as [`reset_after_failure`] has it.
 pub fn end(code: ExitCode) -> ! {
     debug_exit(code);
     if RESET_AFTER_FAILURE.load(Ordering::Relaxed) { reset() } else { power_off() }

@@ -1,9 +1,9 @@
 //! The serial line: COM1 at 115200 baud, written from anywhere.
 //!
-//! Owns the one UART. A line is written under a lock; who cannot get it within
-//! [`LOCK_SPINS_MAX`] turns (a panic or a trap in the middle of a line, say) writes without it, since
-//! a garbled line is worth more than none. Nothing here allocates or waits for ever.
-//! [`crate::logger`] and the panic handler are the users.
+//! Owns the one UART. A line is written under a lock; who cannot get it within [`LOCK_SPINS_MAX`]
+//! turns (a panic or a trap in the middle of a line, say) writes without it, since a garbled line
+//! is worth more than none. Nothing here allocates or waits for ever. [`crate::logger`] and the
+//! panic handler are the users.
 
 use core::fmt;
 use spin::Mutex;
@@ -52,8 +52,7 @@ impl Port {
 
 impl fmt::Write for Port {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        let mut lines = text.split_inclusive('\n').peekable();
-        while let Some(line) = lines.next() {
+        for line in text.split_inclusive('\n') {
             match line.strip_suffix('\n') {
                 Some(line) => {
                     self.send(line.as_bytes());

@@ -18,7 +18,7 @@ pub struct GuardedStack<const BYTES: usize> {
 impl<const BYTES: usize> GuardedStack<BYTES> {
     /// A stack of zeros, guard and all.
     pub const fn new() -> Self {
-        const { assert!(BYTES % GUARD_BYTES == 0, "pages have one protection each") };
+        const { assert!(BYTES.is_multiple_of(GUARD_BYTES), "pages have one protection each") };
         GuardedStack { guard: [0; GUARD_BYTES], bytes: [0; BYTES] }
     }
 }

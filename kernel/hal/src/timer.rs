@@ -1,7 +1,8 @@
 //! The one-shot timer of a CPU, and sleeping until something happens.
 //!
 //! Owns the local APIC timer (Intel SDM vol. 3, 11.5.4), in TSC-deadline mode where the CPU has it,
-//! and [`halt_unless`]. The timer raises [`crate::interrupt::TIMER_VECTOR`] once each time it is armed.
+//! and [`halt_unless`]. The timer raises [`crate::interrupt::TIMER_VECTOR`] once each time it is
+//! armed.
 
 use crate::apic::{self, LVT_MASKED, Register};
 use crate::clock::{self, Frequencies};

@@ -1,7 +1,7 @@
 //! Exceptions: caught where something expects them, else reported and fatal.
 //!
-//! Owns the 256 entry stubs, the saved registers ([`TrapFrame`]) and the report: name, decoded error
-//! code, registers, CR2 and a backtrace. A fatal exception ends the machine through
+//! Owns the 256 entry stubs, the saved registers ([`TrapFrame`]) and the report: name, decoded
+//! error code, registers, CR2 and a backtrace. A fatal exception ends the machine through
 //! [`crate::power::end`]; one inside the report ends it at once. [`crate::probe`] is what expects
 //! exceptions. [`crate::interrupt`] replaces the gates of #DB and of the interrupts.
 

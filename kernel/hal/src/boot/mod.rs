@@ -2,8 +2,9 @@
 //!
 //! Owns the entry code of the PVH door (`entry.s`), the translation of its start-info into a
 //! `bootloader_api::BootInfo`, and what only this door knows: the command line and the module.
-//! Loaders that speak `bootloader_api` themselves arrive at `_start` with a `BootInfo` of their own.
-//! Neighbours: [`crate::memory`] takes the `BootInfo` over; [`crate::stack`] gives the first stack.
+//! Loaders that speak `bootloader_api` themselves arrive at `_start` with a `BootInfo` of their
+//! own. Neighbours: [`crate::memory`] takes the `BootInfo` over; [`crate::stack`] gives the first
+//! stack.
 
 use crate::memory::layout::PHYSICAL_MAP_BASE;
 use crate::pvh;
@@ -41,7 +42,8 @@ unsafe extern "C" {
     static __boot_tables_end: u8;
     static __image_end: u8;
 
-    // Made by `bootloader_api::entry_point!` in the kernel's binary; the type is Rust's on both sides.
+    // Made by `bootloader_api::entry_point!` in the kernel's binary; the type is Rust's on both
+    // sides.
     #[allow(improper_ctypes)]
     fn _start(boot_info: &'static mut BootInfo) -> !;
 }
@@ -188,8 +190,9 @@ extern "C" fn pvh_main(start_info: u32) -> ! {
     let entries = (info.memory_entries as usize).min(pvh::MEMORY_ENTRIES_MAX);
     let map = early_bytes(info.memory_map, (entries * pvh::MEMORY_ENTRY_BYTES) as u64)
         .expect("the memory map lies in the first 4 GiB");
+    let regions = &raw mut REGIONS;
     // SAFETY: This function runs once, before anything else could touch its own static.
-    let regions = unsafe { &mut *(&raw mut REGIONS) };
+    let regions = unsafe { &mut *regions };
     let count = pvh::regions(map, &held[..held_count], regions);
 
     let mut boot_info = BootInfo::new(MemoryRegions::from(&mut regions[..count]));
@@ -203,8 +206,9 @@ extern "C" fn pvh_main(start_info: u32) -> ! {
     }
     boot_info.kernel_addr = image.text.start;
     boot_info.kernel_len = image.data.end - image.text.start;
+    let place = &raw mut BOOT_INFO;
     // SAFETY: As above: the one run of this function owns its static.
-    let place = unsafe { &mut *(&raw mut BOOT_INFO) };
+    let place = unsafe { &mut *place };
     let boot_info = place.insert(boot_info);
     // SAFETY: `_start` is the macro's wrapper and takes exactly this argument.
     unsafe { _start(boot_info) }

@@ -1,9 +1,9 @@
 //! Which virtual addresses of the reservations' range are free.
 //!
-//! Owns [`Addresses`]: a free list for each size class in front of a line that only moves up. Ranges
-//! are never joined: the space is so large that the peak of every class fits beside the others, and
-//! so taking and giving are constant. The list nodes come from the caller, since the heap stands above
-//! this and must not be asked. Pure.
+//! Owns [`Addresses`]: a free list for each size class in front of a line that only moves up.
+//! Ranges are never joined: the space is so large that the peak of every class fits beside the
+//! others, and so taking and giving are constant. The list nodes come from the caller, since the
+//! heap stands above this and must not be asked. Pure.
 
 use super::classes::{class_of, units_of};
 use super::layout::PAGE_BYTES;

@@ -1,7 +1,7 @@
 //! Size classes: four to each doubling, so that rounding up wastes a fifth at most.
 //!
-//! Owns the arithmetic alone: 1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, … units. The heap counts in
-//! units of 16 bytes, the allocator of virtual addresses in pages.
+//! Owns the arithmetic alone: 1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, … units. The heap
+//! counts in units of 16 bytes, the allocator of virtual addresses in pages.
 
 /// The class of the smallest size that holds `units`, which is not 0.
 pub(crate) const fn class_of(units: usize) -> usize {

@@ -2,7 +2,8 @@
 //!
 //! Owns [`FrameMap`]: one bit a frame, a count and a hint where to look next, so that taking one is
 //! constant in practice and a run of neighbours (for devices and for the heap) can be found. Pure:
-//! the words of the map are given at construction. [`super::physical`] holds the one of the machine.
+//! the words of the map are given at construction. [`super::physical`] holds the one of the
+//! machine.
 
 use super::layout::PAGE_BYTES;
 

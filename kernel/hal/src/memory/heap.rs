@@ -1,10 +1,10 @@
 //! The kernel's heap: size classes, then a first-fit list, then whole pages.
 //!
-//! Owns [`KernelHeap`], to be the `#[global_allocator]`. Objects up to [`SMALL_BYTES_MAX`] come from
-//! free lists by size class, which refill from `linked_list_allocator`, which grows by frames and
-//! never shrinks. Larger ones are neighbouring frames seen through the physical map, which costs no
-//! mapping, or mapped pages where memory is in pieces. Nothing allocates in an interrupt, so the lock
-//! is taken with interrupts on.
+//! Owns [`KernelHeap`], to be the `#[global_allocator]`. Objects up to [`SMALL_BYTES_MAX`] come
+//! from free lists by size class, which refill from `linked_list_allocator`, which grows by frames
+//! and never shrinks. Larger ones are neighbouring frames seen through the physical map, which
+//! costs no mapping, or mapped pages where memory is in pieces. Nothing allocates in an interrupt,
+//! so the lock is taken with interrupts on.
 
 use super::classes::{class_of, units_of};
 use super::layout::{
@@ -165,8 +165,8 @@ fn give_pages(address: u64, layout: Layout) {
 #[derive(Debug, Default)]
 pub struct KernelHeap;
 
-// SAFETY: Objects of a class, runs of frames and mapped pages are exclusive until given back, are as
-// large as asked and aligned as asked; a layout finds the same way back that it came by.
+// SAFETY: Objects of a class, runs of frames and mapped pages are exclusive until given back, are
+// as large as asked and aligned as asked; a layout finds the same way back that it came by.
 unsafe impl GlobalAlloc for KernelHeap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let object = match class_for(layout) {

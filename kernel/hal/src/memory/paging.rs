@@ -1,8 +1,8 @@
 //! Page tables: four levels, pages of 4 KiB and 2 MiB, W^X by type.
 //!
-//! Owns [`Mapper`] and [`Protection`], which has no variant both writable and executable. Tables come
-//! from a [`TableStore`], the machine's or a test's. It does not flush the TLB and does not own the
-//! frames it maps: [`super::vm`] does both. Layouts are of the Intel SDM, vol. 3, 4.5.
+//! Owns [`Mapper`] and [`Protection`], which has no variant both writable and executable. Tables
+//! come from a [`TableStore`], the machine's or a test's. It does not flush the TLB and does not
+//! own the frames it maps: [`super::vm`] does both. Layouts are of the Intel SDM, vol. 3, 4.5.
 
 use super::layout::{LARGE_PAGE_BYTES, PAGE_BYTES};
 use x86_64::PhysAddr;

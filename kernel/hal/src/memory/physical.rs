@@ -41,7 +41,8 @@ pub(crate) fn take(purpose: Purpose) -> Option<u64> {
 pub(crate) fn take_zeroed(purpose: Purpose) -> Option<u64> {
     let frame = take(purpose)?;
     let start = pointer(frame);
-    // SAFETY: The frame was free, so nobody else refers to it, and the physical map has it writable.
+    // SAFETY: The frame was free, so nobody else refers to it, and the physical map has it
+    // writable.
     unsafe { start.as_ptr().write_bytes(0, PAGE_BYTES as usize) };
     Some(frame)
 }

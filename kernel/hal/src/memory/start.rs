@@ -33,8 +33,8 @@ pub struct Memory {
     pub rsdp: Option<u64>,
 }
 
-/// Takes memory over from the loader. To be called once, early; the `BootInfo` may be gone after it,
-/// since it can lie in what only the loader's tables mapped.
+/// Takes memory over from the loader. To be called once, early; the `BootInfo` may be gone after
+/// it, since it can lie in what only the loader's tables mapped.
 pub fn start(boot_info: &'static mut BootInfo) -> Memory {
     let regions: &[MemoryRegion] = &boot_info.memory_regions;
     let rsdp = boot_info.rsdp_addr.into_option();

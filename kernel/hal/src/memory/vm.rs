@@ -1,9 +1,10 @@
 //! Reservations: ranges of virtual addresses whose frames come when they are asked for.
 //!
-//! Owns the kernel's one address space and [`Reservation`]. A reservation begins above a page that is
-//! never mapped, as the next one does, so running out of either end faults. Pages are writable or
-//! executable, never both; while a page is executable the physical map shows its frame read-only, so
-//! no mapping anywhere can write to what runs. Locks are taken in the order heap, address space, frames.
+//! Owns the kernel's one address space and [`Reservation`]. A reservation begins above a page that
+//! is never mapped, as the next one does, so running out of either end faults. Pages are writable
+//! or executable, never both; while a page is executable the physical map shows its frame
+//! read-only, so no mapping anywhere can write to what runs. Locks are taken in the order heap,
+//! address space, frames.
 
 use super::addresses::{Addresses, Node};
 use super::layout::{PAGE_BYTES, PHYSICAL_MAP_BASE, RESERVATIONS_BASE, RESERVATIONS_BYTES};
@@ -211,8 +212,8 @@ impl Reservation {
         self.committed_pages * PAGE_BYTES as usize
     }
 
-    /// Maps zeroed, writable frames until at least `bytes` bytes are committed. On an error what was
-    /// committed before still is, and nothing more.
+    /// Maps zeroed, writable frames until at least `bytes` bytes are committed. On an error what
+    /// was committed before still is, and nothing more.
     pub fn commit(&mut self, bytes: usize) -> Result<(), VmError> {
         let pages = bytes.div_ceil(PAGE_BYTES as usize);
         if pages > self.pages_max {
@@ -226,9 +227,9 @@ impl Reservation {
         Ok(())
     }
 
-    /// Changes what the pages of a range of bytes allow; the range lies within what is committed and
-    /// on page boundaries. Making pages executable can need a frame for a table; on an error the
-    /// pages before the one that failed are changed.
+    /// Changes what the pages of a range of bytes allow; the range lies within what is committed
+    /// and on page boundaries. Making pages executable can need a frame for a table; on an error
+    /// the pages before the one that failed are changed.
     ///
     /// # Safety
     /// Nobody holds a reference to bytes of the range that the new protection forbids to use, and
@@ -288,8 +289,8 @@ pub(super) fn give_pages(address: u64, pages: usize) {
     });
 }
 
-/// Maps a device's registers, uncached, for ever; the pointer is valid for `len` bytes. `None` if no
-/// addresses or tables are left, or if there is memory and no device.
+/// Maps a device's registers, uncached, for ever; the pointer is valid for `len` bytes. `None` if
+/// no addresses or tables are left, or if there is memory and no device.
 pub fn map_device(physical: u64, len: usize) -> Option<NonNull<u8>> {
     let offset = physical % PAGE_BYTES;
     let pages = (offset as usize).checked_add(len)?.div_ceil(PAGE_BYTES as usize);

@@ -33,14 +33,15 @@ fn functions_round(dice: &mut Dice) -> Outcome {
     let mut moved = before.clone();
     let start = moved.as_mut_ptr();
     // SAFETY: Both ranges lie within the buffer.
-    unsafe { symbols::memmove(start.add(to), start.add(from), len) };
+    unsafe { symbols::memmove(start.wrapping_add(to), start.wrapping_add(from), len) };
     let mut model = before.clone();
     model.splice(to..to + len, before[from..from + len].iter().copied());
     check!(moved.iter().eq(&model), "memmove of {round}");
 
     let mut copied = vec![0; BYTES];
+    let (source, target) = (before[from..].as_ptr(), copied[to..].as_mut_ptr());
     // SAFETY: The ranges lie within two buffers.
-    unsafe { symbols::memcpy(copied.as_mut_ptr().add(to), before.as_ptr().add(from), len) };
+    unsafe { symbols::memcpy(target, source, len) };
     let outside = copied[..to].iter().chain(&copied[to + len..]).all(|&byte| byte == 0);
     check!(
         outside && copied[to..to + len].iter().eq(&before[from..from + len]),
@@ -49,7 +50,7 @@ fn functions_round(dice: &mut Dice) -> Outcome {
 
     let byte = dice.below(512) as i32;
     // SAFETY: The range lies within the buffer.
-    unsafe { symbols::memset(copied.as_mut_ptr().add(to), byte, len) };
+    unsafe { symbols::memset(copied[to..].as_mut_ptr(), byte, len) };
     let outside = copied[..to].iter().chain(&copied[to + len..]).all(|&byte| byte == 0);
     check!(outside && copied[to..to + len].iter().all(|&b| b == byte as u8), "memset of {round}");
 
@@ -58,11 +59,11 @@ fn functions_round(dice: &mut Dice) -> Outcome {
         other[dice.below(len)] ^= 1 << dice.below(8);
     }
     // SAFETY: Both ranges are valid for the length.
-    let order = unsafe { symbols::memcmp(other.as_ptr(), before.as_ptr().add(from), len) };
+    let order = unsafe { symbols::memcmp(other.as_ptr(), source, len) };
     let model = other.iter().cmp(before[from..from + len].iter()) as i32;
     check!(order.signum() == model, "memcmp of {round}: {order} instead of {model}");
     // SAFETY: As above.
-    let differ = unsafe { symbols::bcmp(other.as_ptr(), before.as_ptr().add(from), len) };
+    let differ = unsafe { symbols::bcmp(other.as_ptr(), source, len) };
     check!((differ != 0) == (model != 0), "bcmp of {round}: {differ}");
     Ok(())
 }
@@ -267,7 +268,8 @@ pub(super) fn heap() -> Outcome {
         let layout = core::alloc::Layout::from_size_align(24, align).map_err(|e| format!("{e}"))?;
         // SAFETY: The layout has a size.
         let object = unsafe { alloc::alloc::alloc(layout) };
-        check!(!object.is_null() && object as usize % align == 0, "{object:?} for {align}");
+        let aligned = !object.is_null() && (object as usize).is_multiple_of(align);
+        check!(aligned, "{object:?} for {align}");
         // SAFETY: Allocated with this layout just now.
         unsafe { alloc::alloc::dealloc(object, layout) };
     }

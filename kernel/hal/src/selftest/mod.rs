@@ -32,6 +32,7 @@ pub const TESTS: &[Test] = &[
     ("the timer fires and wakes a halted CPU", traps::timer),
     ("work that came before the halt is not slept over", traps::no_lost_wake_up),
     ("seeds differ", traps::seeds),
+    ("the configuration device reads whole files", traps::configuration),
 ];
 
 /// Fails the test with a message unless the condition holds.

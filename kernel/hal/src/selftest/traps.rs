@@ -2,7 +2,7 @@
 
 use super::{Outcome, check};
 use crate::probe::{Caught, Probe, probe};
-use crate::{boot, clock, cpu, entropy, interrupt, timer};
+use crate::{boot, clock, cpu, entropy, fw_cfg, interrupt, timer};
 use alloc::string::String;
 use core::arch::asm;
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -150,5 +150,19 @@ pub(super) fn seeds() -> Outcome {
     check!(first != second, "twice the same");
     let distinct = first.iter().filter(|&&byte| byte != first[0]).count();
     check!(distinct > 8, "{first:x?} from {source:?} is no seed");
+    Ok(())
+}
+
+pub(super) fn configuration() -> Outcome {
+    // QEMU's list of what to load where: records of 128 bytes, on every PC of its own.
+    const RECORD_BYTES: usize = 128;
+    let Some(file) = fw_cfg::read("etc/table-loader") else {
+        let hypervisor = cpu::cpuid(0x4000_0000, 0).ebx.to_le_bytes();
+        check!(&hypervisor != b"TCGT", "QEMU has such a device");
+        return Ok(());
+    };
+    let whole = !file.is_empty() && file.len().is_multiple_of(RECORD_BYTES);
+    check!(whole && file.iter().any(|&byte| byte != 0), "{} bytes of it", file.len());
+    check!(fw_cfg::read("etc/table-loade").is_none(), "half a name is no name");
     Ok(())
 }
