@@ -157,7 +157,7 @@ mod tests {
         assert_eq!(queue.next(FRAGMENT_BYTES_MIN).expect("enough").bytes().len(), 4096);
         assert!(push(&mut queue, 1, 0));
         assert_eq!(queue.next(6_000).expect("the rest").bytes().len(), 10_000 - 4096);
-        assert_eq!(queue.next(0).expect("nothing needs no room").flags.has(Flags::LAST), true);
+        assert!(queue.next(0).expect("nothing needs no room").flags.has(Flags::LAST));
     }
 
     #[test]

@@ -385,3 +385,7 @@ impl Sessions {
         self.config.wall_clock_secs.map(|zero| zero.saturating_add(secs))
     }
 }
+
+#[cfg(test)]
+#[path = "hostile_tests.rs"]
+mod hostile_tests;
