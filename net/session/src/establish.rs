@@ -173,10 +173,12 @@ impl Sessions {
             }
             _ => {}
         }
-        if certificate.role == Role::Node && self.dead.get(&node) == Some(&incarnation) {
-            return Err(Refusal::Dead);
-        }
-        Ok(Peer { node, incarnation, role: certificate.role, name: certificate.name })
+        let peer = Peer { node, incarnation, role: certificate.role, name: certificate.name };
+        if self.is_dead(&peer) { Err(Refusal::Dead) } else { Ok(peer) }
+    }
+
+    fn is_dead(&self, peer: &Peer) -> bool {
+        peer.role == Role::Node && self.dead.get(&peer.node) == Some(&peer.incarnation)
     }
 
     /// Carries the session over this connection from now on, and says so to the peer.
@@ -196,6 +198,10 @@ impl Sessions {
         peer: Peer,
         now: Instant,
     ) -> Result<(), Failure> {
+        // It may have been declared dead since its handshake.
+        if self.is_dead(&peer) {
+            return Err(Failure::Refused(Refusal::Dead));
+        }
         self.ensure_link(key)?;
         let link = self.links.get(&key).ok_or(Failure::Violation)?;
         let (old, dialling) = (link.conn(), link.dialling);

@@ -421,6 +421,29 @@ fn a_flood_of_half_open_connections_is_bounded_and_ends() {
 }
 
 #[test]
+fn who_was_declared_dead_between_handshake_and_open_stays_dead() {
+    // Some of these ids are lower than ours and some higher: either side may choose.
+    for index in 5..12 {
+        let mut sessions = sessions_as(Role::Node);
+        let certificate = issue(request(index, Role::Node));
+        let node = certificate.node();
+        let mut liar = Liar::new(index, &certificate);
+        liar.dial(&mut sessions);
+        sessions.lose(node, Instant::ZERO);
+        let open = liar.open_frame();
+        liar.say(&mut sessions, &open);
+        let seen = events(&mut sessions);
+        assert!(seen.contains(&Event::Close { conn: CONN }), "{index}: {seen:?}");
+        assert!(!seen.iter().any(|event| matches!(event, Event::Up { .. })), "{index}: {seen:?}");
+        assert!(sessions.conns.is_empty() && sessions.links.is_empty(), "{index}");
+        let mut again = Liar::new(index, &certificate);
+        again.dial(&mut sessions);
+        let refused = Event::Refused { conn: CONN, why: Refusal::Dead };
+        assert_eq!(events(&mut sessions), [Event::Close { conn: CONN }, refused], "{index}");
+    }
+}
+
+#[test]
 fn what_is_said_on_unknown_connections_is_dropped() {
     let mut sessions = sessions_as(Role::Node);
     sessions.received(ConnId(77), b"hello", Instant::ZERO);

@@ -1,7 +1,8 @@
 //! A session with one peer: what outlives its connections.
 //!
 //! Owns [`Link`]: the epoch, the order and replay of what is sent, what was received, credit both
-//! ways, and the timers. It sees proven frames and makes frames; connections, encryption and
+//! ways, and the timers. It takes proven frames here and makes frames in `send`; `time` has its
+//! clockwork; connections, encryption and
 //! dialling are its neighbours' (`conn`, `sessions`).
 //!
 //! Each side numbers its epochs itself, so an epoch is a pair of numbers, and both sides go on with
@@ -17,17 +18,18 @@
 //! ```
 
 use crate::ConnId;
+mod send;
+mod time;
+
 use crate::event::Peer;
 use crate::limit::{
-    ACK_BYTES, ACK_DELAY, HEARTBEAT, IDLE_TIME, QUEUE_BYTES_MAX, RECORD_PLAIN_MAX, REDIAL_MAX,
-    REDIAL_MIN, REPLAY_BYTES_MAX, REPLAY_TIME, SILENCE_MAX, WINDOW_BYTES,
+    ACK_BYTES, ACK_DELAY, QUEUE_BYTES_MAX, REDIAL_MAX, REDIAL_MIN, REPLAY_TIME, WINDOW_BYTES,
 };
 use crate::queue::{Fragment, SendQueue};
 use crate::reassembly::{Reassembly, Whole};
 use alloc::collections::VecDeque;
-use alloc::vec::Vec;
 use craton_abi::{AppId, Duration, Incarnation, Instant, TraceId};
-use craton_wire::{Flags, Frame, FrameHeader, Kind, Lane, Role};
+use craton_wire::{Frame, FrameHeader, Kind, Lane, Role};
 
 const HEADER_BYTES: u64 = FrameHeader::BYTES as u64;
 
@@ -287,8 +289,6 @@ impl Link {
         self.we_are_node && self.peer.as_ref().is_some_and(|peer| peer.role == Role::Node)
     }
 
-    // --- receiving ---
-
     /// Whether the frame comes from the life and epoch that this session is with.
     fn belongs(&self, header: &FrameHeader) -> bool {
         let peer = self.peer.as_ref().is_some_and(|peer| peer.incarnation == header.sender);
@@ -414,181 +414,4 @@ impl Link {
         }
         Ok(())
     }
-
-    // --- sending ---
-
-    /// Whether [`Link::fill`] would add anything.
-    pub(crate) fn has_output(&self) -> bool {
-        let Some(attached) = &self.attached else { return false };
-        attached.open_due
-            || (attached.open
-                && (attached.ack_due
-                    || attached.idle_due
-                    || self.cursor < self.replay.len()
-                    || (!self.queue.is_empty() && self.budget() > HEADER_BYTES)))
-    }
-
-    /// Bytes of new data frames that credit and the replay buffer allow.
-    fn budget(&self) -> u64 {
-        let credit = self.credit.saturating_sub(self.sent_bytes);
-        credit.min(REPLAY_BYTES_MAX.saturating_sub(self.replay_bytes))
-    }
-
-    /// Appends as many frames as a record holds to `plain`; `false` if there was nothing to say.
-    pub(crate) fn fill(&mut self, plain: &mut Vec<u8>, now: Instant) -> bool {
-        let Some(attached) = &mut self.attached else { return false };
-        let start = plain.len();
-        let is_open = attached.open;
-        let ack_due = core::mem::take(&mut attached.ack_due);
-        let idle_due = core::mem::take(&mut attached.idle_due);
-        if core::mem::take(&mut attached.open_due) {
-            self.push_open(plain);
-        }
-        if is_open {
-            let before = plain.len();
-            while self.push_data(plain) {}
-            self.note_sent(plain.len() > before, idle_due && self.is_drained(), now);
-            if idle_due && self.is_drained() {
-                self.push_bare(plain, Kind::Idle);
-            } else if ack_due && plain.len() == start {
-                self.push_bare(plain, Kind::Ack);
-            }
-        }
-        let spoke = plain.len() > start;
-        if spoke {
-            self.unacknowledged_bytes = 0;
-            if let Some(attached) = &mut self.attached {
-                attached.spoke_at = now;
-                attached.ack_at = None;
-            }
-        }
-        spoke
-    }
-
-    fn note_sent(&mut self, data: bool, idle: bool, now: Instant) {
-        if let Some(attached) = &mut self.attached {
-            attached.idle_sent = idle || (attached.idle_sent && !data);
-            attached.idle_heard &= !data;
-            if data {
-                attached.used_at = now;
-            }
-        }
-    }
-
-    fn push_data(&mut self, plain: &mut Vec<u8>) -> bool {
-        let room = (RECORD_PLAIN_MAX - plain.len().min(RECORD_PLAIN_MAX)) as u64;
-        if self.cursor == self.replay.len() {
-            let Some(length_max) = self.budget().min(room).checked_sub(HEADER_BYTES) else {
-                return false;
-            };
-            let Some(fragment) = self.queue.next(length_max as usize) else { return false };
-            let cost = HEADER_BYTES + fragment.bytes().len() as u64;
-            self.sent += 1;
-            self.sent_bytes += cost;
-            self.replay_bytes += cost;
-            self.replay.push_back(Sent { sequence: self.sent, fragment });
-        }
-        let Some(next) = self.replay.get(self.cursor) else { return false };
-        let (sequence, fragment) = (next.sequence, next.fragment.clone());
-        if HEADER_BYTES + fragment.bytes().len() as u64 > room {
-            return false;
-        }
-        let mut header = self.header(Kind::Data, fragment.bytes().len());
-        header.flags = fragment.flags;
-        header.lane = fragment.lane;
-        header.sequence = sequence;
-        header.app = fragment.app;
-        header.trace = fragment.trace;
-        plain.extend_from_slice(&header.to_bytes());
-        plain.extend_from_slice(fragment.bytes());
-        self.cursor += 1;
-        true
-    }
-
-    fn push_open(&mut self, plain: &mut Vec<u8>) {
-        let header = self.header(Kind::Open, Kind::OPEN_BYTES);
-        plain.extend_from_slice(&header.to_bytes());
-        plain.extend_from_slice(&self.peer_epoch.to_le_bytes());
-    }
-
-    fn push_bare(&mut self, plain: &mut Vec<u8>, kind: Kind) {
-        let header = self.header(kind, 0);
-        plain.extend_from_slice(&header.to_bytes());
-    }
-
-    fn header(&mut self, kind: Kind, length: usize) -> FrameHeader {
-        self.granted = self.grant();
-        FrameHeader {
-            kind,
-            flags: Flags::NONE,
-            lane: Lane::CONTROL,
-            link: 0,
-            length: length as u32,
-            epoch: self.epoch,
-            sequence: 0,
-            acknowledgement: self.received,
-            sender: self.me,
-            receiver: self.peer.as_ref().map_or(Incarnation::new(0), |peer| peer.incarnation),
-            app: AppId::new(0),
-            trace: TraceId::new(0),
-            credit: self.granted,
-        }
-    }
-
-    // --- time ---
-
-    /// When [`Link::on_time`], or the caller for `end_at` and `dial_at`, has something to do.
-    pub(crate) fn deadline(&self) -> Option<Instant> {
-        let dial_at = self.dial_at.filter(|_| self.dialling.is_none() && self.attached.is_none());
-        let own = self.attached.as_ref().filter(|attached| attached.open).map(|attached| {
-            let beat = if attached.ack_due {
-                // Waits for the connection to have room, not for time.
-                attached.heard_at + SILENCE_MAX
-            } else {
-                (attached.spoke_at + HEARTBEAT).min(attached.heard_at + SILENCE_MAX)
-            };
-            let beat =
-                attached.ack_at.filter(|_| !attached.ack_due).map_or(beat, |at| at.min(beat));
-            match self.idle_at(attached) {
-                Some(at) => beat.min(at),
-                None => beat,
-            }
-        });
-        [self.end_at, dial_at, own].into_iter().flatten().min()
-    }
-
-    /// When to propose that the connection be closed.
-    fn idle_at(&self, attached: &Attached) -> Option<Instant> {
-        let at_rest =
-            self.both_are_nodes() && self.is_drained() && !attached.idle_sent && !attached.idle_due;
-        at_rest.then(|| attached.used_at + IDLE_TIME)
-    }
-
-    /// Lets time pass on the attached connection; `false` if it must be given up for its silence.
-    pub(crate) fn on_time(&mut self, now: Instant) -> bool {
-        let Some(attached) = self.attached.as_ref().filter(|attached| attached.open) else {
-            return true;
-        };
-        if now >= attached.heard_at + SILENCE_MAX {
-            return false;
-        }
-        let idle_due = self.idle_at(attached).is_some_and(|at| now >= at);
-        if let Some(attached) = &mut self.attached {
-            attached.idle_due |= idle_due;
-            attached.ack_due |=
-                attached.ack_at.is_some_and(|at| now >= at) || now >= attached.spoke_at + HEARTBEAT;
-        }
-        true
-    }
-
-    /// Whether both sides have said that they are at rest, so that the connection may close.
-    pub(crate) fn may_close(&self) -> bool {
-        self.attached.as_ref().is_some_and(|attached| {
-            attached.open && attached.idle_sent && attached.idle_heard && !attached.idle_due
-        }) && self.is_drained()
-    }
 }
-
-#[cfg(test)]
-#[path = "link_tests.rs"]
-mod tests;

@@ -12,6 +12,8 @@ use crate::limit::PEERS_MAX;
 use crate::link::Link;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
+use core::borrow::Borrow;
+use core::fmt;
 use core::net::SocketAddr;
 use craton_abi::{AppId, Duration, Incarnation, Instant, NodeId, TraceId};
 use craton_wire::{Body, Lane, Role};
@@ -19,7 +21,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 
 /// What sessions are made from.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Config {
     /// Who we are.
     pub identity: Identity,
@@ -31,6 +33,18 @@ pub struct Config {
     pub seed: [u8; 32],
     /// Seconds since 1970 at [`Instant::ZERO`], if known.
     pub wall_clock_secs: Option<u64>,
+}
+
+impl fmt::Debug for Config {
+    /// Without the seed, from which the keys of every connection can be told.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("identity", &self.identity)
+            .field("authorities", &self.authorities)
+            .field("incarnation", &self.incarnation)
+            .field("wall_clock_secs", &self.wall_clock_secs)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Names a session. A node has one, whichever life it is in; tools that share a certificate have
@@ -132,7 +146,8 @@ impl Sessions {
         self.dial(Purpose::Anybody(to), to, now)
     }
 
-    /// Says something to a node, whichever life it is in; opens the session at first use.
+    /// Says something to a node, whichever life it is in; opens the session at first use. The body
+    /// is encoded at once, so a reference will do.
     ///
     /// # Errors
     ///
@@ -143,7 +158,7 @@ impl Sessions {
         lane: Lane,
         app: AppId,
         trace: TraceId,
-        body: Body,
+        body: impl Borrow<Body>,
         now: Instant,
     ) -> Result<(), SendError> {
         let key = LinkKey::of_node(to);
@@ -155,7 +170,7 @@ impl Sessions {
                 return Err(SendError::Crowded);
             }
         }
-        self.encode(&body)?;
+        self.encode(body.borrow())?;
         if !self.links.contains_key(&key) {
             let link = self.new_link().ok_or(SendError::Crowded)?;
             self.links.insert(key, link);
@@ -174,7 +189,7 @@ impl Sessions {
         lane: Lane,
         app: AppId,
         trace: TraceId,
-        body: Body,
+        body: impl Borrow<Body>,
         now: Instant,
     ) -> Result<(), SendError> {
         let tool = LinkKey { node: to.node, tool: Some(to.incarnation) };
@@ -184,7 +199,7 @@ impl Sessions {
             peer.is_some_and(|peer| peer.key() == to)
         };
         let key = keys.into_iter().find(is_meant).ok_or(SendError::Unknown)?;
-        self.encode(&body)?;
+        self.encode(body.borrow())?;
         self.push(key, lane, app, trace, now)
     }
 
@@ -192,17 +207,21 @@ impl Sessions {
     /// refused from now on. Its address is forgotten.
     pub fn lose(&mut self, node: NodeId, now: Instant) {
         self.addresses.remove(&node);
-        let first = LinkKey::of_node(node);
-        let last = LinkKey { node, tool: Some(Incarnation::new(u64::MAX)) };
-        let keys: Vec<LinkKey> = self.links.range(first..=last).map(|(key, _)| *key).collect();
-        for key in keys {
-            if let Some(peer) = self.links.get(&key).and_then(Link::peer)
-                && key.tool.is_none()
-            {
-                let life = peer.incarnation;
-                self.remember_dead(node, life);
-            }
-            self.end_link(key, LostWhy::Declared, now);
+        let key = LinkKey::of_node(node);
+        let attached = self.links.get(&key).and_then(Link::peer).map(|peer| peer.incarnation);
+        // Believed, but not carrying the session (yet): the peer may choose it any moment.
+        let pending = self.conns.iter().filter_map(|(conn, state)| match &state.phase {
+            Phase::Secure { link, peer, .. } if *link == key => Some((*conn, peer.incarnation)),
+            _ => None,
+        });
+        let pending: Vec<(ConnId, Incarnation)> = pending.collect();
+        self.end_link(key, LostWhy::Declared, now);
+        for (conn, life) in pending {
+            self.remember_dead(node, life);
+            self.drop_conn(conn, Failure::Refused(Refusal::Dead), now);
+        }
+        if let Some(life) = attached {
+            self.remember_dead(node, life);
         }
     }
 
