@@ -1,9 +1,8 @@
 //! A session with one peer: what outlives its connections.
 //!
 //! Owns [`Link`]: the epoch, the order and replay of what is sent, what was received, credit both
-//! ways, and the timers. It takes proven frames here and makes frames in `send`; `time` has its
-//! clockwork; connections, encryption and
-//! dialling are its neighbours' (`conn`, `sessions`).
+//! ways, and the timers. It takes proven frames here, makes frames in `send` and lets time pass in
+//! `time`; connections, encryption and dialling are its neighbours' (`conn`, `sessions`).
 //!
 //! Each side numbers its epochs itself, so an epoch is a pair of numbers, and both sides go on with
 //! it exactly if each still knows the other's. Numbers are never used again within a life.
@@ -17,11 +16,10 @@
 //!  ended (unreachable)    └─ dormant: no connection, and nothing missing
 //! ```
 
-use crate::ConnId;
 mod send;
 mod time;
 
-use crate::event::Peer;
+use crate::event::{ConnId, Peer};
 use crate::limit::{
     ACK_BYTES, ACK_DELAY, QUEUE_BYTES_MAX, REDIAL_MAX, REDIAL_MIN, REPLAY_TIME, WINDOW_BYTES,
 };
