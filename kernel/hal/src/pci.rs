@@ -14,6 +14,7 @@ pub use msix::{DEVICE_VECTOR_FIRST, DEVICE_VECTOR_LAST, MsixError, MsixTable};
 pub use msix::{note_interrupt, take_pending};
 
 use alloc::vec::Vec;
+use core::sync::atomic::{AtomicBool, Ordering};
 use spec::{Command, Header};
 use x86_64::instructions::port::Port;
 
@@ -51,17 +52,17 @@ pub struct Ports {
 }
 
 impl Ports {
-    /// The ports. Between an address and its data nobody else may use them.
-    ///
-    /// # Safety
-    /// There is one value of this type at a time.
-    pub unsafe fn new() -> Self {
-        Ports { address: Port::new(spec::ADDRESS_PORT), data: Port::new(spec::DATA_PORT) }
+    /// The ports, to whoever asks first: between an address and its data nobody else may use them.
+    pub fn take() -> Option<Self> {
+        static TAKEN: AtomicBool = AtomicBool::new(false);
+        let ports =
+            Ports { address: Port::new(spec::ADDRESS_PORT), data: Port::new(spec::DATA_PORT) };
+        (!TAKEN.swap(true, Ordering::Relaxed)).then_some(ports)
     }
 
     fn select(&mut self, place: Place, offset: u8) {
-        // SAFETY: choosing a register has no effect by itself, and the caller of `new` promised
-        // that nobody else chooses.
+        // SAFETY: choosing a register has no effect by itself, and `take` gave the ports
+        // to nobody else.
         unsafe { self.address.write(spec::address(place, offset)) };
     }
 }
@@ -124,8 +125,11 @@ impl<C: Config> Bus<C> {
     /// Lets a function read and write memory by itself and answer at its addresses.
     pub fn enable(&mut self, function: &Function) {
         let command = self.config.read(function.place, spec::COMMAND) & spec::COMMAND_MASK;
-        let wanted = Command::MEMORY | Command::MASTER | Command::NO_PIN_INTERRUPT;
-        self.config.write(function.place, spec::COMMAND, command | wanted);
+        let wanted = command | Command::MEMORY | Command::MASTER | Command::NO_PIN_INTERRUPT;
+        // A write makes an emulator lay its memory out anew, which costs more than the rest.
+        if wanted != command {
+            self.config.write(function.place, spec::COMMAND, wanted);
+        }
     }
 
     /// The capabilities of a function, in its order.

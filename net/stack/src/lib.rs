@@ -18,8 +18,9 @@
 //!   keeps the head of a datagram queue waiting for its answer for ever (smoltcp#1101): one dead
 //!   peer would silence the rest. Here each neighbour is asked for separately, datagrams wait per
 //!   neighbour and are given up after a few tries, and smoltcp gets only what it can send at once.
-//! - **Refusals.** TCP to other than our own unicast address, IPv6 (until it is configured) and
-//!   DHCP answers from nowhere, on which smoltcp asserts when the lease is renewed.
+//! - **Refusals.** TCP to other than our own unicast address, IPv6 (until it is configured), DHCP
+//!   answers from nowhere, on which smoltcp asserts when the lease is renewed, and leases of no
+//!   length.
 //!
 //! # What smoltcp fixes inside
 //!

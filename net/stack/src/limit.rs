@@ -62,6 +62,9 @@ pub const NEIGHBOUR_RETRY: Duration = Duration::from_millis(250);
 /// Requests for one neighbour before it is given up.
 pub const NEIGHBOUR_TRIES: u8 = 6;
 
+/// Shortest lease of an address that is believed, in seconds as DHCP has it.
+pub const LEASE_SECS_MIN: u32 = 10;
+
 const _: () = assert!(
     STREAMS_MAX + UDP_SOCKETS_MAX < SOCKETS_MAX,
     "streams, datagram sockets and the DHCP client share one set"

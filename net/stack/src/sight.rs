@@ -4,10 +4,11 @@
 //! stream, who resets one) and which frames go no further. Reads through smoltcp's checked views
 //! only, so nothing here can index past a frame.
 
+use crate::limit;
 use core::net::{Ipv4Addr, SocketAddrV4};
 use smoltcp::wire::{
-    ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetFrame, EthernetProtocol, IpProtocol,
-    Ipv4Packet, TcpPacket, UdpPacket,
+    ArpOperation, ArpPacket, ArpRepr, DhcpPacket, DhcpRepr, EthernetAddress, EthernetFrame,
+    EthernetProtocol, IpProtocol, Ipv4Packet, TcpPacket, UdpPacket,
 };
 
 const DHCP_SERVER_PORT: u16 = 67;
@@ -107,9 +108,15 @@ fn look_tcp(payload: &[u8], address: Ipv4Addr) -> Kind {
     }
 }
 
-/// A lease must come from an address that a renewal can be sent to.
+/// A lease must come from an address that a renewal can be sent to (smoltcp asserts it), and last:
+/// one of no length would be asked for again as fast as it is granted.
 fn look_udp(payload: &[u8], address: Ipv4Addr) -> Kind {
     let Ok(udp) = UdpPacket::new_checked(payload) else { return Kind::Refuse };
-    let lease = udp.src_port() == DHCP_SERVER_PORT && udp.dst_port() == DHCP_CLIENT_PORT;
-    if lease && address.is_unspecified() { Kind::Refuse } else { Kind::Pass }
+    if udp.src_port() != DHCP_SERVER_PORT || udp.dst_port() != DHCP_CLIENT_PORT {
+        return Kind::Pass;
+    }
+    let packet = DhcpPacket::new_checked(udp.payload());
+    let Ok(Ok(lease)) = packet.as_ref().map(DhcpRepr::parse) else { return Kind::Refuse };
+    let lasts = lease.lease_duration.is_none_or(|secs| secs >= limit::LEASE_SECS_MIN);
+    if address.is_unspecified() || !lasts { Kind::Refuse } else { Kind::Pass }
 }

@@ -6,6 +6,9 @@
 use super::spec::{self, BarBits, Command};
 use super::{Config, Function, Place};
 
+/// A function answers at addresses of either kind.
+const ANSWERS: u32 = Command::MEMORY | Command::PORTS;
+
 /// Memory of a function.
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]
 pub struct Bar {
@@ -36,8 +39,7 @@ impl Window {
 pub(super) fn read<C: Config>(config: &mut C, place: Place) -> [Option<Bar>; spec::BARS] {
     let mut bars = [None; spec::BARS];
     // While a register is asked for its size it must not answer anywhere.
-    let command = config.read(place, spec::COMMAND) & spec::COMMAND_MASK;
-    config.write(place, spec::COMMAND, command & !(Command::MEMORY | Command::PORTS));
+    let command = silence(config, place);
     let mut index = 0;
     while index < spec::BARS {
         let low = config.read(place, register(index));
@@ -47,8 +49,23 @@ pub(super) fn read<C: Config>(config: &mut C, place: Place) -> [Option<Bar>; spe
         }
         index += if wide { 2 } else { 1 };
     }
-    config.write(place, spec::COMMAND, command);
+    restore(config, place, command);
     bars
+}
+
+/// Takes a function off its addresses; gives the command register as it was.
+fn silence<C: Config>(config: &mut C, place: Place) -> u32 {
+    let command = config.read(place, spec::COMMAND) & spec::COMMAND_MASK;
+    if command & ANSWERS != 0 {
+        config.write(place, spec::COMMAND, command & !ANSWERS);
+    }
+    command
+}
+
+fn restore<C: Config>(config: &mut C, place: Place, command: u32) {
+    if command & ANSWERS != 0 {
+        config.write(place, spec::COMMAND, command);
+    }
 }
 
 fn register(index: usize) -> u8 {
@@ -112,11 +129,10 @@ fn find_room(functions: &[Function], window: Window, bytes: u64) -> Option<u64> 
 }
 
 fn write<C: Config>(config: &mut C, place: Place, index: usize, bar: Bar, address: u64) {
-    let command = config.read(place, spec::COMMAND) & spec::COMMAND_MASK;
-    config.write(place, spec::COMMAND, command & !Command::MEMORY);
+    let command = silence(config, place);
     config.write(place, register(index), address as u32);
     if bar.wide {
         config.write(place, register(index + 1), (address >> 32) as u32);
     }
-    config.write(place, spec::COMMAND, command);
+    restore(config, place, command);
 }

@@ -61,6 +61,8 @@ pub(crate) struct Queue<M> {
     told: u16,
     /// The next index of the device's part that we look at.
     seen: u16,
+    /// We asked for an interrupt, and no buffer was taken since.
+    armed: bool,
     broken: Option<Broken>,
 }
 
@@ -80,6 +82,7 @@ impl<M: Shared> Queue<M> {
             posted: 0,
             told: 0,
             seen: 0,
+            armed: false,
             broken: None,
         };
         queue.quieten();
@@ -174,6 +177,9 @@ impl<M: Shared> Queue<M> {
         *place = None;
         self.in_flight_count -= 1;
         self.seen = self.seen.wrapping_add(1);
+        if core::mem::take(&mut self.armed) {
+            self.quieten();
+        }
         // It indexed a table of at most 256.
         let id = id as u16;
         self.free.push(id);
@@ -183,6 +189,7 @@ impl<M: Shared> Queue<M> {
     /// Asks for an interrupt at the next buffer that the device is done with. True if there is one
     /// already: then there may be no interrupt.
     pub(crate) fn arm(&mut self) -> bool {
+        self.armed = true;
         if self.event_index {
             self.driver_event().store(self.seen, Ordering::Relaxed);
         } else {
@@ -193,9 +200,9 @@ impl<M: Shared> Queue<M> {
         self.index(DEVICE_PART + ring::INDEX).load(Ordering::Acquire) != self.seen
     }
 
-    /// Asks for no interrupts. With the event index a wish is over once it was granted, and what
-    /// is put off here is an index that the device reaches after 65,535 more buffers.
-    pub(crate) fn quieten(&self) {
+    /// Asks for no interrupts: with the event index, for one at an index that the device reaches
+    /// after 65,535 more buffers.
+    fn quieten(&self) {
         if self.event_index {
             self.driver_event().store(self.seen.wrapping_sub(1), Ordering::Relaxed);
         } else {

@@ -1,7 +1,7 @@
 //! The address: a lease from a small server, its renewal and loss, and servers that lie.
 
 use super::link::{World, link};
-use crate::{Address, AddressSource, Event};
+use crate::{Address, AddressSource, Event, limit};
 use alloc::vec;
 use alloc::vec::Vec;
 use core::net::Ipv4Addr;
@@ -24,11 +24,22 @@ struct Server {
     lease_secs: u32,
     silent: bool,
     answered: usize,
+    /// Bytes of each answer that are changed.
+    mutations: usize,
+    random: u64,
 }
 
 impl Default for Server {
     fn default() -> Self {
-        Server { source: SERVER, gateway: SERVER, lease_secs: 600, silent: false, answered: 0 }
+        Server {
+            source: SERVER,
+            gateway: SERVER,
+            lease_secs: 600,
+            silent: false,
+            answered: 0,
+            mutations: 0,
+            random: 0,
+        }
     }
 }
 
@@ -46,6 +57,18 @@ impl Server {
         };
         self.answered += 1;
         Some(self.frame(&asked, message_type, ethernet.src_addr()))
+    }
+
+    fn mutate(&mut self, frame: &mut [u8]) {
+        for _ in 0..self.mutations {
+            self.random = self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let dice = (self.random >> 33) as usize;
+            // Addresses, names of nobody and options; not the ports, or nobody would look.
+            let place = [26, 42 + 16, 42 + 236][dice % 3] + dice / 3 % 40;
+            if let Some(byte) = frame.get_mut(place).filter(|_| !(34..38).contains(&place)) {
+                *byte = (dice >> 16) as u8;
+            }
+        }
     }
 
     fn frame(&self, asked: &DhcpRepr, kind: DhcpMessageType, to: EthernetAddress) -> Vec<u8> {
@@ -100,8 +123,9 @@ fn run(world: &mut World, server: &mut Server, span: Duration, done: fn(&World) 
             world.events[0].push_back(event);
         }
         for frame in core::mem::take(&mut world.plugs[0].outbox.frames) {
-            if let Some(answer) = server.answer(&frame).filter(|_| !server.silent) {
-                world.deliver(0, &answer);
+            if let Some(mut answer) = server.answer(&frame).filter(|_| !server.silent) {
+                server.mutate(&mut answer);
+                world.plugs[0].inject(answer);
             }
         }
         if done(world) {
@@ -168,6 +192,25 @@ fn a_server_without_an_address_is_not_believed() {
 }
 
 #[test]
+fn a_lease_of_no_length_is_not_taken_in_a_circle() {
+    let mut world = lone(5);
+    let mut server = Server { lease_secs: 0, ..Server::default() };
+    assert!(!run(&mut world, &mut server, Duration::from_secs(10), has_address));
+    assert!(server.answered < 20, "{} answers in ten seconds", server.answered);
+}
+
+#[test]
+fn mutated_answers_do_no_harm() {
+    for seed in 0..300 {
+        let mut world = lone(seed);
+        let mut server = Server { lease_secs: 10, mutations: 3, random: seed, ..Server::default() };
+        run(&mut world, &mut server, Duration::from_secs(30), |_| false);
+        server.mutations = 0;
+        assert!(run(&mut world, &mut server, Duration::from_secs(30), has_address), "seed {seed}");
+    }
+}
+
+#[test]
 fn impossible_gateways_and_leases_do_no_harm() {
     let gateways = [
         Ipv4Addr::UNSPECIFIED,
@@ -177,7 +220,7 @@ fn impossible_gateways_and_leases_do_no_harm() {
         LEASED,
     ];
     for (index, gateway) in gateways.into_iter().enumerate() {
-        for lease_secs in [0, 1, u32::MAX] {
+        for lease_secs in [limit::LEASE_SECS_MIN, u32::MAX] {
             let mut world = lone(5 + index as u64);
             let mut server = Server { gateway, lease_secs, ..Server::default() };
             assert!(run(&mut world, &mut server, Duration::from_secs(3), has_address));

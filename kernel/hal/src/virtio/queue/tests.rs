@@ -238,6 +238,18 @@ fn arming_sees_what_came_before() {
     device.finish(0, 1);
     assert!(queue.arm(), "too late for an interrupt");
     assert_eq!(queue.take(), Ok(Some((0, 1))));
+    assert_ne!(device.driver_event(), 1, "while it is polled it is quiet");
     assert!(!queue.arm());
     assert_eq!(device.driver_event(), 1);
+
+    let (mut queue, mut device) = pair(8, false);
+    let flags = |device: &Device| device.read::<u16>(DRIVER_PART);
+    assert_eq!(flags(&device), ring::NO_INTERRUPT);
+    queue.post(0, 100, true);
+    device.look();
+    assert!(!queue.arm());
+    assert_eq!(flags(&device), 0);
+    device.finish(0, 1);
+    assert_eq!(queue.take(), Ok(Some((0, 1))));
+    assert_eq!(flags(&device), ring::NO_INTERRUPT, "while it is polled it is quiet");
 }
