@@ -71,9 +71,8 @@ impl Deed {
             Deed::Recurse => TrapKind::StackOverflow,
             Deed::CallNull => TrapKind::IndirectCall,
             Deed::CallBeyond => TrapKind::TableOutOfBounds,
-            // A Rust program panics when it is denied memory; a node may say it more plainly.
-            Deed::Exhaust if *reason == ExitReason::Limit(Resource::Memory) => return true,
-            Deed::Exhaust => TrapKind::Unreachable,
+            // A Rust program panics when it is denied memory; the node knows why.
+            Deed::Exhaust => return *reason == ExitReason::Limit(Resource::Memory),
             Deed::BadPointer(_) => TrapKind::BadPointer,
             Deed::MalformedExit | Deed::ForgedExit => TrapKind::Other,
         };
