@@ -87,6 +87,19 @@ pub fn halt_unless(ready: impl FnOnce() -> bool) {
     }
 }
 
+/// Halts as [`halt_unless`] does, for `longest` at most. The timer is armed with interrupts off:
+/// armed before, a short time could be over before the halt, which would then have no end.
+pub fn halt_at_most(longest: Duration, ready: impl FnOnce() -> bool) {
+    halt_unless(|| {
+        let ready = ready();
+        if !ready {
+            arm(longest);
+        }
+        ready
+    });
+    disarm();
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -141,7 +141,13 @@ pub(super) fn no_lost_wake_up() -> Outcome {
         timer::arm(Duration::from_nanos(step * 250));
         wait_for_tick(before).ok_or_else(|| alloc::format!("step {step} slept over its tick"))?;
     }
-    timer::disarm();
+    for step in 0..400 {
+        timer::halt_at_most(Duration::from_nanos(step * 250), || false);
+    }
+    let start = clock::now();
+    timer::halt_at_most(Duration::from_secs(60), || true);
+    let took = clock::now() - start;
+    check!(took < Duration::from_secs(1), "it halted for {took} where there was work");
     Ok(())
 }
 
