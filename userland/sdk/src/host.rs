@@ -54,6 +54,9 @@ pub enum FaultKind {
     Kill(&'static str),
     /// The node with this index is lost, with everything on it.
     LoseNode(u64),
+    /// The next message with this tag vanishes and nobody is told: what the system promises never
+    /// to do, for programs that check even so.
+    DropMessage(u64),
 }
 
 /// How a run went.

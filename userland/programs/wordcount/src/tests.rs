@@ -3,6 +3,7 @@
 //! Random texts are drawn from a seed; a failure prints it.
 
 use crate::cutter::{CHUNK_BYTES_MAX, Cutter};
+use crate::protocol::{TAG_BATCH, TAG_CHUNK};
 use crate::table::{Table, word_bytes};
 use crate::{ENTRIES, text};
 use craton::ExitReason;
@@ -190,6 +191,19 @@ fn a_fault_in_the_middle_is_never_survived() {
         assert!(matches!(outcome.reason, ExitReason::Error(_)), "{kind:?}: {:?}", outcome.reason);
         let stderr = String::from_utf8_lossy(&outcome.stderr);
         assert!(stderr.contains("nothing is counted"), "{kind:?}: {stderr}");
+    }
+}
+
+#[test]
+fn a_message_that_vanishes_is_missed() {
+    let input = Random(9).text(1_000_000);
+    for (tag, complaint) in [(TAG_CHUNK, "bytes read but"), (TAG_BATCH, "batches with")] {
+        let fault = Some(Fault { after_sends: 1, kind: FaultKind::DropMessage(tag) });
+        let outcome = run(Scenario { fault, ..scenario(&input, vec![], 2, &[]) });
+        assert!(matches!(outcome.reason, ExitReason::Error(_)), "{:?}", outcome.reason);
+        assert_eq!(outcome.stdout, b"");
+        let stderr = String::from_utf8_lossy(&outcome.stderr);
+        assert!(stderr.contains(complaint), "{stderr}");
     }
 }
 

@@ -244,18 +244,13 @@ impl World {
 
     pub(crate) fn push_message(&mut self, from: Pid, to: Pid, tag: u64, payload: Vec<u8>) {
         self.sends += 1;
-        if let Some(process) = self.processes.get_mut(&to) {
+        let kind = self.fault_due(tag);
+        let dropped = matches!(kind, Some(FaultKind::DropMessage(_)));
+        if let Some(process) = self.processes.get_mut(&to).filter(|_| !dropped) {
             process.bytes += payload.len();
             process.queue.push_back(Item::Message { from, tag, payload });
         }
-        if self.fault.as_ref().is_some_and(|fault| self.sends >= fault.after_sends) {
-            let fault = self.fault.take();
-            self.suffer(fault);
-        }
-    }
-
-    fn suffer(&mut self, fault: Option<Fault>) {
-        match fault.map(|fault| fault.kind) {
+        match kind {
             Some(FaultKind::Kill(entry)) => {
                 let mut processes = self.processes.values_mut();
                 if let Some(process) = processes.find(|process| process.entry == entry) {
@@ -263,7 +258,16 @@ impl World {
                 }
             }
             Some(FaultKind::LoseNode(node)) => self.lose_node(node),
-            None => {}
+            Some(FaultKind::DropMessage(_)) | None => {}
+        }
+    }
+
+    /// The fault, if this message brings it about; it happens once.
+    fn fault_due(&mut self, tag: u64) -> Option<FaultKind> {
+        let fault = self.fault.as_ref().filter(|fault| self.sends >= fault.after_sends)?;
+        match fault.kind {
+            FaultKind::DropMessage(other) if other != tag => None,
+            _ => self.fault.take().map(|fault| fault.kind),
         }
     }
 
