@@ -133,6 +133,12 @@ pub fn protect() {
     unsafe { Cr0::update(|flags| flags.insert(Cr0Flags::WRITE_PROTECT)) };
 }
 
+/// Lets interrupts in, for the first time and for good: every gate has a handler by now, and every
+/// source is masked or quiet. Only the moment before a halt turns them off again.
+pub fn enable_interrupts() {
+    x86_64::instructions::interrupts::enable();
+}
+
 /// The time-stamp counter, read in order with what stands before and after it.
 pub fn time_stamp() -> u64 {
     let (low, high): (u32, u32);

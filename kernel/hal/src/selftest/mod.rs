@@ -29,6 +29,7 @@ pub const TESTS: &[Test] = &[
     ("the heap gives back what it took", memory::heap),
     ("frames for devices are neighbours and zeroed", memory::dma),
     ("the clock runs forwards", traps::clock),
+    ("the timer interrupts what computes", traps::timer_interrupts),
     ("the timer fires and wakes a halted CPU", traps::timer),
     ("work that came before the halt is not slept over", traps::no_lost_wake_up),
     ("seeds differ", traps::seeds),

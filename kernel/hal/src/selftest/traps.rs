@@ -103,6 +103,17 @@ fn count_tick(_vector: u8) {
     TICKS.fetch_add(1, Ordering::Relaxed);
 }
 
+pub(super) fn timer_interrupts() -> Outcome {
+    interrupt::set_handler(interrupt::TIMER_VECTOR, count_tick);
+    let before = TICKS.load(Ordering::Relaxed);
+    let give_up = clock::now() + Duration::from_secs(1);
+    timer::arm(Duration::from_millis(1));
+    while TICKS.load(Ordering::Relaxed) == before {
+        check!(clock::now() < give_up, "a second of computing was not interrupted");
+    }
+    Ok(())
+}
+
 /// Halts until the timer ticks; `None` if it does not within a second's worth of halting.
 fn wait_for_tick(before: u32) -> Option<Instant> {
     let give_up = clock::now() + Duration::from_secs(1);
