@@ -1,0 +1,328 @@
+//! The native program: a process that does whatever a process can do, at random.
+//!
+//! Owns [`Actor`]. It speaks the port's language as an engine's process would, and tells the checker
+//! of everything it asks and hears.
+
+use crate::checker::{Checker, Violation};
+use crate::random::Random;
+use craton_abi::run::RunArgument;
+use craton_abi::{
+    Duration, ErrorCode, ExitReason, Instant, MonitorId, NodeId, Payload, Pid, Place,
+    ProcessLimits, limit,
+};
+use craton_shard::port::{HostCall, HostReply, LogLevel, Outcome, Received, Resume};
+
+/// Pids that an actor remembers.
+const FRIENDS_MAX: usize = 12;
+/// Generations below the first process of a run.
+const DEPTH_MAX: u8 = 4;
+
+/// What all actors are to do.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Phase {
+    /// Whatever comes to mind.
+    Work,
+    /// Only receive.
+    Drain,
+    /// End.
+    Leave,
+}
+
+/// What an actor sees of the world while it runs.
+pub(crate) struct Scene<'a> {
+    pub(crate) phase: Phase,
+    pub(crate) now: Instant,
+    pub(crate) nodes: &'a [NodeId],
+    /// Whether there are so many processes that no more should be.
+    pub(crate) crowded: bool,
+    pub(crate) spawn_next: &'a mut u64,
+    pub(crate) checker: &'a mut Checker,
+}
+
+/// What an actor waits for.
+#[derive(Clone, Debug)]
+enum Asked {
+    Nothing,
+    Spawn { number: u64, monitor: bool },
+    Send { to: Pid, number: u64 },
+    Receive,
+    Monitor { target: Pid },
+    Demonitor { id: MonitorId },
+}
+
+pub(crate) struct Actor {
+    pid: Pid,
+    random: Random,
+    depth: u8,
+    spawn: Option<u64>,
+    in_order: bool,
+    console: Option<Pid>,
+    friends: Vec<Pid>,
+    watching: Vec<MonitorId>,
+    asked: Asked,
+    asked_at: Instant,
+}
+
+impl Actor {
+    /// The process `pid`, with what it was given as its argument.
+    pub(crate) fn new(pid: Pid, entry: &str, argument: &[u8], random: Random) -> Self {
+        let mut actor = Actor {
+            pid,
+            random,
+            depth: 0,
+            spawn: None,
+            in_order: false,
+            console: None,
+            friends: Vec::new(),
+            watching: Vec::new(),
+            asked: Asked::Nothing,
+            asked_at: Instant::ZERO,
+        };
+        actor.in_order = actor.random.chance(60);
+        if entry == "main" {
+            let argument = RunArgument::from_bytes(argument).ok();
+            actor.console = argument.map(|argument| argument.console);
+        } else if let Some((number, rest)) = argument.split_first_chunk()
+            && let Some((depth, friends)) = rest.split_first()
+        {
+            actor.spawn = Some(u64::from_le_bytes(*number));
+            actor.depth = *depth;
+            let (friends, _) = friends.as_chunks::<{ Pid::BYTES }>();
+            friends.iter().for_each(|bytes| actor.befriend(Pid::from_bytes(bytes)));
+        }
+        actor
+    }
+
+    pub(crate) fn spawn_number(&self) -> Option<u64> {
+        self.spawn
+    }
+
+    pub(crate) fn is_in_order(&self) -> bool {
+        self.in_order
+    }
+
+    /// Since when it waits for an answer that must come soon.
+    pub(crate) fn hangs_since(&self) -> Option<Instant> {
+        matches!(self.asked, Asked::Spawn { .. } | Asked::Send { .. } | Asked::Receive)
+            .then_some(self.asked_at)
+    }
+
+    /// Runs until the next call.
+    pub(crate) fn run(
+        &mut self,
+        resume: Resume,
+        scene: &mut Scene<'_>,
+    ) -> Result<(Outcome, Duration), Violation> {
+        let asked = core::mem::replace(&mut self.asked, Asked::Nothing);
+        if let Resume::Reply(reply) = resume {
+            self.hear(asked, reply, scene)?;
+        }
+        let used = self.random.between(Duration::from_micros(1), Duration::from_micros(60));
+        let outcome = self.act(scene);
+        self.asked_at = scene.now;
+        if let Outcome::Exited(reason) | Outcome::Call(HostCall::Exit { reason }) = &outcome {
+            scene.checker.exits(self.pid, reason.clone());
+        }
+        Ok((outcome, used))
+    }
+
+    fn hear(
+        &mut self,
+        asked: Asked,
+        reply: HostReply,
+        scene: &mut Scene<'_>,
+    ) -> Result<(), Violation> {
+        let checker = &mut *scene.checker;
+        match (asked, reply) {
+            (Asked::Spawn { number, monitor: asked }, HostReply::Spawned { pid, monitor }) => {
+                checker.spawn_heard(number, pid)?;
+                if asked != monitor.is_some() {
+                    return Err(Violation(format!("{pid}: monitor {asked} gave {monitor:?}")));
+                }
+                if let Some(id) = monitor {
+                    checker.watches(self.pid, id, pid, scene.now)?;
+                    self.watching.push(id);
+                }
+                self.befriend(pid);
+                Ok(())
+            }
+            (Asked::Send { to, number }, HostReply::Done) => {
+                checker.send_answered(self.pid, to, number, Ok(()))
+            }
+            (Asked::Send { to, number }, HostReply::Failed(error)) => {
+                if error == ErrorCode::NoProcess {
+                    self.friends.retain(|friend| *friend != to);
+                }
+                checker.send_answered(self.pid, to, number, Err(error))
+            }
+            (Asked::Receive, HostReply::Received(received)) => self.receive(received, scene),
+            (Asked::Monitor { target }, HostReply::Monitoring(id)) => {
+                self.watching.push(id);
+                checker.watches(self.pid, id, target, scene.now)
+            }
+            (Asked::Demonitor { id }, HostReply::Flag(queued)) => {
+                checker.took_back(self.pid, id, queued)
+            }
+            (
+                Asked::Spawn { .. } | Asked::Receive | Asked::Monitor { .. },
+                HostReply::Failed(_),
+            )
+            | (Asked::Nothing, _) => Ok(()),
+            (asked, reply) => Err(Violation(format!("{}: {asked:?} got {reply:?}", self.pid))),
+        }
+    }
+
+    fn receive(&mut self, received: Received, scene: &mut Scene<'_>) -> Result<(), Violation> {
+        match received {
+            Received::Message { from, tag, payload } => {
+                let Some((number, friend)) = read_message(from, &payload.0) else {
+                    return Err(Violation(format!("{from} -> {}: a changed message", self.pid)));
+                };
+                scene.checker.received(self.pid, from, tag, number)?;
+                self.befriend(from);
+                self.befriend(friend);
+                Ok(())
+            }
+            Received::Down { from, id, reason } => {
+                self.watching.retain(|watched| *watched != id);
+                self.friends.retain(|friend| *friend != from);
+                scene.checker.told(self.pid, id, from, &reason)
+            }
+        }
+    }
+
+    fn befriend(&mut self, pid: Pid) {
+        if pid == self.pid || self.friends.contains(&pid) {
+            return;
+        }
+        if self.friends.len() >= FRIENDS_MAX {
+            let forgotten = self.random.below(self.friends.len());
+            self.friends.swap_remove(forgotten);
+        }
+        self.friends.push(pid);
+    }
+
+    fn act(&mut self, scene: &mut Scene<'_>) -> Outcome {
+        match scene.phase {
+            Phase::Work => {}
+            Phase::Drain => return self.ask_receive(Duration::from_millis(400), false),
+            Phase::Leave => return Outcome::Exited(ExitReason::Normal),
+        }
+        let friend = self.random.one(&self.friends);
+        match (self.random.below(100), friend) {
+            (0..=11, _) if !scene.crowded && self.depth < DEPTH_MAX => self.ask_spawn(scene),
+            (12..=44, Some(friend)) => self.ask_send(friend, scene),
+            (45..=50, Some(target)) => {
+                self.asked = Asked::Monitor { target };
+                Outcome::Call(HostCall::Monitor { target })
+            }
+            (51..=53, _) if !self.watching.is_empty() => {
+                let id = self.watching.swap_remove(self.random.below(self.watching.len()));
+                self.asked = Asked::Demonitor { id };
+                Outcome::Call(HostCall::Demonitor { id })
+            }
+            (54, Some(target)) if self.console != Some(target) => {
+                Outcome::Call(HostCall::Kill { target })
+            }
+            (55..=57, _) => Outcome::Preempted,
+            (58, _) => Outcome::Call(HostCall::Nodes),
+            (59, _) => Outcome::Call(HostCall::Yield),
+            (60, _) => {
+                let text = String::from("an actor was here");
+                Outcome::Call(HostCall::Log { level: LogLevel::Debug, text })
+            }
+            (61, _) if self.depth > 0 => self.end(),
+            (62..=63, _) if self.console.is_some() => self.ask_print(scene),
+            _ => {
+                let wait = self.random.millis(0, 300);
+                self.ask_receive(wait, true)
+            }
+        }
+    }
+
+    fn end(&mut self) -> Outcome {
+        match self.random.below(3) {
+            0 => Outcome::Exited(ExitReason::Normal),
+            1 => Outcome::Exited(ExitReason::Error(b"had enough".to_vec())),
+            _ => Outcome::Call(HostCall::Exit { reason: ExitReason::Shutdown }),
+        }
+    }
+
+    fn ask_receive(&mut self, wait: Duration, may_select: bool) -> Outcome {
+        self.asked = Asked::Receive;
+        let select = may_select && !self.in_order && self.random.chance(50);
+        let tag = select.then(|| self.random.number() % 3);
+        let capacity = limit::MESSAGE_BYTES_MAX;
+        Outcome::Call(HostCall::Receive { tag, timeout: Some(wait), capacity })
+    }
+
+    fn ask_spawn(&mut self, scene: &mut Scene<'_>) -> Outcome {
+        let number = *scene.spawn_next;
+        *scene.spawn_next += 1;
+        scene.checker.spawn_asked(number);
+        let monitor = self.random.chance(70);
+        self.asked = Asked::Spawn { number, monitor };
+        let mut argument = number.to_le_bytes().to_vec();
+        argument.push(self.depth + 1);
+        argument.extend_from_slice(&self.pid.to_bytes());
+        for friend in self.friends.iter().take(3) {
+            argument.extend_from_slice(&friend.to_bytes());
+        }
+        let friend = self.random.one(&self.friends);
+        let node = self.random.one(scene.nodes);
+        let place = match (self.random.below(4), node, friend) {
+            (0, ..) => Place::Here,
+            (1, Some(node), _) => Place::Node(node),
+            (2, _, Some(friend)) => Place::Near(friend),
+            _ => Place::Anywhere,
+        };
+        let mut limits = ProcessLimits::default();
+        if self.random.chance(30) {
+            limits.mailbox_messages = 20;
+        }
+        let argument = Payload(argument);
+        let entry = String::from("actor");
+        Outcome::Call(HostCall::Spawn { place, program: None, entry, argument, monitor, limits })
+    }
+
+    fn ask_send(&mut self, to: Pid, scene: &mut Scene<'_>) -> Outcome {
+        let tag = self.random.number() % 3;
+        let number = scene.checker.send_asked(self.pid, to, tag, scene.now);
+        self.asked = Asked::Send { to, number };
+        let friend = self.random.one(&self.friends).unwrap_or(self.pid);
+        let mut bytes = Vec::new();
+        bytes.extend_from_slice(&self.pid.to_bytes());
+        bytes.extend_from_slice(&number.to_le_bytes());
+        bytes.extend_from_slice(&friend.to_bytes());
+        let padding = match self.random.below(60) {
+            0 => 300_000,
+            1..=6 => 6_000,
+            _ => self.random.below(60),
+        };
+        bytes.resize(bytes.len() + padding, number as u8);
+        let timeout = match self.random.below(4) {
+            0 => Duration::ZERO,
+            1 => self.random.millis(1, 200),
+            _ => Duration::from_secs(2),
+        };
+        Outcome::Call(HostCall::Send { to, tag, payload: Payload(bytes), timeout })
+    }
+
+    /// To the console that stands for the operator; he takes it at his own pace.
+    fn ask_print(&mut self, scene: &mut Scene<'_>) -> Outcome {
+        let to = self.console.unwrap_or(self.pid);
+        let text = format!("hello from {} at {}\n", self.pid, scene.now).into_bytes();
+        let (tag, timeout) = (craton_abi::run::TAG_OUT, Duration::from_millis(50));
+        Outcome::Call(HostCall::Send { to, tag, payload: Payload(text), timeout })
+    }
+}
+
+/// The number and the friend in a message, if it is as `from` made it.
+fn read_message(from: Pid, bytes: &[u8]) -> Option<(u64, Pid)> {
+    let (sender, rest) = bytes.split_first_chunk()?;
+    let (number, rest) = rest.split_first_chunk()?;
+    let (friend, padding) = rest.split_first_chunk()?;
+    let number = u64::from_le_bytes(*number);
+    let intact = padding.iter().all(|byte| *byte == number as u8);
+    (Pid::from_bytes(sender) == from && intact).then(|| (number, Pid::from_bytes(friend)))
+}

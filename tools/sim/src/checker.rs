@@ -1,0 +1,429 @@
+//! What users rely on, checked against everything that every process did.
+//!
+//! Owns [`Checker`]. It knows the calls and replies of all processes, the ends of all processes and
+//! lives, and the gaps that nodes wrote to their logs, and decides from these alone:
+//!
+//! - messages of a pair arrive in order, at most once, and only if the send succeeded;
+//! - a message is missing only if a gap was told in between, or its receiver ended;
+//! - a monitor fires at most once, never after it was taken back, with the right reason, and does
+//!   fire if its target ended or a gap was told while the watcher lived;
+//! - no child lives whose parent never heard of it.
+
+use craton_abi::{ErrorCode, ExitReason, Incarnation, Instant, MonitorId, NodeId, Pid};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+/// A promise that was broken.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Violation(pub String);
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+type Check = Result<(), Violation>;
+
+fn broken(what: String) -> Check {
+    Err(Violation(what))
+}
+
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+enum SendState {
+    Asked,
+    Done,
+    Failed,
+}
+
+#[derive(Copy, Clone, Debug)]
+struct Sent {
+    tag: u64,
+    at: Instant,
+    state: SendState,
+    received: bool,
+}
+
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+enum Watch {
+    Active,
+    Fired,
+    TakenBack,
+}
+
+#[derive(Clone, Debug)]
+struct Monitor {
+    target: Pid,
+    made_at: Instant,
+    watch: Watch,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Life {
+    spawn: Option<u64>,
+    /// It takes only the next message, never by tag.
+    in_order: bool,
+    ended: bool,
+    reason: Option<ExitReason>,
+}
+
+/// A spawn that a process asked for.
+#[derive(Clone, Debug, Default)]
+struct Spawn {
+    born: Vec<Pid>,
+    heard: Option<Pid>,
+}
+
+/// Everything that every process did, as far as promises go.
+#[derive(Default)]
+pub struct Checker {
+    lives: BTreeMap<Pid, Life>,
+    over: BTreeSet<(NodeId, Incarnation)>,
+    streams: BTreeMap<(Pid, Pid), Vec<Sent>>,
+    monitors: BTreeMap<(Pid, MonitorId), Monitor>,
+    spawns: BTreeMap<u64, Spawn>,
+    /// Told gaps: on which node, towards which node, when.
+    gaps: Vec<(NodeId, NodeId, Instant)>,
+    /// Lives of nodes that another holds dead, that one first.
+    held_dead: BTreeSet<(NodeId, NodeId, Incarnation)>,
+    /// Messages taken from mailboxes.
+    pub messages: u64,
+    /// Notices taken from mailboxes.
+    pub notices: u64,
+    /// Processes that lived.
+    pub processes: u64,
+}
+
+impl Checker {
+    /// A process came to life, by the spawn with this number, or as the first of a run.
+    pub fn born(&mut self, pid: Pid, spawn: Option<u64>, in_order: bool) -> Check {
+        self.processes += 1;
+        if let Some(number) = spawn {
+            self.spawns.entry(number).or_default().born.push(pid);
+        }
+        let life = Life { spawn, in_order, ..Life::default() };
+        match self.lives.insert(pid, life) {
+            None => Ok(()),
+            Some(_) => broken(format!("{pid} came to life twice")),
+        }
+    }
+
+    /// A process ended by itself, with this reason.
+    pub fn exits(&mut self, pid: Pid, reason: ExitReason) {
+        self.lives.entry(pid).or_default().reason = Some(reason);
+    }
+
+    /// The instance of a process was dropped.
+    pub fn ended(&mut self, pid: Pid) {
+        self.lives.entry(pid).or_default().ended = true;
+    }
+
+    /// A life of a node ended, and all its processes with it.
+    pub fn life_over(&mut self, node: NodeId, incarnation: Incarnation) {
+        self.over.insert((node, incarnation));
+    }
+
+    /// A node wrote to its log that what was under way to and from another is lost.
+    pub fn gap(&mut self, on: NodeId, towards: NodeId, at: Instant) {
+        self.gaps.push((on, towards, at));
+    }
+
+    /// A node wrote to its log that it holds this life of another dead.
+    pub fn holds_dead(&mut self, on: NodeId, node: NodeId, incarnation: Incarnation) {
+        self.held_dead.insert((on, node, incarnation));
+    }
+
+    /// A process asks for a child.
+    pub fn spawn_asked(&mut self, number: u64) {
+        self.spawns.entry(number).or_default();
+    }
+
+    /// A process heard of its child.
+    pub fn spawn_heard(&mut self, number: u64, child: Pid) -> Check {
+        let spawn = self.spawns.entry(number).or_default();
+        spawn.heard = Some(child);
+        if spawn.born.contains(&child) {
+            Ok(())
+        } else {
+            broken(format!("spawn {number} was answered with {child}, which was never born of it"))
+        }
+    }
+
+    /// A process asks to send; the answer is the message's number in its pair.
+    pub fn send_asked(&mut self, from: Pid, to: Pid, tag: u64, at: Instant) -> u64 {
+        let stream = self.streams.entry((from, to)).or_default();
+        stream.push(Sent { tag, at, state: SendState::Asked, received: false });
+        stream.len() as u64 - 1
+    }
+
+    /// The send was answered.
+    pub fn send_answered(
+        &mut self,
+        from: Pid,
+        to: Pid,
+        number: u64,
+        result: Result<(), ErrorCode>,
+    ) -> Check {
+        let gone = self.has_ended(to) || self.gap_since(from, to, Instant::ZERO);
+        let Some(sent) = self.sent(from, to, number) else { return Ok(()) };
+        match result {
+            Ok(()) => sent.state = SendState::Done,
+            Err(error) => {
+                sent.state = SendState::Failed;
+                if sent.received {
+                    return broken(format!("{from} -> {to}: a failed send was delivered"));
+                }
+                if matches!(error, ErrorCode::NoProcess | ErrorCode::NoConnection) && !gone {
+                    return broken(format!("{from} -> {to}: {error}, but the receiver lives"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn sent(&mut self, from: Pid, to: Pid, number: u64) -> Option<&mut Sent> {
+        self.streams.get_mut(&(from, to))?.get_mut(usize::try_from(number).ok()?)
+    }
+
+    /// A process took a message from its mailbox.
+    pub fn received(&mut self, to: Pid, from: Pid, tag: u64, number: u64) -> Check {
+        self.messages += 1;
+        let in_order = self.lives.get(&to).is_some_and(|life| life.in_order);
+        let stream = self.streams.get(&(from, to)).map_or(&[][..], Vec::as_slice);
+        let index = number as usize;
+        let Some(sent) = stream.get(index) else {
+            return broken(format!("{from} -> {to}: message {number} was never sent"));
+        };
+        if sent.tag != tag {
+            return broken(format!("{from} -> {to}: message {number} changed its tag"));
+        }
+        if sent.received {
+            return broken(format!("{from} -> {to}: message {number} came twice"));
+        }
+        if sent.state == SendState::Failed {
+            return broken(format!("{from} -> {to}: message {number} came, but its send failed"));
+        }
+        let same_stream = |other: &&Sent| in_order || other.tag == tag;
+        if stream[index + 1..].iter().filter(same_stream).any(|later| later.received) {
+            return broken(format!("{from} -> {to}: message {number} came after a later one"));
+        }
+        let skipped = stream[..index]
+            .iter()
+            .filter(same_stream)
+            .filter(|earlier| !earlier.received && earlier.state == SendState::Done);
+        let lost = skipped.map(|earlier| earlier.at).min();
+        if let Some(at) = lost
+            && !self.gap_since(from, to, at)
+        {
+            return broken(format!("{from} -> {to}: one before message {number} is missing"));
+        }
+        if let Some(sent) = self.sent(from, to, number) {
+            sent.received = true;
+        }
+        Ok(())
+    }
+
+    /// A process watches another from now on.
+    pub fn watches(&mut self, watcher: Pid, id: MonitorId, target: Pid, at: Instant) -> Check {
+        let monitor = Monitor { target, made_at: at, watch: Watch::Active };
+        match self.monitors.insert((watcher, id), monitor) {
+            None => Ok(()),
+            Some(_) => broken(format!("{watcher}: monitor {id} was given out twice")),
+        }
+    }
+
+    /// A process took a monitor back.
+    pub fn took_back(&mut self, watcher: Pid, id: MonitorId, notice_was_queued: bool) -> Check {
+        let Some(monitor) = self.monitors.get_mut(&(watcher, id)) else { return Ok(()) };
+        if monitor.watch == Watch::Fired && notice_was_queued {
+            return broken(format!("{watcher}: a second notice for {id} was queued"));
+        }
+        if monitor.watch == Watch::Active {
+            monitor.watch = Watch::TakenBack;
+        }
+        Ok(())
+    }
+
+    /// A process took a notice from its mailbox.
+    pub fn told(&mut self, watcher: Pid, id: MonitorId, from: Pid, reason: &ExitReason) -> Check {
+        self.notices += 1;
+        let who = format!("{watcher} watching {from} as {id}");
+        let Some(monitor) = self.monitors.get_mut(&(watcher, id)) else {
+            return broken(format!("{who}: told without a monitor"));
+        };
+        let before = core::mem::replace(&mut monitor.watch, Watch::Fired);
+        let (target, made_at) = (monitor.target, monitor.made_at);
+        match before {
+            Watch::Fired => return broken(format!("{who}: told twice")),
+            Watch::TakenBack => return broken(format!("{who}: told after it was taken back")),
+            Watch::Active if target != from => {
+                return broken(format!("{who}: told of another, {target} was meant"));
+            }
+            Watch::Active => {}
+        }
+        let ended = self.has_ended(target);
+        let own = self.lives.get(&target).and_then(|life| life.reason.as_ref());
+        let right = match reason {
+            ExitReason::NoConnection => {
+                let held = (watcher.node, target.node, target.incarnation);
+                // A later life of the watcher's node may never have met the target's.
+                let met_anew = self.over.iter().any(|(node, _)| *node == watcher.node);
+                let held_dead = met_anew || self.held_dead.contains(&held);
+                ended || held_dead || self.gap_since(watcher, target, made_at)
+            }
+            ExitReason::NoProcess | ExitReason::Killed => ended,
+            ExitReason::Limit(_) => true,
+            other => ended && own == Some(other),
+        };
+        if right { Ok(()) } else { broken(format!("{who}: told '{reason}', which is not so")) }
+    }
+
+    fn has_ended(&self, pid: Pid) -> bool {
+        self.over.contains(&(pid.node, pid.incarnation))
+            || self.lives.get(&pid).is_none_or(|life| life.ended)
+    }
+
+    /// Whether a gap was told on either side, or a side ended, since `at`.
+    fn gap_since(&self, a: Pid, b: Pid, at: Instant) -> bool {
+        let between =
+            |on, towards| (on, towards) == (a.node, b.node) || (on, towards) == (b.node, a.node);
+        self.over.contains(&(a.node, a.incarnation))
+            || self.over.contains(&(b.node, b.incarnation))
+            || self.gaps.iter().any(|&(on, towards, when)| when >= at && between(on, towards))
+    }
+
+    /// Everything is healed and every living process has emptied its mailbox: what must have come
+    /// has come.
+    pub fn at_rest(&self) -> Check {
+        for (&(from, to), stream) in &self.streams {
+            let missing = stream.iter().enumerate().find(|(_, sent)| {
+                sent.state == SendState::Done
+                    && !sent.received
+                    && !self.gap_since(from, to, sent.at)
+            });
+            if let Some((number, _)) = missing
+                && !self.has_ended(to)
+            {
+                return broken(format!("{from} -> {to}: message {number} never came"));
+            }
+        }
+        for (&(watcher, id), monitor) in &self.monitors {
+            if monitor.watch != Watch::Active || self.has_ended(watcher) {
+                continue;
+            }
+            let target = monitor.target;
+            let gap = self.gaps.iter().any(|&(on, towards, when)| {
+                (on, towards) == (watcher.node, target.node) && when > monitor.made_at
+            });
+            if self.has_ended(target) || gap {
+                return broken(format!("{watcher} was never told of {target} ({id})"));
+            }
+        }
+        for (pid, life) in &self.lives {
+            let heard = life.spawn.is_none_or(|number| {
+                self.spawns.get(&number).is_some_and(|spawn| spawn.heard == Some(*pid))
+            });
+            if !heard && !self.has_ended(*pid) {
+                return broken(format!("{pid} lives, but its parent never heard of it"));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use craton_abi::{ShardId, Slot};
+
+    fn pid(node: u64, index: u32) -> Pid {
+        let slot = Slot::new(ShardId::new(0), index, 0).expect("in range");
+        Pid { node: NodeId::new(node), incarnation: Incarnation::new(node), slot }
+    }
+
+    fn at(millis: u64) -> Instant {
+        Instant::from_nanos(millis * 1_000_000)
+    }
+
+    /// A sends B three messages, all of which went off.
+    fn three_sent() -> (Checker, Pid, Pid) {
+        let (mut checker, a, b) = (Checker::default(), pid(1, 1), pid(2, 2));
+        checker.born(a, None, true).expect("new");
+        checker.born(b, None, true).expect("new");
+        for number in 0..3 {
+            assert_eq!(checker.send_asked(a, b, 7, at(number)), number);
+            checker.send_answered(a, b, number, Ok(())).expect("it went off");
+        }
+        (checker, a, b)
+    }
+
+    #[test]
+    fn what_is_right_passes() {
+        let (mut checker, a, b) = three_sent();
+        for number in 0..3 {
+            assert_eq!(checker.received(b, a, 7, number), Ok(()));
+        }
+        assert_eq!(checker.at_rest(), Ok(()));
+    }
+
+    #[test]
+    fn a_duplicate_a_swap_and_a_hole_are_caught() {
+        let (mut checker, a, b) = three_sent();
+        checker.received(b, a, 7, 0).expect("the first");
+        assert!(checker.received(b, a, 7, 0).is_err(), "twice");
+        assert!(checker.received(b, a, 7, 2).is_err(), "one is missing");
+        assert!(checker.at_rest().is_err(), "two never came");
+        let (mut checker, a, b) = three_sent();
+        checker.gap(a.node, b.node, at(5));
+        checker.received(b, a, 7, 2).expect("the gap was told");
+        assert!(checker.received(b, a, 7, 1).is_err(), "after a later one");
+        assert_eq!(checker.at_rest(), Ok(()));
+    }
+
+    #[test]
+    fn a_failed_send_must_not_arrive() {
+        let (mut checker, a, b) = three_sent();
+        checker.send_asked(a, b, 7, at(4));
+        checker.send_answered(a, b, 3, Err(ErrorCode::Full)).expect("it may");
+        assert!(checker.received(b, a, 7, 3).is_err());
+        checker.send_asked(a, b, 7, at(5));
+        assert!(checker.send_answered(a, b, 4, Err(ErrorCode::NoProcess)).is_err());
+    }
+
+    #[test]
+    fn a_monitor_fires_once_and_for_the_right_reason() {
+        let (mut checker, a, b) = three_sent();
+        let id = MonitorId::new(1);
+        checker.watches(a, id, b, at(1)).expect("new");
+        assert!(checker.told(a, id, b, &ExitReason::Normal).is_err(), "it lives");
+        let (mut checker, a, b) = three_sent();
+        checker.watches(a, id, b, at(1)).expect("new");
+        checker.exits(b, ExitReason::Normal);
+        checker.ended(b);
+        assert!(checker.at_rest().is_err(), "never told");
+        assert_eq!(checker.told(a, id, b, &ExitReason::Normal), Ok(()));
+        assert_eq!(checker.at_rest(), Ok(()));
+        assert!(checker.told(a, id, b, &ExitReason::Normal).is_err(), "twice");
+    }
+
+    #[test]
+    fn a_gap_must_be_told_to_who_watched_across() {
+        let (mut checker, a, b) = three_sent();
+        let id = MonitorId::new(1);
+        checker.watches(a, id, b, at(1)).expect("new");
+        checker.gap(a.node, b.node, at(9));
+        assert!(checker.at_rest().is_err());
+        assert_eq!(checker.told(a, id, b, &ExitReason::NoConnection), Ok(()));
+        assert_eq!(checker.at_rest(), Ok(()));
+    }
+
+    #[test]
+    fn a_child_nobody_heard_of_is_caught() {
+        let mut checker = Checker::default();
+        checker.spawn_asked(5);
+        checker.born(pid(1, 1), Some(5), true).expect("new");
+        assert!(checker.at_rest().is_err());
+        checker.ended(pid(1, 1));
+        assert_eq!(checker.at_rest(), Ok(()));
+    }
+}
