@@ -7,7 +7,9 @@
 
 extern crate alloc;
 
+mod host;
 mod selftest;
+mod start;
 
 use bootloader_api::BootInfo;
 use bootloader_api::config::{BootloaderConfig, Mapping};
@@ -48,6 +50,7 @@ extern "C" fn main(boot_info: &'static mut BootInfo) -> ! {
     interrupt::install();
     apic::start();
     timer::start(clock::start());
+    cpu::enable_interrupts();
     info!(
         "craton {}: {} MiB of memory, {} KiB free",
         env!("CARGO_PKG_VERSION"),
@@ -55,7 +58,7 @@ extern "C" fn main(boot_info: &'static mut BootInfo) -> ! {
         memory::free_bytes() / 1024,
     );
     obey_command_line();
-    power::power_off()
+    start::node()
 }
 
 /// What the command line asks for instead of a node: tests.

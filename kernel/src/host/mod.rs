@@ -39,15 +39,21 @@ pub(crate) struct Host {
 }
 
 impl Host {
-    /// Puts the parts together.
-    pub(crate) fn new(node: Node, engine: Engine, net: Net, seed: [u8; 32]) -> Self {
+    /// Puts the parts together. `effects` are what the node asked for already.
+    pub(crate) fn new(
+        node: Node,
+        engine: Engine,
+        net: Net,
+        seed: [u8; 32],
+        effects: Vec<NodeEffect>,
+    ) -> Self {
         let keys = node.config().compiler_keys.iter().copied().map(CompilerKey::from_bytes);
         Host {
             keys: keys.collect(),
             node,
             engine,
             network: Network::new(net, seed, clock::now()),
-            effects: Vec::new(),
+            effects,
             batch: Vec::new(),
             housekeeping: Instant::ZERO,
         }
@@ -141,9 +147,7 @@ impl Host {
         if deadline <= now {
             return;
         }
-        timer::arm(deadline.since(now));
-        timer::halt_unless(|| self.network.arm());
-        timer::disarm();
+        timer::halt_at_most(deadline.since(now), || self.network.arm());
     }
 }
 

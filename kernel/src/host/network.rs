@@ -20,7 +20,7 @@ const EVENTS_PER_POLL_MAX: usize = 256;
 
 /// The network as the node sees it.
 pub(super) struct Network {
-    net: Net,
+    nic: Nic,
     stack: Stack,
     membership: UdpId,
     streams: BTreeMap<ConnId, StreamId>,
@@ -30,7 +30,6 @@ pub(super) struct Network {
     block: Vec<u8>,
     /// Something was given to the stack since it was last polled.
     dirty: bool,
-    polled: Instant,
 }
 
 impl Network {
@@ -42,7 +41,7 @@ impl Network {
         let membership =
             stack.bind(limit::MEMBERSHIP_PORT).expect("the stack is new: its ports are free");
         Network {
-            net,
+            nic: Nic(net),
             stack,
             membership,
             streams: BTreeMap::new(),
@@ -50,7 +49,6 @@ impl Network {
             ready: BTreeSet::new(),
             block: Vec::with_capacity(BLOCK_BYTES),
             dirty: true,
-            polled: now,
         }
     }
 
@@ -64,8 +62,7 @@ impl Network {
     ) -> bool {
         self.pump(node, now);
         self.dirty = false;
-        self.polled = now;
-        let mut more = self.stack.poll(&mut Nic::new(&mut self.net), now).more;
+        let mut more = self.stack.poll(&mut self.nic, now).more;
         for _ in 0..EVENTS_PER_POLL_MAX {
             let Some(event) = self.stack.poll_event() else { break };
             self.take(event, node, now, out);
@@ -81,13 +78,7 @@ impl Network {
         more
     }
 
-    fn take(
-        &mut self,
-        event: Event,
-        node: &mut Node,
-        now: Instant,
-        out: &mut Vec<NodeEffect>,
-    ) {
+    fn take(&mut self, event: Event, node: &mut Node, now: Instant, out: &mut Vec<NodeEffect>) {
         match event {
             Event::Address(Some(address)) => {
                 node.step(NodeInput::Address(address.address.into()), now, out);
@@ -139,13 +130,7 @@ impl Network {
         }
     }
 
-    fn lost(
-        &mut self,
-        stream: StreamId,
-        node: &mut Node,
-        now: Instant,
-        out: &mut Vec<NodeEffect>,
-    ) {
+    fn lost(&mut self, stream: StreamId, node: &mut Node, now: Instant, out: &mut Vec<NodeEffect>) {
         if let Some(conn) = self.conns.remove(&stream) {
             self.streams.remove(&conn);
             self.ready.remove(&conn);
@@ -222,19 +207,9 @@ impl Network {
         self.stack.deadline(now)
     }
 
-    /// Whether the stack was given something since it was last polled.
-    pub(super) fn is_dirty(&self) -> bool {
-        self.dirty
-    }
-
-    /// When it was last polled.
-    pub(super) fn polled(&self) -> Instant {
-        self.polled
-    }
-
     /// Asks for an interrupt at the next frame. True if one is there already.
     pub(super) fn arm(&mut self) -> bool {
-        self.net.arm()
+        self.nic.0.arm()
     }
 
     /// Forgets every connection: the node starts a new life.

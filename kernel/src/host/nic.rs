@@ -7,11 +7,8 @@ use craton_hal::memory::physical::DmaBuffer;
 use craton_hal::virtio::net::{Net, PartialChecksum, Receiver, Transmitter};
 use craton_net::{FrameDevice, FrameReceiver, FrameTransmitter, Link, Offload};
 
-/// Both halves of the card for the length of one poll.
-pub(super) struct Nic<'a> {
-    receiver: NicReceiver<'a>,
-    transmitter: NicTransmitter<'a>,
-}
+/// The card as the stack wants it.
+pub(super) struct Nic(pub(super) Net);
 
 /// Where frames come from.
 pub(super) struct NicReceiver<'a>(&'a mut Receiver<DmaBuffer>);
@@ -19,31 +16,19 @@ pub(super) struct NicReceiver<'a>(&'a mut Receiver<DmaBuffer>);
 /// Where frames go to.
 pub(super) struct NicTransmitter<'a>(&'a mut Transmitter<DmaBuffer>);
 
-impl<'a> Nic<'a> {
-    /// The card as the stack wants it.
-    pub(super) fn new(net: &'a mut Net) -> Self {
-        let (receiver, transmitter) = net.halves();
-        Nic { receiver: NicReceiver(receiver), transmitter: NicTransmitter(transmitter) }
-    }
-}
-
 /// The card as the stack must know it.
 pub(super) fn link(net: &Net) -> Link {
     let info = net.info();
-    Link {
-        mac: info.mac,
-        mtu: usize::from(info.mtu),
-        checksum_transmit: info.checksum_transmit,
-        checksum_receive: info.checksum_receive,
-    }
+    Link { mac: info.mac, mtu: usize::from(info.mtu), checksum_transmit: info.checksum_transmit }
 }
 
-impl<'a> FrameDevice for Nic<'a> {
-    type Receiver = NicReceiver<'a>;
-    type Transmitter = NicTransmitter<'a>;
+impl FrameDevice for Nic {
+    type Receiver<'a> = NicReceiver<'a>;
+    type Transmitter<'a> = NicTransmitter<'a>;
 
-    fn halves(&mut self) -> (&mut NicReceiver<'a>, &mut NicTransmitter<'a>) {
-        (&mut self.receiver, &mut self.transmitter)
+    fn halves(&mut self) -> (NicReceiver<'_>, NicTransmitter<'_>) {
+        let (receiver, transmitter) = self.0.halves();
+        (NicReceiver(receiver), NicTransmitter(transmitter))
     }
 }
 

@@ -1,0 +1,98 @@
+//! From a started machine to a running node.
+//!
+//! Owns the order: configuration, randomness, engine, network card, node. Where one of them is
+//! missing it says so in one sentence and ends the machine: a node that cannot talk is none.
+
+use crate::host::{Host, log_filter};
+use alloc::string::String;
+use core::fmt;
+use craton_abi::Incarnation;
+use craton_engine::{Clocks, Engine};
+use craton_hal::pci::{Bus, DEVICE_VECTOR_FIRST, Ports, Window, note_interrupt};
+use craton_hal::power::ExitCode;
+use craton_hal::virtio::net::Net;
+use craton_hal::{apic, boot, clock, entropy, fw_cfg, interrupt, logger, power};
+use craton_node::{Node, NodeConfig, NodeInput, OnPanic};
+use log::{LevelFilter, error, info, warn};
+
+/// The file of the firmware's configuration device that holds the node's.
+const CONFIG_FILE: &str = "opt/craton/config";
+/// Where received frames interrupt.
+const NET_VECTOR: u8 = DEVICE_VECTOR_FIRST;
+
+/// Starts the node and runs it for as long as the machine is on.
+pub(crate) fn node() -> ! {
+    let config = configuration();
+    logger::set_node_name(&config.name);
+    log::set_max_level(log_filter(config.log));
+    power::reset_after_failure(config.panic == OnPanic::Reset);
+    let clocks = Clocks { monotonic: clock::now, wall_nanos };
+    let engine = Engine::new(seed(), clocks);
+    let engine = engine.unwrap_or_else(|error| refuse(format_args!("no engine: {error:#}")));
+    let net = network_card();
+    let incarnation = Incarnation::new(word(seed()));
+    let now = clock::now();
+    let node = Node::new(config, incarnation, 1, seed(), now);
+    let mut node = node.unwrap_or_else(|error| refuse(format_args!("no node: {error}")));
+    info!("ready: node {} in life {}", node.id(), node.incarnation());
+    let mut effects = alloc::vec::Vec::new();
+    if let Some(wall) = clock::wall() {
+        let since_start = now.since(craton_abi::Instant::ZERO);
+        let at_zero = wall.as_nanos().saturating_sub(since_start.as_nanos());
+        let secs_at_zero = at_zero / 1_000_000_000;
+        node.step(NodeInput::WallClock { secs_at_zero }, now, &mut effects);
+    }
+    Host::new(node, engine, net, seed(), effects).run()
+}
+
+/// The configuration from the firmware's device, with the command line's own keys over it.
+fn configuration() -> NodeConfig {
+    let file = fw_cfg::read(CONFIG_FILE).unwrap_or_default();
+    let text = String::from_utf8(file);
+    let text = text.unwrap_or_else(|_| refuse(format_args!("{CONFIG_FILE} is not text")));
+    let config = NodeConfig::parse(&text);
+    let mut config = config.unwrap_or_else(|error| refuse(format_args!("{CONFIG_FILE}: {error}")));
+    for word in boot::command_line().split_ascii_whitespace() {
+        let (key, value) = word.split_once('=').unwrap_or((word, ""));
+        if let Err(error) = config.set(key, value) {
+            warn!("command line: {error}");
+        }
+    }
+    config
+}
+
+fn network_card() -> Net {
+    interrupt::set_handler(NET_VECTOR, note_interrupt);
+    let Some(ports) = Ports::take() else { refuse(format_args!("PCI is taken")) };
+    let mut bus = Bus::scan(ports, Window::BELOW_4G);
+    let Some(function) = Net::find(&bus) else {
+        refuse(format_args!("no network card: a node needs a virtio-net device on PCI"))
+    };
+    // Ids beyond a byte exist only with x2APIC, whose boot CPU has a small one all the same.
+    let apic_id = u8::try_from(apic::id()).unwrap_or(0);
+    let net = Net::open(&mut bus, &function, NET_VECTOR, apic_id);
+    net.unwrap_or_else(|error| refuse(format_args!("the network card does not start: {error:?}")))
+}
+
+/// Says why there will be no node, and ends the machine.
+fn refuse(why: fmt::Arguments<'_>) -> ! {
+    error!("cannot run: {why}");
+    power::end(ExitCode::Failure)
+}
+
+fn seed() -> [u8; 32] {
+    let (seed, source) = entropy::seed();
+    if source == entropy::Source::Jitter && log::max_level() >= LevelFilter::Warn {
+        warn!("no RDRAND and no RDSEED: randomness comes from the clock's jitter alone");
+    }
+    seed
+}
+
+fn word(seed: [u8; 32]) -> u64 {
+    let [a, b, c, d, e, f, g, h, ..] = seed;
+    u64::from_le_bytes([a, b, c, d, e, f, g, h])
+}
+
+fn wall_nanos() -> u64 {
+    clock::wall().map_or(0, craton_abi::Duration::as_nanos)
+}
