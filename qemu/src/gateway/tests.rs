@@ -82,7 +82,10 @@ impl Guest {
         let handles: Vec<SocketHandle> = (0..BACKLOG)
             .map(|_| {
                 let buffer = || SocketBuffer::new(vec![0; 64 * 1024]);
-                stack.sockets.add(Socket::new(buffer(), buffer()))
+                let mut socket = Socket::new(buffer(), buffer());
+                // Before the first frame is taken, else an early client is refused.
+                socket.listen(PORT).unwrap();
+                stack.sockets.add(socket)
             })
             .collect();
         let stop = Arc::new(AtomicBool::new(false));
