@@ -4,14 +4,16 @@
 
 use crate::hostile::{self, Deed};
 use crate::{GLUTTON, NOTHING, Result, VICTIM, VILLAIN, failed};
-use alloc::format;
 use alloc::string::String;
+use alloc::{format, vec};
 use craton::{Child, Duration, Event, ExitReason, Mailbox, SpawnOptions, exit, kill};
 
 /// Bound of the glutton's memory.
 const MEMORY_MAX: u64 = 4 << 20;
 /// Bytes of a page of WebAssembly's memory.
 const PAGE_BYTES: u64 = 64 << 10;
+/// Memory that the glutton keeps for its last words.
+const LAST_WORDS_BYTES: usize = 1 << 10;
 /// How long a deed may take to end its process.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long the process that never yields is let run.
@@ -24,7 +26,11 @@ pub fn villain(deed: Deed) {
 
 /// The entry `glutton`: takes all pages that it is given, and exits with their number.
 pub fn glutton((): ()) {
-    exit(&ExitReason::Error(pages_max().to_le_bytes().to_vec()));
+    // What the last words need, while there is memory to be had.
+    let room = core::hint::black_box(vec![0_u8; LAST_WORDS_BYTES]);
+    let pages = pages_max();
+    drop(room);
+    exit(&ExitReason::Error(pages.to_le_bytes().to_vec()));
 }
 
 #[cfg(target_arch = "wasm32")]
