@@ -2,8 +2,8 @@
 //!
 //! Owns the messages and how they flow; the counting is elsewhere.
 //!
-//! 1. A mapper sends [`More`] for each chunk that it has room for: [`CHUNKS_AHEAD`] at first, one for
-//!    each chunk that it takes up. The coordinator sends chunks ([`TAG_CHUNK`]) only for these.
+//! 1. A mapper sends [`More`] for each chunk that it has room for: [`CHUNKS_AHEAD`] at first, one
+//!    for each chunk that it takes up. The coordinator sends chunks ([`TAG_CHUNK`]) only for these.
 //! 2. A mapper sends batches of counts ([`TAG_BATCH`]) to reducers when it holds many, and the rest
 //!    after [`End`]; then [`Finished`] to each reducer and [`Mapped`] to the coordinator.
 //! 3. A reducer that has [`Finished`] from every mapper, and as many batches and words as each
