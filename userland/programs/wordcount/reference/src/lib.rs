@@ -1,4 +1,4 @@
-//! The plain count that the program `wordcount` must equal: one thread, one map, one byte at a time.
+//! The plain count that the program `wordcount` must equal: one thread, one map, byte by byte.
 //!
 //! Owns [`Counts`], [`count`] and [`render`]; shares no code with the program on purpose. What a
 //! word is stands in `../README.md`.
