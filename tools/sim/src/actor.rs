@@ -33,6 +33,8 @@ pub(crate) struct Scene<'a> {
     pub(crate) phase: Phase,
     pub(crate) now: Instant,
     pub(crate) nodes: &'a [NodeId],
+    /// The nodes that the actor's own holds alive.
+    pub(crate) alive: &'a [NodeId],
     /// Whether there are so many processes that no more should be.
     pub(crate) crowded: bool,
     pub(crate) spawn_next: &'a mut u64,
@@ -287,7 +289,8 @@ impl Actor {
 
     fn ask_send(&mut self, to: Pid, scene: &mut Scene<'_>) -> Outcome {
         let tag = self.random.number() % 3;
-        let number = scene.checker.send_asked(self.pid, to, tag, scene.now);
+        let alive = scene.alive.contains(&to.node);
+        let number = scene.checker.send_asked(self.pid, to, tag, scene.now, alive);
         self.asked = Asked::Send { to, number };
         let friend = self.random.one(&self.friends).unwrap_or(self.pid);
         let mut bytes = Vec::new();

@@ -42,6 +42,8 @@ struct Sent {
     at: Instant,
     state: SendState,
     received: bool,
+    /// The sender's node did not hold the receiver's alive: the message may go nowhere.
+    adrift: bool,
 }
 
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]
@@ -149,10 +151,19 @@ impl Checker {
         }
     }
 
-    /// A process asks to send; the answer is the message's number in its pair.
-    pub fn send_asked(&mut self, from: Pid, to: Pid, tag: u64, at: Instant) -> u64 {
+    /// A process asks to send, to a node that its own holds alive or not; the answer is the
+    /// message's number in its pair.
+    pub fn send_asked(
+        &mut self,
+        from: Pid,
+        to: Pid,
+        tag: u64,
+        at: Instant,
+        node_alive: bool,
+    ) -> u64 {
         let stream = self.streams.entry((from, to)).or_default();
-        stream.push(Sent { tag, at, state: SendState::Asked, received: false });
+        let state = SendState::Asked;
+        stream.push(Sent { tag, at, state, received: false, adrift: !node_alive });
         stream.len() as u64 - 1
     }
 
@@ -207,10 +218,9 @@ impl Checker {
         if stream[index + 1..].iter().filter(same_stream).any(|later| later.received) {
             return broken(format!("{from} -> {to}: message {number} came after a later one"));
         }
-        let skipped = stream[..index]
-            .iter()
-            .filter(same_stream)
-            .filter(|earlier| !earlier.received && earlier.state == SendState::Done);
+        let skipped = stream[..index].iter().filter(same_stream).filter(|earlier| {
+            !earlier.received && !earlier.adrift && earlier.state == SendState::Done
+        });
         let lost = skipped.map(|earlier| earlier.at).min();
         if let Some(at) = lost
             && !self.gap_since(from, to, at)
@@ -299,6 +309,7 @@ impl Checker {
             let missing = stream.iter().enumerate().find(|(_, sent)| {
                 sent.state == SendState::Done
                     && !sent.received
+                    && !sent.adrift
                     && !self.gap_since(from, to, sent.at)
             });
             if let Some((number, _)) = missing
@@ -351,7 +362,7 @@ mod tests {
         checker.born(a, None, true).expect("new");
         checker.born(b, None, true).expect("new");
         for number in 0..3 {
-            assert_eq!(checker.send_asked(a, b, 7, at(number)), number);
+            assert_eq!(checker.send_asked(a, b, 7, at(number), true), number);
             checker.send_answered(a, b, number, Ok(())).expect("it went off");
         }
         (checker, a, b)
@@ -383,10 +394,10 @@ mod tests {
     #[test]
     fn a_failed_send_must_not_arrive() {
         let (mut checker, a, b) = three_sent();
-        checker.send_asked(a, b, 7, at(4));
+        checker.send_asked(a, b, 7, at(4), true);
         checker.send_answered(a, b, 3, Err(ErrorCode::Full)).expect("it may");
         assert!(checker.received(b, a, 7, 3).is_err());
-        checker.send_asked(a, b, 7, at(5));
+        checker.send_asked(a, b, 7, at(5), true);
         assert!(checker.send_answered(a, b, 4, Err(ErrorCode::NoProcess)).is_err());
     }
 

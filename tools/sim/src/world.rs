@@ -422,6 +422,7 @@ impl World {
     ) -> (Outcome, Duration) {
         let crowded = self.machines.iter().map(|m| m.actors.len()).sum::<usize>() >= ACTORS_MAX;
         let resume = self.sabotage(place, slot, resume);
+        let alive = self.machines[place].node.nodes_alive();
         let Some((pid, actor)) = self.machines[place].actors.get_mut(&slot) else {
             self.check(Err(Violation(format!("{place}: {slot} is run, but is not there"))));
             return (Outcome::Preempted, slice);
@@ -431,6 +432,7 @@ impl World {
             phase: self.phase,
             now: self.now,
             nodes: &self.ids,
+            alive: &alive,
             crowded,
             spawn_next: &mut self.spawn_next,
             checker: &mut self.checker,
