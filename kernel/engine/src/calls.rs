@@ -20,7 +20,7 @@ use craton_abi::{
 };
 use craton_shard::port::{HostCall, HostReply, LogLevel, Received};
 use rand_chacha::rand_core::Rng;
-use wasmtime::{Caller, Linker, Result};
+use wasmtime::{Caller, Error, Linker, Result};
 
 /// Length of the header that `receive` writes.
 const RECEIVE_HEADER_BYTES: i32 = 48;
@@ -150,10 +150,10 @@ fn exit(call: Call<'_>, pointer: i32, len: i32) -> Result<()> {
     let memory = memory(&call);
     let bytes = Region::prove(memory, pointer, len)?.first(2 + limit::EXIT_REASON_BYTES_MAX);
     let bytes = bytes.of(memory);
-    // A process may not claim that it was killed or lost: what it says of that kind is its own.
+    // A process may not claim that it was killed or lost.
     let reason = match ExitReason::from_bytes(bytes) {
         Ok(reason @ (ExitReason::Normal | ExitReason::Shutdown | ExitReason::Error(_))) => reason,
-        _ => ExitReason::Error(bytes.to_vec()),
+        _ => return Err(Error::msg("exit was given bytes that are no reason to give")),
     };
     ask(&call, HostCall::Exit { reason: reason.bounded() });
     Ok(())
@@ -174,10 +174,9 @@ fn spawn(
     out_pid: i32,
     out_monitor: i32,
 ) -> Result<i32> {
-    let monitor = flags & 1 != 0;
     let memory = memory(&call);
     let out_pid = Region::prove(memory, out_pid, Pid::BYTES as i32)?;
-    let out_monitor = if monitor { Some(Region::prove(memory, out_monitor, 8)?) } else { None };
+    let out_monitor = Region::prove(memory, out_monitor, 8)?;
     let entry = Region::prove(memory, entry, entry_len)?;
     let argument = Region::prove(memory, argument, argument_len)?;
     let place = match place_kind {
@@ -188,6 +187,10 @@ fn spawn(
         _ => return Ok(ErrorCode::Invalid.code()),
     };
     let program = if program == 0 { None } else { Some(ProgramId(read(&call, program)?)) };
+    let monitor = match flags {
+        0 | 1 => flags == 1,
+        _ => return Ok(ErrorCode::Invalid.code()),
+    };
     let order = match prepare(&call, entry, argument, memory_max) {
         Ok((entry, argument, limits)) => {
             HostCall::Spawn { place, program, entry, argument, monitor, limits }
@@ -200,9 +203,7 @@ fn spawn(
     };
     let memory = memory_mut(&mut call);
     out_pid.write(memory, &pid.to_bytes());
-    if let Some(out_monitor) = out_monitor {
-        out_monitor.write(memory, &id.get().to_le_bytes());
-    }
+    out_monitor.write(memory, &id.get().to_le_bytes());
     Ok(0)
 }
 
@@ -213,7 +214,7 @@ fn prepare(
     argument: Region,
     memory_max: i64,
 ) -> Result<(String, Payload, ProcessLimits), ErrorCode> {
-    if entry.len() > limit::ENTRY_BYTES_MAX {
+    if !(1..=limit::ENTRY_BYTES_MAX).contains(&entry.len()) {
         return Err(ErrorCode::NoEntry);
     }
     if argument.len() > limit::ARGUMENT_BYTES_MAX {

@@ -14,9 +14,11 @@
 
 use crate::interrupt::{Context, CpuLocal, cpu};
 use crate::memory::Reservation;
+use crate::timer;
 use alloc::boxed::Box;
 use core::arch::naked_asm;
 use core::ptr::{self, NonNull};
+use craton_abi::Duration;
 
 /// A call stack and what runs on it.
 pub struct Fiber {
@@ -93,12 +95,13 @@ impl Fiber {
         Some(Fiber { inner })
     }
 
-    /// Runs the fiber on this CPU until it leaves its stack.
+    /// Runs the fiber on this CPU until it leaves its stack, for about `slice` at most. Interrupts
+    /// must be on, or nothing ends the slice. Takes over this CPU's timer and leaves it disarmed.
     ///
     /// # Panics
     ///
     /// If it has finished, or if the caller runs on a fiber itself.
-    pub fn resume(&mut self) -> Left {
+    pub fn resume(&mut self, slice: Duration) -> Left {
         let cpu = cpu();
         assert!(cpu.fiber().is_null(), "a fiber cannot resume a fiber");
         let inner = self.inner.as_ptr();
@@ -109,7 +112,11 @@ impl Fiber {
         };
         assert!(left != Left::Finished, "a finished fiber cannot run");
         let outer_word = cpu.replace_word(word);
+        cpu.set_held(false);
         cpu.enter(inner);
+        // Not before: a tick that finds no fiber is forgotten, one that finds this fiber not yet on
+        // its stack comes again.
+        timer::arm(slice);
         match left {
             // SAFETY: the context was saved whole by the interrupt that preempted the fiber, and
             // its stack is as it was.
@@ -119,6 +126,7 @@ impl Fiber {
             // SAFETY: the stack pointer was saved by `switch` in `suspend`, or made by `new`.
             _ => unsafe { switch(cpu.scheduler_stack_pointer(), stack_pointer) },
         }
+        timer::disarm();
         cpu.cancel_return_points();
         let word = cpu.replace_word(outer_word);
         // SAFETY: the fiber left its stack: `self` alone has it again.
@@ -171,6 +179,17 @@ pub fn set_local_word(word: *mut u8) {
     cpu().replace_word(word);
 }
 
+/// Keeps the CPU for the running fiber, whatever interrupts come, until [`allow_preemption`] or until
+/// it leaves its stack by itself. For the moments in which its frames own something in module text.
+pub fn hold_preemption() {
+    cpu().set_held(true);
+}
+
+/// Ends [`hold_preemption`].
+pub fn allow_preemption() {
+    cpu().set_held(false);
+}
+
 fn leave(cpu: CpuLocal, inner: *mut Inner, left: Left) {
     let scheduler = cpu.leave();
     // SAFETY: the running fiber's record is touched by this CPU alone, and interrupts no longer see
@@ -214,10 +233,20 @@ unsafe extern "C" fn first_entry() -> ! {
 #[unsafe(naked)]
 unsafe extern "C" fn switch(save: *mut usize, to: usize) {
     naked_asm!(
-        "push rbp", "push rbx", "push r12", "push r13", "push r14", "push r15",
+        "push rbp",
+        "push rbx",
+        "push r12",
+        "push r13",
+        "push r14",
+        "push r15",
         "mov [rdi], rsp",
         "mov rsp, rsi",
-        "pop r15", "pop r14", "pop r13", "pop r12", "pop rbx", "pop rbp",
+        "pop r15",
+        "pop r14",
+        "pop r13",
+        "pop r12",
+        "pop rbx",
+        "pop rbp",
         "ret",
     )
 }

@@ -14,8 +14,8 @@
 mod cpu;
 mod text;
 
-pub(crate) use cpu::{CpuLocal, cpu};
 pub use cpu::{Counters, counters};
+pub(crate) use cpu::{CpuLocal, cpu};
 pub use text::{TEXT_RANGES_MAX, register_text, unregister_text};
 
 use crate::fiber::{Inner, Left};
@@ -75,6 +75,7 @@ impl Context {
 }
 
 global_asm!(
+    ".globl craton_interrupt_stubs, craton_debug_stub, craton_interrupt_restore",
     ".balign 16",
     "craton_interrupt_stubs:",
     ".set craton_vector, {first}",
@@ -179,10 +180,10 @@ extern "C" fn dispatch(context: &Context) -> usize {
 }
 
 impl CpuLocal {
-    /// Takes the CPU from the running fiber if it was in module text.
+    /// Takes the CPU from the running fiber if it was in module text and does not hold it.
     fn preempt(self, context: &Context) -> Option<usize> {
         let fiber = self.fiber();
-        if fiber.is_null() || !text::is_text(context.rip as usize) {
+        if fiber.is_null() || self.is_held() || !text::is_text(context.rip as usize) {
             return None;
         }
         // SAFETY: the running fiber's record is kept alive by `Fiber::resume`, which waits on this
@@ -194,7 +195,7 @@ impl CpuLocal {
         Some(self.leave())
     }
 
-    /// The running fiber, if there is one, is outside text: waits for its return there.
+    /// The running fiber, if there is one, cannot be preempted yet: waits for its return to text.
     fn preempt_later(self, context: &Context) {
         let fiber = self.fiber();
         if fiber.is_null() {

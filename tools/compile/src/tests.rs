@@ -3,7 +3,7 @@
 use super::*;
 use craton_bundle::{Bundle, CpuLevel};
 use craton_engine::{LoadError, config, load_module};
-use wasmtime::{Config, Instance, Module, Store};
+use wasmtime::{Caller, Config, Extern, Instance, Linker, Module, Store};
 
 const GOOD: &str = r#"(module
     (import "craton" "yield_now" (func))
@@ -125,4 +125,37 @@ fn what_is_no_module_is_refused_without_a_panic() {
     let relaxed = r#"(module (memory (export "memory") 1) (func (export "main")
         (drop (i8x16.relaxed_swizzle (v128.const i64x2 0 0) (v128.const i64x2 0 0)))))"#;
     assert!(flaw(relaxed).contains("cannot compile"));
+}
+
+/// The kernel's self-test expects this of the same guest when it is preempted all the time
+/// (`kernel/src/selftest_engine/preemption.rs`): here it runs in one go, on another host.
+#[test]
+fn the_self_test_computes_the_same_on_a_host() {
+    const ROUNDS: u32 = 300_000;
+    const RESULT: u64 = 0x40c6_4dc3_7335_b44d;
+    let text = include_str!("../../../kernel/engine/guests/selftest.wat");
+    let (engine, module) = load(text, config()).expect("it loads");
+    let mut linker: Linker<Option<u64>> = Linker::new(&engine);
+    linker
+        .func_wrap("craton", "argument_read", |mut call: Caller<'_, _>, at: i32, len: i32| {
+            let memory = call.get_export("memory").and_then(Extern::into_memory);
+            let memory = memory.expect("exported").data_mut(&mut call);
+            memory[at as usize..][..4].copy_from_slice(&ROUNDS.to_le_bytes());
+            len
+        })
+        .expect("defined once");
+    linker
+        .func_wrap("craton", "exit", |mut call: Caller<'_, Option<u64>>, at: i32, _len: i32| {
+            let memory = call.get_export("memory").and_then(Extern::into_memory);
+            let bytes = memory.expect("exported").data(&call)[at as usize + 1..][..8].try_into();
+            *call.data_mut() = Some(u64::from_le_bytes(bytes.expect("eight bytes")));
+        })
+        .expect("defined once");
+    linker.define_unknown_imports_as_traps(&module).expect("the rest is not called");
+    let mut store = Store::new(&engine, None);
+    let instance = linker.instantiate(&mut store, &module).expect("it links");
+    let compute = instance.get_typed_func::<(), ()>(&mut store, "compute").expect("exported");
+    // It ends with `unreachable`, since this `exit` returns.
+    assert!(compute.call(&mut store, ()).is_err());
+    assert_eq!(*store.data(), Some(RESULT));
 }

@@ -10,9 +10,9 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicU64, Ordering};
 use craton_abi::Duration;
+use craton_hal::cpu;
 use craton_hal::fiber::{self, Fiber, Left};
 use craton_hal::memory::Reservation;
-use craton_hal::{cpu, timer};
 use wasmtime::{Engine, Error, LinearMemory, MemoryCreator, MemoryType, Result};
 
 /// wasmtime over this kernel's memory.
@@ -41,8 +41,8 @@ fn has_cpu_feature(name: &str) -> Option<bool> {
 /// A fiber that calls `body` once. `None` for want of memory.
 pub(crate) fn new_fiber(body: Box<dyn FnMut()>) -> Option<Fiber> {
     // SAFETY: `body` calls a wasm function whose frames are suspended only in `suspend`, reached
-    // from host calls, and preempted only in module text. Frames of module text own nothing. Host
-    // calls own nothing across `suspend` (the rule of `calls.rs`). Between them lie wasmtime's
+    // from host calls, and preempted only in module text while no trap is under way (`symbols.rs`).
+    // Module text owns nothing. Host calls own nothing across `suspend` (the rule of `calls.rs`). Between them lie wasmtime's
     // frames of a call and of a host call, which hold references into the store and plain values;
     // killing ten thousand processes in every such state with no byte lost is the self-test's
     // guard of that for the pinned version. Nothing points into the stack but the store, which
@@ -52,10 +52,7 @@ pub(crate) fn new_fiber(body: Box<dyn FnMut()>) -> Option<Fiber> {
 
 /// Runs `fiber` until it leaves its stack, for `slice` at most.
 pub(crate) fn run(fiber: &mut Fiber, slice: Duration) -> Left {
-    timer::arm(slice);
-    let left = fiber.resume();
-    timer::disarm();
-    left
+    fiber.resume(slice)
 }
 
 /// Leaves the running fiber until it is resumed.

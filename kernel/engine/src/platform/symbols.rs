@@ -1,7 +1,7 @@
 //! The symbols that wasmtime links against in a kernel: its thread-local word, its locks, its code.
 //!
-//! Owns the reservations that hold native code, writable or executable and never both. Their text
-//! is where fibers can be preempted, so each executable range is made known to the interrupts.
+//! Owns the reservations that hold native code, writable or executable and never both, and tells the
+//! interrupts where fibers can be preempted: in text, unless a trap is under way.
 
 use super::PAGE_BYTES;
 use alloc::collections::BTreeMap;
@@ -23,7 +23,7 @@ static CODE: Mutex<BTreeMap<usize, Code>> = Mutex::new(BTreeMap::new());
 
 struct Code {
     pages: Reservation,
-    /// What of it is executable.
+    /// What of it is executable: where fibers can be preempted.
     text: Option<Range<usize>>,
 }
 
@@ -83,7 +83,8 @@ extern "C" fn wasmtime_munmap(start: *mut u8, _size: usize) -> i32 {
 
 #[unsafe(no_mangle)]
 extern "C" fn wasmtime_mprotect(start: *mut u8, size: usize, flags: u32) -> i32 {
-    let range = start as usize..start as usize + size;
+    // The last page of an artifact is rarely full.
+    let range = start as usize..start as usize + size.next_multiple_of(PAGE_BYTES);
     let mut code = CODE.lock();
     let holder = code.range_mut(..=range.start).next_back();
     status(holder.and_then(|(_, code)| code.protect(range, flags)))
@@ -115,17 +116,23 @@ extern "C" fn wasmtime_memory_image_map_at(_image: *mut u8, _address: *mut u8, _
 #[unsafe(no_mangle)]
 extern "C" fn wasmtime_memory_image_free(_image: *mut u8) {}
 
-// wasmtime's own thread-local variable: one word that follows the fiber. Slot 1 is for features
-// that are not compiled in.
+// wasmtime's own thread-local variable: one word that follows the fiber; slot 1 is for features that
+// are not compiled in. While wasm runs, wasmtime reads the word only to record a trap, and sets it
+// when the call that trapped has returned. In between an error is owned by a stack frame while
+// control passes through module text, so a process that was killed there would leave the error
+// behind: the read holds preemption off and the set allows it again. Should another version read
+// the word elsewhere, the self-test's endless loops are not preempted, and it fails.
 
 #[unsafe(no_mangle)]
 extern "C" fn wasmtime_tls_get(_slot: usize) -> *mut u8 {
+    fiber::hold_preemption();
     fiber::local_word()
 }
 
 #[unsafe(no_mangle)]
 extern "C" fn wasmtime_tls_set(_slot: usize, word: *mut u8) {
     fiber::set_local_word(word);
+    fiber::allow_preemption();
 }
 
 // wasmtime's locks. They guard tables that are touched when a module is loaded or dropped and when

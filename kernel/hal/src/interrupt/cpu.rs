@@ -22,6 +22,8 @@ enum Word {
     Local,
     /// Whether debug registers wait for a return into text.
     Armed,
+    /// Whether the running fiber must not be preempted.
+    Held,
     Preemptions,
     Delayed,
     Count,
@@ -98,6 +100,14 @@ impl CpuLocal {
 
     pub(super) fn is_armed(self) -> bool {
         self.read(Word::Armed) != 0
+    }
+
+    pub(crate) fn set_held(self, held: bool) {
+        self.write(Word::Held, u64::from(held));
+    }
+
+    pub(super) fn is_held(self) -> bool {
+        self.read(Word::Held) != 0
     }
 
     pub(super) fn count_preemption(self) {

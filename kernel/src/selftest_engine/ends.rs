@@ -1,0 +1,153 @@
+//! Tests of how processes end, and of what never becomes one.
+
+use super::{Bench, Outcomes, Random, check};
+use alloc::format;
+use alloc::string::String;
+use craton_abi::{ErrorCode, ExitReason, ProcessLimits, Resource, TrapKind};
+use craton_bundle::{CompilerKey, program_id};
+use craton_engine::LoadError;
+
+const MUTATIONS: usize = 300;
+
+pub(super) fn bad_bundles_are_refused(bench: &mut Bench) -> Outcomes {
+    let good = bench.bundle;
+    let stranger = CompilerKey::from_bytes([1; 32]);
+    for (keys, who) in [(&[][..], "no key"), (&[stranger][..], "a stranger's key")] {
+        let refused = bench.engine.load(program_id(b"x"), good, keys);
+        check(matches!(refused, Err(LoadError::Bundle(_))), || format!("accepted with {who}"))?;
+    }
+    let mut unsigned = good.to_vec();
+    unsigned[40..104].fill(0);
+    let refused = bench.engine.load(program_id(&unsigned), &unsigned, &[bench.key]);
+    check(refused.is_err(), || String::from("an unsigned bundle was accepted"))?;
+    let mut random = Random(1);
+    for seed in 0..MUTATIONS {
+        let mut bad = good.to_vec();
+        let at = random.below(if seed % 2 == 0 { 300 } else { bad.len() });
+        bad[at] ^= 1 << random.below(8);
+        let refused = bench.engine.load(program_id(&bad), &bad, &[bench.key]);
+        check(refused.is_err(), || format!("accepted with byte {at} changed"))?;
+    }
+    Ok(())
+}
+
+pub(super) fn normal_ends(bench: &mut Bench) -> Outcomes {
+    for _ in 0..100 {
+        let end = bench.run("nothing", b"")?;
+        check(end == ExitReason::Normal, || format!("nothing ended with {end}"))?;
+    }
+    Ok(())
+}
+
+pub(super) fn every_trap_ends_its_process_alone(bench: &mut Bench) -> Outcomes {
+    let bystander = bench.start("spin", b"")?;
+    let traps = [
+        ("trap_unreachable", TrapKind::Unreachable),
+        ("trap_memory", TrapKind::MemoryOutOfBounds),
+        ("trap_memory_far", TrapKind::MemoryOutOfBounds),
+        ("trap_fill", TrapKind::MemoryOutOfBounds),
+        ("trap_table", TrapKind::TableOutOfBounds),
+        ("trap_null", TrapKind::IndirectCall),
+        ("trap_type", TrapKind::IndirectCall),
+        ("trap_divide", TrapKind::Arithmetic),
+        ("trap_overflow", TrapKind::Arithmetic),
+        ("trap_convert", TrapKind::Arithmetic),
+        ("trap_stack", TrapKind::StackOverflow),
+    ];
+    let mut resume = craton_shard::port::Resume::Start;
+    for (entry, kind) in traps {
+        match bench.run(entry, b"")? {
+            ExitReason::Trap(found, text) if found == kind => {
+                let named = entry == "trap_stack" || text.contains(entry);
+                check(named, || format!("{entry}: its backtrace does not name it: {text:?}"))?;
+            }
+            other => return Err(format!("{entry} ended with {other}")),
+        }
+        let outcome = bench.resume(bystander, resume);
+        resume = craton_shard::port::Resume::Continue;
+        check(outcome == craton_shard::port::Outcome::Preempted, || {
+            format!("after {entry} another process came back with {outcome:?}")
+        })?;
+    }
+    bench.engine.reclaim(bystander);
+    deep_host_calls(bench)
+}
+
+/// Host calls made with ever less wasm stack left, until it is used up: each must have the host's
+/// part of the stack, and the last ends the process.
+fn deep_host_calls(bench: &mut Bench) -> Outcomes {
+    use craton_shard::port::{HostCall, HostReply, Outcome, Resume};
+    let slot = bench.start("trap_stack_in_call", b"")?;
+    let mut outcome = bench.advance(slot, Resume::Start);
+    while outcome == Outcome::Call(HostCall::Yield) {
+        outcome = bench.advance(slot, Resume::Reply(HostReply::Done));
+    }
+    bench.engine.reclaim(slot);
+    let overflowed =
+        matches!(outcome, Outcome::Exited(ExitReason::Trap(TrapKind::StackOverflow, _)));
+    check(overflowed, || format!("a stack used up by calls ended with {outcome:?}"))
+}
+
+pub(super) fn memory_limits(bench: &mut Bench) -> Outcomes {
+    let page = 64 << 10;
+    let limits = |bytes| ProcessLimits { memory_bytes: bytes, ..ProcessLimits::default() };
+    // More than the machine has: the frames run out, not the limit.
+    for bytes in [2 * page, 5 * page, 4 << 30] {
+        let slot = bench.start_limited("grow", b"", limits(bytes)).map_err(|e| format!("{e}"))?;
+        let end = bench.finish(slot, craton_shard::port::Resume::Start)?;
+        let expected = ExitReason::Limit(Resource::Memory);
+        check(end == expected, || format!("growing to {bytes} bytes ended with {end}"))?;
+    }
+    let slot = bench.start_limited("grow_refused", b"", limits(3 * page));
+    let slot = slot.map_err(|e| format!("{e}"))?;
+    let end = bench.finish(slot, craton_shard::port::Resume::Start)?;
+    check(end == ExitReason::Normal, || format!("a refused growth ended with {end}"))?;
+    let started = bench.start_limited("nothing", b"", limits(2 * page - 1));
+    check(started == Err(ErrorCode::LimitMemory), || {
+        format!("a memory above its limit started: {started:?}")
+    })
+}
+
+pub(super) fn bad_pointers(bench: &mut Bench) -> Outcomes {
+    let entries = [
+        "bad_self_pid",
+        "bad_argument_read",
+        "bad_argument_read_empty",
+        "bad_random",
+        "bad_log",
+        "bad_exit",
+        "bad_spawn_node",
+        "bad_spawn_near",
+        "bad_spawn_program",
+        "bad_spawn_entry",
+        "bad_spawn_argument",
+        "bad_spawn_out_pid",
+        "bad_spawn_out_monitor",
+        "bad_send_to",
+        "bad_send_message",
+        "bad_receive_room",
+        "bad_receive_header",
+        "bad_monitor",
+        "bad_kill",
+        "bad_nodes",
+        "bad_nodes_overflow",
+    ];
+    for entry in entries {
+        match bench.run(entry, b"")? {
+            ExitReason::Trap(TrapKind::BadPointer, _) => {}
+            other => return Err(format!("{entry} ended with {other}")),
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn start_errors(bench: &mut Bench) -> Outcomes {
+    for entry in ["absent", "", "memory", "takes_one"] {
+        let started = bench.start_limited(entry, b"", ProcessLimits::default());
+        check(started == Err(ErrorCode::NoEntry), || format!("{entry:?}: {started:?}"))?;
+    }
+    let program = core::mem::replace(&mut bench.program, program_id(b"absent"));
+    let started = bench.start_limited("nothing", b"", ProcessLimits::default());
+    bench.program = program;
+    check(started == Err(ErrorCode::NoProgram), || format!("{started:?}"))
+}
