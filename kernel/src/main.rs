@@ -9,6 +9,7 @@ extern crate alloc;
 
 mod host;
 mod selftest;
+mod selftest_engine;
 mod start;
 
 use bootloader_api::BootInfo;
@@ -66,6 +67,7 @@ fn obey_command_line() {
     for word in boot::command_line().split_ascii_whitespace() {
         match word.split_once('=') {
             None if word == "selftest" => selftest::run(),
+            Some(("selftest", "engine")) => selftest_engine::run(),
             Some(("fault", "panic")) => panic!("asked for by the command line"),
             Some(("fault", name)) => fault::provoke(name),
             _ => {}

@@ -12,6 +12,7 @@ use craton_abi::{Duration, Instant};
 use craton_bundle::CompilerKey;
 use craton_engine::Engine;
 use craton_hal::virtio::net::Net;
+use craton_hal::power::{self, ExitCode};
 use craton_hal::{clock, logger, memory, timer};
 use craton_node::config::level_name;
 use craton_node::{Node, NodeEffect, NodeInput};
@@ -66,7 +67,7 @@ impl Host {
             let mut busy = self.network.poll(&mut self.node, now, &mut self.effects);
             self.housekeep(now);
             busy |= self.run_processes();
-            if !busy {
+            if !busy && !self.network.is_dirty() {
                 self.sleep();
             }
         }
@@ -134,6 +135,11 @@ impl Host {
             return;
         }
         self.housekeeping = now + HOUSEKEEPING;
+        if let Some(broken) = self.network.broken() {
+            // A node that hears nobody is dead to the others; it ends where they can see it.
+            log::error!("the network card broke the protocol ({broken:?}): this machine ends");
+            power::end(ExitCode::Failure);
+        }
         let free_bytes = memory::free_bytes();
         self.node.step(NodeInput::Memory { free_bytes }, now, &mut self.effects);
         self.tell_memory(now);

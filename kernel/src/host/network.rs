@@ -8,6 +8,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 use craton_abi::{Instant, limit};
+use craton_hal::virtio::Broken;
 use craton_hal::virtio::net::Net;
 use craton_net::{AddressSource, Config, Event, Stack, StreamId, UdpId};
 use craton_node::{Node, NodeEffect, NodeInput};
@@ -205,6 +206,16 @@ impl Network {
     /// When to poll next if no frame comes.
     pub(super) fn deadline(&mut self, now: Instant) -> Option<Instant> {
         self.stack.deadline(now)
+    }
+
+    /// Whether something waits to be given to the stack, or to be sent by it.
+    pub(super) fn is_dirty(&self) -> bool {
+        self.dirty
+    }
+
+    /// Why the card is of no use any more, if so.
+    pub(super) fn broken(&self) -> Option<Broken> {
+        self.nic.0.broken()
     }
 
     /// Asks for an interrupt at the next frame. True if one is there already.

@@ -9,14 +9,15 @@ use craton_abi::limit;
 use craton_qemu::{
     Accelerator, Gateway, Lan, Machine, MachineConfig, NODES_MAX, node_address, node_mac,
 };
+use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// How long machines may take to join; generous, since a test host may be very slow.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(60);
-/// What a node's log says when membership changed: `cluster: N nodes`.
-const MEMBERS_PREFIX: &str = "cluster: ";
+/// What a node's log says when it found another: `cluster: n2 (id) is up at ADDRESS`.
+const FOUND: &str = " is up at ";
 
 /// What a cluster is made of.
 #[derive(Clone, Debug)]
@@ -123,9 +124,14 @@ impl Cluster {
     ///
     /// If a machine ends or they do not all join in time; the machine's last lines are told.
     pub fn wait_joined(&self) -> Result<Duration> {
-        let wanted = format!("{MEMBERS_PREFIX}{} node", self.nodes.len());
         for node in &self.nodes {
-            let seen = node.machine.wait_for(|line| line.contains(&wanted), JOIN_TIMEOUT);
+            let mut found = BTreeSet::new();
+            let all_found = |line: &str| {
+                let name = line.split_once(FOUND).map(|(before, _)| before.to_string());
+                found.extend(name.and_then(|text| text.split(' ').nth_back(1).map(String::from)));
+                found.len() + 1 >= self.nodes.len()
+            };
+            let seen = node.machine.wait_for(all_found, JOIN_TIMEOUT);
             if let Err(error) = seen {
                 let lines = node.machine.lines();
                 let last = lines.iter().rev().take(20).rev().map(|line| format!("\n    {line}"));

@@ -38,6 +38,9 @@ struct Arguments {
     /// The folder whose files are the text [default: the sources of this build's dependencies]
     #[arg(long)]
     text: Option<PathBuf>,
+    /// The folder with the cluster's keys [default: ~/.config/craton/keys]
+    #[arg(long, value_name = "FOLDER", env = "CRATON_KEYS")]
+    keys: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -59,7 +62,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         command_line: String::new(),
         verbose: false,
     };
-    let keys_folder = Keys::folder(&None)?;
+    let keys_folder = Keys::folder(&arguments.keys)?;
     let (down, downed) = channel();
     let running = boot(&options, "local", keys_folder, down.clone())?;
     let node = running.registered.nodes.first();
