@@ -1,6 +1,6 @@
 //! `selftest=engine` on the command line: the engine's tests, on the machine that it is for.
 //!
-//! Owns [`run`] and [`Bench`], which stands in for the shard: it starts processes of the test guest
+//! Owns [`run`], and [`Bench`], which stands in for the shard: it starts processes of the test guest
 //! (`kernel/engine/guests/selftest.wat`, a signed bundle given to the kernel as its module) and
 //! answers what they ask. One line is printed for each test, as for the machine's own.
 
@@ -18,7 +18,8 @@ use craton_abi::{
 };
 use craton_bundle::{CompilerKey, program_id};
 use craton_engine::{Clocks, Engine};
-use craton_hal::{clock, serial};
+use craton_hal::power::{self, ExitCode};
+use craton_hal::{boot, clock, memory, serial};
 use craton_shard::port::{HostCall, Outcome, Resume};
 
 /// What a test says when it fails.
@@ -56,17 +57,31 @@ const SLICE: Duration = Duration::from_millis(1);
 const NODE: NodeId = NodeId::new(0x1111);
 const INCARNATION: Incarnation = Incarnation::new(0x2222);
 
-/// Runs every test with the guest in `bundle`, signed by `key`. Answers how many passed and failed.
-pub(crate) fn run(bundle: &'static [u8], key: CompilerKey) -> (usize, usize) {
-    let mut bench = match Bench::new(bundle, key) {
-        Ok(bench) => bench,
+/// Runs every test and ends the machine. The guest's bundle is the kernel's module, its compiler's
+/// key the command line's `compiler-keys`.
+pub(crate) fn run() -> ! {
+    let failed = match module().and_then(|(bundle, key)| Bench::new(bundle, key)) {
+        Ok(mut bench) => TESTS.iter().filter(|test| !passes(&mut bench, test)).count(),
         Err(why) => {
             serial::write(format_args!("FAILED engine_loads: {why}\n"));
-            return (0, 1);
+            TESTS.len()
         }
     };
-    let passed = TESTS.iter().filter(|test| passes(&mut bench, test)).count();
-    (passed, TESTS.len() - passed)
+    serial::write(format_args!("selftest: {} passed, {failed} failed\n", TESTS.len() - failed));
+    power::end(if failed == 0 { ExitCode::Success } else { ExitCode::Failure })
+}
+
+/// The bundle and the key that the machine was started with.
+fn module() -> Result<(&'static [u8], CompilerKey), String> {
+    let words = boot::command_line().split_ascii_whitespace();
+    let key = words.filter_map(|word| word.strip_prefix("compiler-keys=")).next();
+    let key = key.ok_or("the command line has no compiler-keys=")?.parse();
+    let range = boot::module().ok_or("no module: start with -initrd and a bundle")?;
+    let bundle = memory::physical_bytes(range.start, (range.end - range.start) as usize);
+    Ok((
+        bundle.ok_or("the module is not in memory")?,
+        key.map_err(|error| format!("compiler-keys: {error}"))?,
+    ))
 }
 
 fn passes(bench: &mut Bench, (name, test): &Test) -> bool {

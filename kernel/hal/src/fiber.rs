@@ -96,7 +96,8 @@ impl Fiber {
     }
 
     /// Runs the fiber on this CPU until it leaves its stack, for about `slice` at most. Interrupts
-    /// must be on, or nothing ends the slice. Takes over this CPU's timer and leaves it disarmed.
+    /// must be on, or nothing ends the slice. Takes over this CPU's timer and leaves it armed:
+    /// a tick that comes later is forgotten, as who halts arms it anew.
     ///
     /// # Panics
     ///
@@ -126,7 +127,6 @@ impl Fiber {
             // SAFETY: the stack pointer was saved by `switch` in `suspend`, or made by `new`.
             _ => unsafe { switch(cpu.scheduler_stack_pointer(), stack_pointer) },
         }
-        timer::disarm();
         cpu.cancel_return_points();
         let word = cpu.replace_word(outer_word);
         // SAFETY: the fiber left its stack: `self` alone has it again.
