@@ -23,8 +23,8 @@ pub const MAILBOX_MESSAGES: u32 = 256;
 pub const MAILBOX_BYTES: u32 = 2 << 20;
 /// Messages that one other shard or node may have under way to one mailbox.
 pub const WINDOW_MESSAGES: u32 = 16;
-/// Bytes that one other shard or node may have under way to one mailbox. A message of any length may
-/// be sent while at most half of them are, so that small messages never block a large one.
+/// Bytes that one other shard or node may have under way to one mailbox. A message of any length
+/// may be sent while at most half of them are, so that small messages never block a large one.
 pub const WINDOW_BYTES: u32 = 256 << 10;
 /// Monitors that one process may hold at once.
 pub const MONITORS_PER_PROCESS_MAX: usize = 4096;

@@ -1,6 +1,7 @@
 //! The node's processes on the engine.
 //!
-//! Owns nothing: it carries `Load`, `Start`, `Run` and `Reclaim` to the engine and its answers back.
+//! Owns nothing: it carries `Load`, `Start`, `Run` and `Reclaim` to the engine, and its answers
+//! back.
 
 use super::Host;
 use alloc::string::{String, ToString};

@@ -29,8 +29,8 @@ const LEAKS: &[&str] = &[
     "RUSTFLAGS",
 ];
 
-/// Makes the signed bundle of `program`: a `.craton` bundle as it is, a `.wasm` or `.wat` module, or
-/// the folder of a cargo package.
+/// Makes the signed bundle of `program`: a `.craton` bundle as it is, a `.wasm` or `.wat` module,
+/// or the folder of a cargo package.
 ///
 /// # Errors
 ///

@@ -1,7 +1,7 @@
 //! The demo behind `make run`: three bare machines boot, join and count words.
 //!
 //! Owns the story that a person reads: boot, join, run, check, stay. It uses the tool's library as
-//! `craton up` and `craton run` do, and checks the cluster's result against a plain count of its own.
+//! `craton up` and `craton run` do, and checks the cluster's result against a plain count here.
 
 use clap::Parser;
 use craton_abi::Place;
