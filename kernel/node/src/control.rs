@@ -245,7 +245,7 @@ impl Control {
             }
             Event::Unreachable { node } => {
                 self.say(LogLevel::Warn, "session", format!("{node} is out of reach"), now, work);
-                self.node_lost(node, now, work);
+                self.node_lost(node, None, now, work);
             }
             Event::Refused { why, .. } => {
                 let text = format!("connection refused: {why}");
@@ -262,7 +262,7 @@ impl Control {
             let text = format!("session with {} lost: {why}", peer.node);
             self.say(LogLevel::Warn, "session", text, now, work);
         }
-        self.node_lost(peer.node, now, work);
+        self.node_lost(peer.node, Some(peer.incarnation), now, work);
     }
 
     fn cluster_event(&mut self, event: cluster::Event, now: Instant, work: &mut Work) {
@@ -281,23 +281,32 @@ impl Control {
                 let text = format!("{node} is down ({incarnation})");
                 self.say(LogLevel::Warn, "cluster", text, now, work);
                 self.loads.forget(node);
-                // A later life may have opened its session before membership heard of it.
-                if !self.links.is_up(node) || self.links.is_up_with(node, incarnation) {
+                if self.links.is_up(node) && !self.links.is_up_with(node, incarnation) {
+                    // A later life opened its session before membership heard of it.
+                    self.tell_lost(node, incarnation, work);
+                } else {
                     self.links.sessions().lose(node, now);
+                    self.node_lost(node, None, now, work);
                 }
-                self.node_lost(node, now, work);
             }
             cluster::Event::Fenced => work.fenced = true,
         }
     }
 
-    /// What was under way to and from a node is lost: everybody who has to do with it is told.
-    pub(crate) fn node_lost(&mut self, node: NodeId, now: Instant, work: &mut Work) {
-        for incarnation in self.links.lost(node) {
-            for shard in 0..self.shards {
-                work.input(ShardId::new(shard), Input::NodeLost { node, incarnation });
-            }
+    /// What was under way to and from a node, in this life of it or in any, is lost: everybody who
+    /// has to do with it is told.
+    pub(crate) fn node_lost(
+        &mut self,
+        node: NodeId,
+        life: Option<Incarnation>,
+        now: Instant,
+        work: &mut Work,
+    ) {
+        let lives = life.map_or_else(|| self.links.lives(node), |life| alloc::vec![life]);
+        for life in lives {
+            self.tell_lost(node, life, work);
         }
+        self.links.unpark(node);
         self.uploads.retain(|upload| upload.to != node);
         self.programs.forget_waiters(|_, waiter| waiter.is_of(node));
         for program in self.programs.orphans(Source::Node(node)) {
@@ -306,6 +315,14 @@ impl Control {
         for (parent, request) in self.spawns.ordered_from(node) {
             let error = Err(ErrorCode::NoConnection);
             self.spawn_answered(node, parent, request, error, now, work);
+        }
+    }
+
+    fn tell_lost(&mut self, node: NodeId, incarnation: Incarnation, work: &mut Work) {
+        if self.links.lost_life(node, incarnation) {
+            for shard in 0..self.shards {
+                work.input(ShardId::new(shard), Input::NodeLost { node, incarnation });
+            }
         }
     }
 
@@ -361,7 +378,7 @@ impl Control {
             let text = format!("cannot send to {to}: {error}");
             self.say(LogLevel::Warn, "session", text, now, work);
             self.links.sessions().lose(to, now);
-            self.node_lost(to, now, work);
+            self.node_lost(to, None, now, work);
         }
     }
 

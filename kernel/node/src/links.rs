@@ -255,15 +255,20 @@ impl Links {
         self.crossed.insert((node, incarnation));
     }
 
-    /// The epoch with a node ended: the lives of it that somebody may have to be told of.
-    pub(crate) fn lost(&mut self, node: NodeId) -> Vec<Incarnation> {
+    /// Whether this life is to be told lost: something was exchanged with it since it last was.
+    pub(crate) fn lost_life(&mut self, node: NodeId, incarnation: Incarnation) -> bool {
+        self.crossed.remove(&(node, incarnation))
+    }
+
+    /// The lives of a node that something was exchanged with.
+    pub(crate) fn lives(&self, node: NodeId) -> Vec<Incarnation> {
+        let all = (node, Incarnation::new(0))..=(node, Incarnation::new(u64::MAX));
+        self.crossed.range(all).map(|(_, life)| *life).collect()
+    }
+
+    /// What waits for a node waits in vain.
+    pub(crate) fn unpark(&mut self, node: NodeId) {
         self.parked.remove(&Dest::Node(node));
-        let lives = (node, Incarnation::new(0))..=(node, Incarnation::new(u64::MAX));
-        let lost: Vec<Incarnation> = self.crossed.range(lives).map(|(_, life)| *life).collect();
-        for life in &lost {
-            self.crossed.remove(&(node, *life));
-        }
-        lost
     }
 
     /// An operator's tool is gone.

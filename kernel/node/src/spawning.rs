@@ -14,7 +14,7 @@ use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use craton_abi::{
-    ErrorCode, Instant, NodeId, Pid, Place, ProgramId, RequestId, ShardId, SpawnOrder, run,
+    AppId, ErrorCode, Instant, NodeId, Pid, Place, ProgramId, RequestId, ShardId, SpawnOrder, run,
 };
 use craton_session::PeerKey;
 use craton_shard::port::Input;
@@ -205,10 +205,17 @@ impl Control {
         work: &mut Work,
     ) {
         if parent == self.pid() {
-            return self.run_spawned(request, result, now, work);
+            if by == self.me.node {
+                self.run_spawned(request, result, now, work);
+            }
+            return;
         }
-        let Some(ordered) = self.spawns.ordered.get(&(parent, request)) else { return };
-        if ordered.target != by {
+        let open = self.spawns.ordered.get(&(parent, request));
+        if open.is_none_or(|ordered| ordered.target != by) {
+            // The parent was answered otherwise, so it will never hear of this child.
+            if let Ok(child) = result {
+                let _ = self.kill(child, AppId::new(0), now, work);
+            }
             return;
         }
         let Some(mut ordered) = self.spawns.ordered.remove(&(parent, request)) else { return };

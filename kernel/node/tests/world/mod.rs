@@ -1,0 +1,358 @@
+//! A few nodes on a perfect network, scripted processes, and peers under the test's control.
+//!
+//! Owns [`World`]. Time passes only in [`World::run`]; bytes and datagrams arrive at once.
+
+use craton_abi::{
+    AppId, Duration, Incarnation, Instant, Payload, Pid, ProgramId, Slot, TraceId, limit,
+};
+use craton_node::{Node, NodeConfig, NodeEffect, NodeInput};
+use craton_session::cert::Request;
+use craton_session::{
+    AuthoritySecret, Certificate, ConnId, Event, Identity, NoiseSecret, PeerKey, Role, Sessions,
+};
+use craton_shard::port::{LogLevel, Outcome, Resume};
+use craton_wire::{Body, Lane};
+use std::collections::{BTreeMap, VecDeque};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+/// What a process does each time it is run.
+pub(crate) type Script = Box<dyn FnMut(Resume) -> Outcome>;
+/// Makes the script of a process from its pid, entry and argument.
+pub(crate) type Program = fn(Pid, &str, &[u8]) -> Script;
+
+const STEP: Duration = Duration::from_millis(1);
+
+fn authority() -> AuthoritySecret {
+    AuthoritySecret::from_bytes(&[1; 32])
+}
+
+fn certify(role: Role, name: &str, secret: &NoiseSecret) -> Certificate {
+    let request = Request {
+        role,
+        name: name.into(),
+        noise: secret.public(),
+        not_before_secs: 0,
+        not_after_secs: u64::MAX,
+        serial: 1,
+    };
+    Certificate::issue(request, &authority()).expect("the name is allowed")
+}
+
+/// A configuration as an authority would make it.
+pub(crate) fn config(number: u8) -> NodeConfig {
+    let secret = NoiseSecret::from_bytes(&[10 + number; 32]);
+    let name = format!("node{number}");
+    NodeConfig {
+        certificate: certify(Role::Node, &name, &secret).to_bytes(),
+        name,
+        noise_key: Some(secret.to_bytes()),
+        authorities: vec![authority().public().to_bytes()],
+        discovery: Some([3; 32]),
+        log: LogLevel::Debug,
+        ..NodeConfig::default()
+    }
+}
+
+/// A peer that the test speaks for.
+pub(crate) struct Guest {
+    pub(crate) sessions: Sessions,
+    pub(crate) peer: Option<PeerKey>,
+    pub(crate) heard: Vec<Body>,
+    pub(crate) lost: bool,
+    /// Its machine is dark.
+    pub(crate) dark: bool,
+    /// Its own life, to speak in its name.
+    pub(crate) me: PeerKey,
+}
+
+type End = (usize, ConnId);
+
+/// What arrives at a place: nodes come first, guests behind them.
+enum Arrival {
+    Input(NodeInput),
+    Connected(ConnId),
+    Received(ConnId, Vec<u8>),
+    Closed(ConnId),
+}
+
+pub(crate) struct World {
+    pub(crate) now: Instant,
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) guests: Vec<Guest>,
+    program: Program,
+    scripts: BTreeMap<(usize, Slot), Script>,
+    streams: Vec<[End; 2]>,
+    conn_next: u64,
+    arrivals: VecDeque<(usize, Arrival)>,
+    /// Bundles that each node's engine was given.
+    pub(crate) loads: Vec<usize>,
+    /// Bytes that nodes sent to nodes.
+    pub(crate) bytes_between: usize,
+    pub(crate) logs: Vec<String>,
+}
+
+fn address(index: usize) -> SocketAddr {
+    let ip = IpAddr::V4(Ipv4Addr::new(10, 0, 0, index as u8 + 1));
+    SocketAddr::new(ip, limit::SESSION_PORT)
+}
+
+impl World {
+    /// `count` nodes that have found one another.
+    pub(crate) fn new(count: usize, program: Program) -> Self {
+        let mut world = World {
+            now: Instant::ZERO,
+            nodes: Vec::new(),
+            guests: Vec::new(),
+            program,
+            scripts: BTreeMap::new(),
+            streams: Vec::new(),
+            conn_next: 0,
+            arrivals: VecDeque::new(),
+            loads: vec![0; count],
+            bytes_between: 0,
+            logs: Vec::new(),
+        };
+        for index in 0..count {
+            let life = Incarnation::new(100 + index as u64);
+            let node = Node::new(config(index as u8), life, 2, [index as u8; 32], world.now);
+            world.nodes.push(node.expect("the configuration is right"));
+        }
+        for index in 0..count {
+            world.step(index, NodeInput::Address(address(index).ip()));
+        }
+        world.run(Duration::from_millis(600));
+        for node in &world.nodes {
+            assert_eq!(node.nodes_alive().len(), count, "the nodes did not join");
+        }
+        world
+    }
+
+    /// Lets time pass.
+    pub(crate) fn run(&mut self, time: Duration) {
+        let end = self.now + time;
+        while self.now < end {
+            self.now += STEP;
+            for index in 0..self.nodes.len() {
+                self.step(index, NodeInput::Tick);
+            }
+            for guest in
+                (0..self.guests.len()).filter(|g| !self.guests[*g].dark).collect::<Vec<_>>()
+            {
+                self.guests[guest].sessions.tick(self.now);
+                self.settle_guest(guest);
+                self.settle();
+            }
+        }
+    }
+
+    /// Steps a node, and whoever hears of it.
+    pub(crate) fn step(&mut self, index: usize, input: NodeInput) {
+        self.arrivals.push_back((index, Arrival::Input(input)));
+        self.settle();
+    }
+
+    fn settle(&mut self) {
+        while let Some((place, arrival)) = self.arrivals.pop_front() {
+            match place.checked_sub(self.nodes.len()) {
+                None => self.step_node(place, arrival),
+                Some(guest) => self.step_guest(guest, arrival),
+            }
+        }
+    }
+
+    fn step_node(&mut self, index: usize, arrival: Arrival) {
+        let input = match arrival {
+            Arrival::Input(input) => input,
+            Arrival::Connected(conn) => NodeInput::Connected { conn },
+            Arrival::Received(conn, bytes) => NodeInput::Received { conn, bytes },
+            Arrival::Closed(conn) => NodeInput::Closed { conn },
+        };
+        let mut inputs = VecDeque::from([input]);
+        while let Some(input) = inputs.pop_front() {
+            let mut effects = Vec::new();
+            self.nodes[index].step(input, self.now, &mut effects);
+            for effect in effects {
+                self.carry_out(index, effect, &mut inputs);
+            }
+        }
+    }
+
+    fn step_guest(&mut self, guest: usize, arrival: Arrival) {
+        let (sessions, now) = (&mut self.guests[guest].sessions, self.now);
+        match arrival {
+            Arrival::Input(_) => {}
+            Arrival::Connected(conn) => sessions.connected(conn, now),
+            Arrival::Received(conn, bytes) => sessions.received(conn, &bytes, now),
+            Arrival::Closed(conn) => sessions.closed(conn, now),
+        }
+        self.settle_guest(guest);
+    }
+
+    fn carry_out(&mut self, index: usize, effect: NodeEffect, inputs: &mut VecDeque<NodeInput>) {
+        match effect {
+            NodeEffect::Dial { conn, to } => self.dial((index, conn), to),
+            NodeEffect::Close { conn } => self.close((index, conn)),
+            NodeEffect::Ready { conn } => self.pump((index, conn)),
+            NodeEffect::Datagram { to, bytes } => {
+                let all = to.ip() == Ipv4Addr::BROADCAST;
+                for other in (0..self.nodes.len()).filter(|other| *other != index) {
+                    if all || to == address(other) {
+                        let (from, bytes) = (address(index), bytes.clone());
+                        let input = NodeInput::Datagram { from, bytes };
+                        self.arrivals.push_back((other, Arrival::Input(input)));
+                    }
+                }
+            }
+            NodeEffect::Load { program, .. } => {
+                self.loads[index] += 1;
+                inputs.push_back(NodeInput::Loaded { program, result: Ok(()) });
+            }
+            NodeEffect::Start { pid, entry, argument, .. } => {
+                let script = (self.program)(pid, &entry, &argument.0);
+                self.scripts.insert((index, pid.slot), script);
+                inputs.push_back(NodeInput::Started { slot: pid.slot, result: Ok(()) });
+            }
+            NodeEffect::Run { slot, resume, .. } => {
+                let script = self.scripts.get_mut(&(index, slot)).expect("it was started");
+                let (outcome, used) = (script(resume), Duration::from_micros(1));
+                inputs.push_back(NodeInput::Ran { slot, outcome, used });
+            }
+            NodeEffect::Reclaim { slot } => {
+                drop(self.scripts.remove(&(index, slot)).expect("it was started"));
+            }
+            NodeEffect::Log { module, text, .. } => {
+                self.logs.push(format!("{index} {module}: {text}"));
+            }
+            NodeEffect::Unload { .. } | NodeEffect::Restart => {}
+        }
+    }
+
+    // --- connections: places beyond the nodes are guests ---
+
+    fn dial(&mut self, from: End, to: SocketAddr) {
+        let Some(index) = (0..self.nodes.len()).find(|index| address(*index) == to) else { return };
+        self.conn_next += 1;
+        let conn = ConnId(self.conn_next);
+        self.streams.push([from, (index, conn)]);
+        let accepted = NodeInput::Accepted { conn, from: address(200) };
+        self.arrivals.push_back((index, Arrival::Input(accepted)));
+        self.arrivals.push_back((from.0, Arrival::Connected(from.1)));
+    }
+
+    fn peer_of(&self, end: End) -> Option<End> {
+        let stream = self.streams.iter().find(|stream| stream.contains(&end))?;
+        stream.iter().copied().find(|other| *other != end)
+    }
+
+    fn close(&mut self, end: End) {
+        let Some(other) = self.peer_of(end) else { return };
+        self.streams.retain(|stream| !stream.contains(&end));
+        self.arrivals.push_back((other.0, Arrival::Closed(other.1)));
+    }
+
+    fn pump(&mut self, end: End) {
+        while let Some((place, conn)) = self.peer_of(end) {
+            let mut bytes = Vec::new();
+            match end.0.checked_sub(self.nodes.len()) {
+                None => self.nodes[end.0].transmit(end.1, 4096, &mut bytes, self.now),
+                Some(guest) => {
+                    self.guests[guest].sessions.transmit(end.1, 4096, &mut bytes, self.now);
+                }
+            }
+            let more = bytes.len() == 4096;
+            if !bytes.is_empty() {
+                let between = end.0.max(place) < self.nodes.len();
+                self.bytes_between += if between { bytes.len() } else { 0 };
+                self.arrivals.push_back((place, Arrival::Received(conn, bytes)));
+            }
+            if !more {
+                return;
+            }
+        }
+    }
+
+    // --- guests ---
+
+    /// A peer with this role, in session with node 0.
+    pub(crate) fn guest(&mut self, role: Role, life: u64) -> usize {
+        let secret = NoiseSecret::from_bytes(&[200; 32]);
+        let certificate = certify(role, "guest", &secret);
+        let identity = Identity::new(certificate, secret).expect("it belongs to it");
+        let me = PeerKey { node: identity.node(), incarnation: Incarnation::new(life) };
+        let sessions = Sessions::new(craton_session::Config {
+            identity,
+            authorities: vec![authority().public()],
+            incarnation: me.incarnation,
+            seed: [life as u8; 32],
+            wall_clock_secs: None,
+        });
+        self.guests.push(Guest {
+            sessions,
+            peer: None,
+            heard: Vec::new(),
+            lost: false,
+            dark: false,
+            me,
+        });
+        let guest = self.guests.len() - 1;
+        let _ = self.guests[guest].sessions.dial_any(address(0), self.now);
+        self.settle_guest(guest);
+        self.settle();
+        self.run(Duration::from_millis(50));
+        assert!(self.guests[guest].peer.is_some(), "no session: {:?}", self.logs);
+        guest
+    }
+
+    fn settle_guest(&mut self, guest: usize) {
+        let place = self.nodes.len() + guest;
+        while let Some(event) = self.guests[guest].sessions.poll() {
+            match event {
+                Event::Dial { conn, to } => self.dial((place, conn), to),
+                Event::Close { conn } => self.close((place, conn)),
+                Event::Ready { conn } => self.pump((place, conn)),
+                Event::Up { peer } => self.guests[guest].peer = Some(peer.key()),
+                Event::Body { body, .. } => self.guests[guest].heard.push(body),
+                Event::Lost { .. } | Event::Unreachable { .. } => self.guests[guest].lost = true,
+                _ => {}
+            }
+        }
+    }
+
+    /// Says something to node 0 and lets it sink in.
+    pub(crate) fn say(&mut self, guest: usize, body: Body) {
+        let peer = self.guests[guest].peer.expect("it is in session");
+        let (app, trace) = (AppId::new(0), TraceId::new(0));
+        self.guests[guest]
+            .sessions
+            .send(peer.node, Lane::CONTROL, app, trace, body, self.now)
+            .expect("there is room");
+        self.run(Duration::from_millis(50));
+    }
+
+    /// What a guest heard since it was last asked.
+    pub(crate) fn heard(&mut self, guest: usize) -> Vec<Body> {
+        core::mem::take(&mut self.guests[guest].heard)
+    }
+
+    /// The guest's machine goes dark.
+    pub(crate) fn silence(&mut self, guest: usize) {
+        let place = self.nodes.len() + guest;
+        self.guests[guest].dark = true;
+        self.streams.retain(|stream| stream.iter().all(|end| end.0 != place));
+    }
+
+    /// Hands over a bundle in parts.
+    pub(crate) fn hand_over(&mut self, guest: usize, program: ProgramId, bundle: &[u8]) {
+        let total = bundle.len() as u32;
+        for (index, part) in bundle.chunks(32 << 10).enumerate() {
+            let offset = (index * (32 << 10)) as u32;
+            let part = Payload(part.to_vec());
+            self.say(guest, Body::ProgramPart { program, offset, total, part });
+        }
+    }
+
+    /// Processes on all nodes, those that stand for operators among them.
+    pub(crate) fn processes(&self) -> usize {
+        self.nodes.iter().map(Node::processes).sum()
+    }
+}
