@@ -57,6 +57,7 @@ programs: tool keys $(BUNDLES)
 build/programs/stress.craton: export RUSTC_BOOTSTRAP := stress
 
 # The tool knows whether anything changed; make does not see into cargo packages.
+build/programs/%.craton: export CARGO_TARGET_DIR := $(CURDIR)/target/guest
 build/programs/%.craton: .FORCE
 	@mkdir -p build/programs
 	@build/craton build userland/programs/$* --output $@ --quiet

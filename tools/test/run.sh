@@ -38,6 +38,10 @@ in_tools() { (cd tools && "$@"); }
 step "build" make build
 step "style" tools/test/lint.sh
 step "logic on the host" cargo test --workspace --exclude craton-kernel --exclude craton-engine
+for program in wordcount hello stress; do
+    step "program $program on the host" cargo test --workspace --target-dir target/programs \
+        --manifest-path "userland/programs/$program/Cargo.toml"
+done
 step "tools and simulator" in_tools cargo test --release --workspace --exclude craton-qemu
 step "machines in QEMU" in_tools cargo test --release -p craton-qemu -- --test-threads=1
 

@@ -20,7 +20,6 @@ const DEBIAN_PACKAGES: &str = "rustc-web cargo-web rust-web-src rust-web-llvm ll
 const LEAKS: &[&str] = &[
     "CARGO_BUILD_TARGET",
     "CARGO_ENCODED_RUSTFLAGS",
-    "CARGO_TARGET_DIR",
     "CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER",
     "CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS",
     "RUSTC",
