@@ -1,7 +1,7 @@
 //! `selftest=engine` on the command line: the engine's tests, on the machine that it is for.
 //!
-//! Owns [`run`], and [`Bench`], which stands in for the shard: it starts processes of the test guest
-//! (`kernel/engine/guests/selftest.wat`, a signed bundle given to the kernel as its module) and
+//! Owns [`run`], and [`Bench`], which stands in for the shard: it starts processes of the test
+//! guest (`kernel/engine/guests/selftest.wat`, a signed bundle given to the kernel as its module) and
 //! answers what they ask. One line is printed for each test, as for the machine's own.
 
 mod calls;
@@ -46,10 +46,8 @@ const TESTS: &[Test] = &[
 ];
 
 /// Where time comes from on this machine.
-const CLOCKS: Clocks = Clocks {
-    monotonic: clock::now,
-    wall_nanos: || clock::wall().map_or(0, Duration::as_nanos),
-};
+const CLOCKS: Clocks =
+    Clocks { monotonic: clock::now, wall_nanos: || clock::wall().map_or(0, Duration::as_nanos) };
 
 /// The slice that tests give unless they say otherwise.
 const SLICE: Duration = Duration::from_millis(1);
@@ -106,8 +104,7 @@ struct Bench {
 impl Bench {
     fn new(bundle: &'static [u8], key: CompilerKey) -> Result<Bench, String> {
         let engine = Engine::new([9; 32], CLOCKS).map_err(|error| format!("{error:#}"))?;
-        let mut bench =
-            Bench { engine, bundle, key, program: program_id(bundle), processes: 0 };
+        let mut bench = Bench { engine, bundle, key, program: program_id(bundle), processes: 0 };
         bench.load()?;
         Ok(bench)
     }

@@ -1,7 +1,7 @@
 //! Why a bundle is refused, or cannot be made.
 //!
-//! Owns [`BundleError`] and [`SignError`]. Each variant says in one sentence what is wrong, since it
-//! is what the author of the program reads.
+//! Owns [`BundleError`] and [`SignError`]. Each variant says in one sentence what is wrong, since
+//! it is what the author of the program reads.
 
 use crate::{CompilerKey, CpuLevel};
 use alloc::string::String;

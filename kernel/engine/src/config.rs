@@ -12,7 +12,7 @@ use wasmtime::Config;
 /// notices one.
 pub const ENGINE_VERSION: &str = "wasmtime-48.0.8/1";
 
-/// The target that artifacts are compiled for: the target that the kernel itself is built for, since
+/// The target that artifacts are compiled for: the one that the kernel itself is built for, since
 /// wasmtime compares the two.
 pub const TARGET: &str = "x86_64-unknown-linux-gnu";
 
@@ -45,8 +45,8 @@ const BACKTRACE_FRAMES_MAX: usize = 32;
 ///   off, as they rest on a fault at address zero; `docs/threats.md` counts on none.
 /// - Memory has no guard pages and no reservation to lean on: the kernel's own reservation moves
 ///   nothing while it grows.
-/// - Each WebAssembly proposal is named, on or off, so that a default that changes with a feature of
-///   the crate cannot make the two sides differ. 128-bit vectors are on, because the interrupt path
+/// - Each WebAssembly proposal is named, on or off, so that a default that changes with a feature
+///   of the crate cannot make the two sides differ. 128-bit vectors are on, because the interrupt path
 ///   saves them; what needs AVX state is never generated, as the level is x86-64-v2.
 pub fn config() -> Config {
     let mut config = Config::new();

@@ -61,8 +61,8 @@ impl Fiber {
     ///
     /// The fiber may be dropped while its body is suspended or preempted. `body` itself is dropped
     /// then, its call frames are not. So at every point where it may be suspended or preempted its
-    /// frames own nothing that must be dropped, and nothing outside the fiber and `body` points into
-    /// its stack. The body runs with interrupts as its resumer has them, on one CPU at a time, and
+    /// frames own nothing that must be dropped, and nothing outside the fiber and `body` points
+    /// into its stack. The body runs with interrupts as its resumer has them, on one CPU at a time, and
     /// does not unwind.
     pub unsafe fn new(stack_bytes: usize, body: Box<dyn FnMut()>) -> Option<Fiber> {
         let mut stack = Reservation::new(stack_bytes).ok()?;
@@ -95,9 +95,10 @@ impl Fiber {
         Some(Fiber { inner })
     }
 
-    /// Runs the fiber on this CPU until it leaves its stack, for about `slice` at most. Interrupts
-    /// must be on, or nothing ends the slice. Takes over this CPU's timer and leaves it armed:
-    /// a tick that comes later is forgotten, as who halts arms it anew.
+    /// Runs the fiber on this CPU until it leaves its stack: for `slice` at most and, if nothing
+    /// interrupts, a quarter of it at least. Interrupts must be on, or nothing ends the slice.
+    /// Takes over this CPU's timer and leaves it armed: a tick that finds no fiber is forgotten, and who
+    /// halts arms it anew.
     ///
     /// # Panics
     ///
@@ -117,13 +118,15 @@ impl Fiber {
         cpu.enter(inner);
         // Not before: a tick that finds no fiber is forgotten, one that finds this fiber not yet on
         // its stack comes again.
-        timer::arm(slice);
+        timer::arm_about(slice);
         match left {
-            // SAFETY: the context was saved whole by the interrupt that preempted the fiber, and
-            // its stack is as it was.
-            Left::Preempted => unsafe {
-                switch_to_context(cpu.scheduler_stack_pointer(), &raw const (*inner).context)
-            },
+            Left::Preempted => {
+                // SAFETY: `self` owns `inner`; no reference is made.
+                let context = unsafe { &raw const (*inner).context };
+                // SAFETY: the context was saved whole by the interrupt that preempted the fiber,
+                // and its stack is as it was.
+                unsafe { switch_to_context(cpu.scheduler_stack_pointer(), context) }
+            }
             // SAFETY: the stack pointer was saved by `switch` in `suspend`, or made by `new`.
             _ => unsafe { switch(cpu.scheduler_stack_pointer(), stack_pointer) },
         }
@@ -179,8 +182,8 @@ pub fn set_local_word(word: *mut u8) {
     cpu().replace_word(word);
 }
 
-/// Keeps the CPU for the running fiber, whatever interrupts come, until [`allow_preemption`] or until
-/// it leaves its stack by itself. For the moments in which its frames own something in module text.
+/// Keeps the CPU for the running fiber, whatever interrupts come, until [`allow_preemption`] or
+/// until it leaves its stack by itself. For the moments in which its frames own something in module text.
 pub fn hold_preemption() {
     cpu().set_held(true);
 }
@@ -194,10 +197,9 @@ fn leave(cpu: CpuLocal, inner: *mut Inner, left: Left) {
     let scheduler = cpu.leave();
     // SAFETY: the running fiber's record is touched by this CPU alone, and interrupts no longer see
     // it since `cpu.leave()`.
-    let save = unsafe {
-        (*inner).left = left;
-        &raw mut (*inner).stack_pointer
-    };
+    let fiber = unsafe { &mut *inner };
+    fiber.left = left;
+    let save = &raw mut fiber.stack_pointer;
     // SAFETY: the scheduler's stack pointer was saved by `resume` on this CPU, which waits there.
     unsafe { switch(save, scheduler) };
 }

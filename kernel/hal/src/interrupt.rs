@@ -1,14 +1,14 @@
 //! Interrupts: the way in from vectors 32 to 255 and from #DB, and preemption of fibers.
 //!
 //! Owns the stubs, the table of handlers and the decision what an interrupt does to the fiber that
-//! it hit. Every vector runs on an IST stack, since the prebuilt `core` uses the red zone. A handler
-//! sets flags and nothing more. Then, if a fiber was running:
+//! it hit. Every vector runs on an IST stack, since the prebuilt `core` uses the red zone. A
+//! handler sets flags and nothing more. Then, if a fiber was running:
 //!
 //! - in module text: its whole context is copied off the IST stack to the fiber, and the interrupt
 //!   returns into the scheduler in its place;
 //! - outside of it (a host call, a bulk memory operation): the return addresses into text that are
-//!   found on its stack go into the debug registers, and #DB preempts it when it comes back. A stale
-//!   address among them does no harm, as every place in text is a good one to preempt at. In case
+//!   found on its stack go into the debug registers, and #DB preempts it when it comes back. A
+//!   stale address among them does no harm, as every place in text is a good one to preempt at. In case
 //!   none of them is reached, the timer looks again.
 
 mod cpu;
@@ -56,7 +56,7 @@ pub(crate) struct Context {
 }
 
 const _: () = assert!(
-    size_of::<Context>() % 16 == 0,
+    size_of::<Context>().is_multiple_of(16),
     "pushed from a 16-byte aligned top, it must leave fxsave and the call aligned"
 );
 
@@ -153,8 +153,8 @@ pub fn set_handler(vector: u8, handler: fn(u8)) {
     HANDLERS[usize::from(vector)].store(handler as *mut (), Ordering::Release);
 }
 
-/// Called by the stubs. Zero to return to where the interrupt came from; otherwise the stack pointer
-/// of the scheduler, whose fiber was preempted.
+/// Called by the stubs. Zero to return to where the interrupt came from; otherwise the stack
+/// pointer of the scheduler, whose fiber was preempted.
 extern "C" fn dispatch(context: &Context) -> usize {
     let cpu = cpu();
     // The stubs push what they were assembled with: it fits a byte.
@@ -163,8 +163,10 @@ extern "C" fn dispatch(context: &Context) -> usize {
         cpu.cancel_return_points();
         return cpu.preempt(context).unwrap_or(0);
     }
-    if vector == SPURIOUS_VECTOR {
-        return 0;
+    match vector {
+        SPURIOUS_VECTOR => return 0,
+        TIMER_VECTOR => cpu.set_timer_deadline(0),
+        _ => {}
     }
     let handler = HANDLERS[usize::from(vector)].load(Ordering::Acquire);
     if !handler.is_null() {

@@ -1,8 +1,8 @@
 //! Compiles WebAssembly ahead of time for Craton's nodes, and signs the result.
 //!
 //! Owns [`compile`] and [`bundle`]. A program is first held against the guest ABI
-//! (`check.rs`), so that its author learns here what a node would only refuse to link. The output is
-//! a function of its input: the same wasm gives the same artifact, byte for byte.
+//! (`check.rs`), so that its author learns here what a node would only refuse to link. The output
+//! is a function of its input: the same wasm gives the same artifact, byte for byte.
 
 mod check;
 
@@ -28,8 +28,8 @@ pub enum CompileError {
 ///
 /// # Errors
 ///
-/// [`CompileError::Unfit`] if the guest ABI is not kept, [`CompileError::Compiler`] if the module is
-/// not valid or too large.
+/// [`CompileError::Unfit`] if the guest ABI is not kept, [`CompileError::Compiler`] if the module
+/// is not valid or too large.
 pub fn compile(wasm: &[u8]) -> Result<Vec<u8>, CompileError> {
     check(wasm).map_err(CompileError::Unfit)?;
     let engine = compiler_config().and_then(|config| Engine::new(&config));

@@ -42,10 +42,10 @@ fn has_cpu_feature(name: &str) -> Option<bool> {
 pub(crate) fn new_fiber(body: Box<dyn FnMut()>) -> Option<Fiber> {
     // SAFETY: `body` calls a wasm function whose frames are suspended only in `suspend`, reached
     // from host calls, and preempted only in module text while no trap is under way (`symbols.rs`).
-    // Module text owns nothing. Host calls own nothing across `suspend` (the rule of `calls.rs`). Between them lie wasmtime's
-    // frames of a call and of a host call, which hold references into the store and plain values;
-    // killing ten thousand processes in every such state with no byte lost is the self-test's
-    // guard of that for the pinned version. Nothing points into the stack but the store, which
+    // Module text owns nothing. Host calls own nothing across `suspend` (the rule of `calls.rs`).
+    // Between them lie wasmtime's frames of a call and of a host call, which hold references into
+    // the store and plain values; killing ten thousand processes in every such state with no byte
+    // lost is the self-test's guard of that for the pinned version. Nothing points into the stack but the store, which
     // `body` owns. One CPU has the engine at a time, and the kernel is built with `panic = abort`.
     unsafe { Fiber::new(STACK_BYTES, body) }
 }

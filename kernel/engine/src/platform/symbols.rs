@@ -1,7 +1,7 @@
 //! The symbols that wasmtime links against in a kernel: its thread-local word, its locks, its code.
 //!
-//! Owns the reservations that hold native code, writable or executable and never both, and tells the
-//! interrupts where fibers can be preempted: in text, unless a trap is under way.
+//! Owns the reservations that hold native code, writable or executable and never both, and tells
+//! the interrupts where fibers can be preempted: in text, unless a trap is under way.
 
 use super::PAGE_BYTES;
 use alloc::collections::BTreeMap;
@@ -116,8 +116,8 @@ extern "C" fn wasmtime_memory_image_map_at(_image: *mut u8, _address: *mut u8, _
 #[unsafe(no_mangle)]
 extern "C" fn wasmtime_memory_image_free(_image: *mut u8) {}
 
-// wasmtime's own thread-local variable: one word that follows the fiber; slot 1 is for features that
-// are not compiled in. While wasm runs, wasmtime reads the word only to record a trap, and sets it
+// wasmtime's own thread-local variable: one word that follows the fiber; slot 1 is for features
+// that are not compiled in. While wasm runs, wasmtime reads the word only to record a trap, and sets it
 // when the call that trapped has returned. In between an error is owned by a stack frame while
 // control passes through module text, so a process that was killed there would leave the error
 // behind: the read holds preemption off and the set allows it again. Should another version read

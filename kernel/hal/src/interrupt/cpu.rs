@@ -24,6 +24,8 @@ enum Word {
     Armed,
     /// Whether the running fiber must not be preempted.
     Held,
+    /// When the timer was armed to fire, as a time stamp; 0 if it is not armed.
+    TimerDeadline,
     Preemptions,
     Delayed,
     Count,
@@ -108,6 +110,14 @@ impl CpuLocal {
 
     pub(super) fn is_held(self) -> bool {
         self.read(Word::Held) != 0
+    }
+
+    pub(crate) fn timer_deadline(self) -> u64 {
+        self.read(Word::TimerDeadline)
+    }
+
+    pub(crate) fn set_timer_deadline(self, deadline: u64) {
+        self.write(Word::TimerDeadline, deadline);
     }
 
     pub(super) fn count_preemption(self) {
