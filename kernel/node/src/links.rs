@@ -7,7 +7,7 @@
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use craton_abi::{AppId, Incarnation, Instant, NodeId, SignalBody, TraceId};
-use craton_session::{ConnId, Event, PeerKey, Role, SendError, Sessions};
+use craton_session::{self as session, ConnId, Event, PeerKey, Role, SendError, Sessions};
 use craton_wire::{Body, Lane, RunEvent};
 
 /// Most bytes that wait for one peer whose queue is full. Signals hold credit, so that only very
@@ -15,6 +15,8 @@ use craton_wire::{Body, Lane, RunEvent};
 const PARKED_BYTES_MAX: usize = 16 << 20;
 /// Charged for every parked body, beside its payload.
 const PARKED_OVERHEAD_BYTES: usize = 128;
+/// What an encoded body may be longer than its payload.
+const FITTING_SLACK_BYTES: usize = 4 << 10;
 /// Where the life of the node stands in the ids of connections that it dialled, so that a belated
 /// word about a connection of a former life finds none of this one.
 const LIFE_SHIFT: u32 = 40;
@@ -195,6 +197,9 @@ impl Links {
         body: Body,
         now: Instant,
     ) -> Result<(), SendError> {
+        if self.has_room(dest, &body) {
+            return self.try_send(dest, stamp, body, now);
+        }
         if !self.parked.contains_key(&dest) {
             match self.try_send(dest, stamp, body.clone(), now) {
                 Err(SendError::Full) => {}
@@ -209,6 +214,13 @@ impl Links {
         parked.bytes += bytes;
         parked.bodies.push_back((stamp, body));
         Ok(())
+    }
+
+    /// Whether a body certainly fits the queue, so that no copy of it need be kept.
+    fn has_room(&self, dest: Dest, body: &Body) -> bool {
+        let Dest::Node(node) = dest else { return false };
+        let after = self.sessions.backlog_bytes(node) + 2 * weight(body) + FITTING_SLACK_BYTES;
+        !self.parked.contains_key(&dest) && after < session::limit::QUEUE_BYTES_MAX
     }
 
     /// Sends now or not at all.
