@@ -175,3 +175,13 @@ pub enum NodeEffect {
     /// for them. Loaded programs stay loaded.
     Restart,
 }
+
+impl NodeEffect {
+    /// Whether it is about one process.
+    pub(crate) fn is_of_process(&self) -> bool {
+        matches!(
+            self,
+            NodeEffect::Start { .. } | NodeEffect::Run { .. } | NodeEffect::Reclaim { .. }
+        )
+    }
+}

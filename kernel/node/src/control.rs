@@ -34,6 +34,9 @@ use craton_wire::Body;
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 
+/// Shortest time between two looks at the control's timers: a tick for each process that runs must
+/// not cost a walk over all sessions.
+const TICK_MIN: Duration = Duration::from_millis(1);
 /// How often a node tells the others of its load, if that changed.
 const LOAD_PERIOD: Duration = Duration::from_secs(1);
 
@@ -60,6 +63,7 @@ pub(crate) struct Control {
     pub(crate) hosts: Hosts,
     pub(crate) log: LogRing,
     pub(crate) memory_free: u64,
+    tick_at: Instant,
     load_at: Instant,
     load_said: Option<Load>,
 }
@@ -117,6 +121,7 @@ impl Control {
             hosts: Hosts::default(),
             log: LogRing::default(),
             memory_free: 0,
+            tick_at: now,
             load_at: now,
             load_said: None,
         })
@@ -147,6 +152,8 @@ impl Control {
         self.load_said = None;
         work.inputs.clear();
         work.listings.clear();
+        // What was asked for processes of the former life is void, done or not.
+        work.effects.retain(|effect| !effect.is_of_process());
         work.effect(NodeEffect::Restart);
         let life = self.me.incarnation;
         let text = format!("declared dead as {former}: all processes ended, now {life}");
@@ -198,6 +205,10 @@ impl Control {
     }
 
     pub(crate) fn tick(&mut self, now: Instant) {
+        if now < self.tick_at {
+            return;
+        }
+        self.tick_at = now + TICK_MIN;
         self.links.tick(now);
         if let Some(membership) = &mut self.membership {
             membership.tick(now);
@@ -210,7 +221,10 @@ impl Control {
 
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let membership = self.membership.as_ref().and_then(Membership::deadline);
-        [Some(self.load_at), membership, self.links.deadline()].into_iter().flatten().min()
+        let all = [Some(self.load_at), membership, self.links.deadline()];
+        let first = all.into_iter().flatten().min().map(|at| at.max(self.tick_at));
+        // What sessions have said already does not wait for a tick.
+        if self.links.has_said() { Some(Instant::ZERO) } else { first }
     }
 
     /// Takes what sessions and membership have to say. `false` if nothing was there.

@@ -140,7 +140,12 @@ impl Links {
     }
 
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        if self.said.is_empty() { self.sessions.deadline() } else { Some(Instant::ZERO) }
+        self.sessions.deadline()
+    }
+
+    /// Whether there is something to poll although nothing came.
+    pub(crate) fn has_said(&self) -> bool {
+        !self.said.is_empty()
     }
 
     pub(crate) fn sessions(&mut self) -> &mut Sessions {

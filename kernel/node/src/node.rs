@@ -29,6 +29,8 @@ pub struct Node {
     control: Control,
     /// Used by each input of a shard; kept for its room.
     effects: Vec<Effect>,
+    /// Used by each step; kept for its room, and empty in between.
+    work: Work,
 }
 
 /// Why no node can be made of a configuration.
@@ -65,17 +67,20 @@ impl Node {
             return Err(NodeError::Shards);
         }
         let control = Control::new(config, incarnation, shards, seed, now)?;
-        let mut node = Node { shards: Vec::new(), control, effects: Vec::new() };
+        let mut node =
+            Node { shards: Vec::new(), control, effects: Vec::new(), work: Work::default() };
         node.make_shards();
         Ok(node)
     }
 
     /// Takes one input and appends what is to be done about it, in order.
     pub fn step(&mut self, input: NodeInput, now: Instant, out: &mut Vec<NodeEffect>) {
-        let mut work = Work { effects: core::mem::take(out), ..Work::default() };
+        let mut work = core::mem::take(&mut self.work);
+        work.effects = core::mem::take(out);
         self.take(input, now, &mut work);
         self.pass_on(now, &mut work);
-        *out = work.effects;
+        *out = core::mem::take(&mut work.effects);
+        self.work = work;
     }
 
     /// Appends up to `bytes_max` bytes that are to be sent on a connection.

@@ -76,6 +76,24 @@ struct Spawn {
     heard: Option<Pid>,
 }
 
+/// A gap that a node told of.
+#[derive(Copy, Clone, Debug)]
+struct Gap {
+    on: NodeId,
+    towards: NodeId,
+    /// Only this life of the other, if it was named.
+    life: Option<Incarnation>,
+    at: Instant,
+}
+
+impl Gap {
+    /// Whether it lies on the way from a process of `on` to `target`.
+    fn parts(&self, on: Pid, target: Pid) -> bool {
+        (self.on, self.towards) == (on.node, target.node)
+            && self.life.is_none_or(|life| life == target.incarnation)
+    }
+}
+
 /// Everything that every process did, as far as promises go.
 #[derive(Default)]
 pub struct Checker {
@@ -84,8 +102,7 @@ pub struct Checker {
     streams: BTreeMap<(Pid, Pid), Vec<Sent>>,
     monitors: BTreeMap<(Pid, MonitorId), Monitor>,
     spawns: BTreeMap<u64, Spawn>,
-    /// Told gaps: on which node, towards which node, when.
-    gaps: Vec<(NodeId, NodeId, Instant)>,
+    gaps: Vec<Gap>,
     /// Lives of nodes that another holds dead, that one first.
     held_dead: BTreeSet<(NodeId, NodeId, Incarnation)>,
     /// Messages taken from mailboxes.
@@ -125,9 +142,10 @@ impl Checker {
         self.over.insert((node, incarnation));
     }
 
-    /// A node wrote to its log that what was under way to and from another is lost.
-    pub fn gap(&mut self, on: NodeId, towards: NodeId, at: Instant) {
-        self.gaps.push((on, towards, at));
+    /// A node wrote to its log that what was under way to and from another is lost, or to and from
+    /// this life of it.
+    pub fn gap(&mut self, on: NodeId, towards: NodeId, life: Option<Incarnation>, at: Instant) {
+        self.gaps.push(Gap { on, towards, life, at });
     }
 
     /// A node wrote to its log that it holds this life of another dead.
@@ -295,11 +313,9 @@ impl Checker {
 
     /// Whether a gap was told on either side, or a side ended, since `at`.
     fn gap_since(&self, a: Pid, b: Pid, at: Instant) -> bool {
-        let between =
-            |on, towards| (on, towards) == (a.node, b.node) || (on, towards) == (b.node, a.node);
         self.over.contains(&(a.node, a.incarnation))
             || self.over.contains(&(b.node, b.incarnation))
-            || self.gaps.iter().any(|&(on, towards, when)| when >= at && between(on, towards))
+            || self.gaps.iter().any(|gap| gap.at >= at && (gap.parts(a, b) || gap.parts(b, a)))
     }
 
     /// Everything is healed and every living process has emptied its mailbox: what must have come
@@ -323,9 +339,8 @@ impl Checker {
                 continue;
             }
             let target = monitor.target;
-            let gap = self.gaps.iter().any(|&(on, towards, when)| {
-                (on, towards) == (watcher.node, target.node) && when > monitor.made_at
-            });
+            let mut gaps = self.gaps.iter();
+            let gap = gaps.any(|gap| gap.parts(watcher, target) && gap.at > monitor.made_at);
             if self.has_ended(target) || gap {
                 return broken(format!("{watcher} was never told of {target} ({id})"));
             }
@@ -385,7 +400,7 @@ mod tests {
         assert!(checker.received(b, a, 7, 2).is_err(), "one is missing");
         assert!(checker.at_rest().is_err(), "two never came");
         let (mut checker, a, b) = three_sent();
-        checker.gap(a.node, b.node, at(5));
+        checker.gap(a.node, b.node, None, at(5));
         checker.received(b, a, 7, 2).expect("the gap was told");
         assert!(checker.received(b, a, 7, 1).is_err(), "after a later one");
         assert_eq!(checker.at_rest(), Ok(()));
@@ -422,7 +437,7 @@ mod tests {
         let (mut checker, a, b) = three_sent();
         let id = MonitorId::new(1);
         checker.watches(a, id, b, at(1)).expect("new");
-        checker.gap(a.node, b.node, at(9));
+        checker.gap(a.node, b.node, Some(b.incarnation), at(9));
         assert!(checker.at_rest().is_err());
         assert_eq!(checker.told(a, id, b, &ExitReason::NoConnection), Ok(()));
         assert_eq!(checker.at_rest(), Ok(()));

@@ -7,12 +7,15 @@
 mod actor;
 mod checker;
 mod faults;
+mod hosting;
 mod keys;
 mod machine;
 mod net;
 mod operator;
 mod random;
 mod trace;
+mod trouble;
+mod wires;
 mod world;
 
 pub use checker::{Checker, Violation};

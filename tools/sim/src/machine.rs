@@ -17,6 +17,8 @@ pub(crate) struct Machine {
     config: NodeConfig,
     pub(crate) node: Node,
     pub(crate) incarnation: Incarnation,
+    /// All its lives so far.
+    pub(crate) lives: Vec<Incarnation>,
     /// Counts boots, so that what was meant for a former one finds nobody.
     pub(crate) boot: u32,
     booted_at: Instant,
@@ -42,6 +44,7 @@ impl Machine {
             config,
             node,
             incarnation,
+            lives: vec![incarnation],
             boot: 0,
             booted_at: Instant::ZERO,
             alive: false,
@@ -57,7 +60,15 @@ impl Machine {
     pub(crate) fn boot(&mut self, now: Instant, random: &mut Random) {
         let (boot, tick_token) = (self.boot + 1, self.tick_token + 1);
         let fresh = Machine::new(self.place, self.config.clone(), random);
-        *self = Machine { boot, tick_token, booted_at: now, alive: true, ..fresh };
+        let mut lives = core::mem::take(&mut self.lives);
+        lives.extend(&fresh.lives);
+        *self = Machine { boot, tick_token, booted_at: now, alive: true, lives, ..fresh };
+    }
+
+    /// The node has begun a new life by itself.
+    pub(crate) fn now_lives_as(&mut self, incarnation: Incarnation) {
+        self.incarnation = incarnation;
+        self.lives.push(incarnation);
     }
 
     /// The machine's own time.

@@ -9,6 +9,10 @@ use craton_session::ConnId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+/// Machines of a cluster.
+pub(crate) const NODES: usize = 3;
+/// Where the operator sits.
+pub(crate) const OPERATOR: Place = NODES;
 /// Bytes that may be under way in one direction of a connection.
 pub(crate) const FLIGHT_BYTES_MAX: usize = 256 << 10;
 

@@ -1,0 +1,77 @@
+//! The world gone wrong, and healed.
+//!
+//! Adds to [`World`] what each fault does.
+
+use crate::actor::Phase;
+use crate::faults::Fault;
+use crate::net::{NODES, OPERATOR, Place};
+use crate::world::{Event, World};
+use craton_abi::Instant;
+
+impl World {
+    pub(crate) fn go_wrong(&mut self, fault: Fault) {
+        self.trace.note(self.now, format_args!("fault {fault:?}"));
+        match fault {
+            Fault::Break(a, b) => {
+                self.break_streams(true, |ends| *ends == [a, b] || *ends == [b, a]);
+            }
+            Fault::Hold(a, b, time) => self.net.hold(a, b, self.now + time),
+            Fault::Cut(a, b, time) => {
+                self.net.cut(a, b);
+                self.at(self.now + time, Event::Mend(a, b));
+            }
+            Fault::Isolate(a, time) => {
+                for b in (0..=OPERATOR).filter(|b| *b != a) {
+                    self.net.cut(a, b);
+                    self.at(self.now + time, Event::Mend(a, b));
+                }
+            }
+            Fault::Pause(a, time) => self.machines[a].paused_until = self.now + time,
+            Fault::Crash(a, time) => {
+                self.crash(a);
+                self.at(self.now + time, Event::Boot(a));
+            }
+            Fault::Weather { loss, duplicates, delay } => {
+                self.net.loss_percent = loss;
+                self.net.duplicate_percent = duplicates;
+                self.net.delay_max = delay;
+            }
+            Fault::Operator => {
+                self.break_streams(true, |ends| ends.contains(&OPERATOR));
+                self.operator.restart(&mut self.random);
+            }
+        }
+    }
+
+    pub(crate) fn crash(&mut self, place: Place) {
+        if !self.machines[place].alive {
+            return;
+        }
+        self.machines[place].alive = false;
+        self.break_streams(false, |ends| ends.contains(&place));
+        self.life_ended(place);
+    }
+
+    pub(crate) fn mend(&mut self, a: Place, b: Place) {
+        self.net.mend(a, b);
+        let mut ends = Vec::new();
+        for stream in self.net.streams.values() {
+            ends.extend((0..2).filter(|side| stream.stalled[*side]).map(|side| stream.ends[side]));
+        }
+        for end in ends {
+            self.pump_end(end);
+        }
+    }
+
+    pub(crate) fn heal(&mut self) {
+        self.trace.note(self.now, format_args!("heal"));
+        self.phase = Phase::Drain;
+        self.net.heal();
+        for place in 0..NODES {
+            self.machines[place].paused_until = Instant::ZERO;
+            self.boot(place);
+            self.mend(place, OPERATOR);
+            self.schedule_tick(place);
+        }
+    }
+}
