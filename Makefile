@@ -14,19 +14,19 @@ TEXT ?=
 
 export CRATON_KEYS ?= $(CURDIR)/build/keys
 
-.PHONY: help setup build kernel tool programs keys run test bench lint fmt clean
+.PHONY: help setup setup-test build kernel tool programs keys run test bench lint fmt clean
 
 help: ## list the verbs
 	@echo "Craton: bare machines as one computer for distributed programs"
 	@echo
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "  NODES=$(NODES) CPUS=$(CPUS) MEMORY=$(MEMORY) (MiB) and TEXT=folder shape make run"
 
 run: build ## boot three machines, join them, count the words of 50 MB of text
 	@build/craton-demo --nodes $(NODES) --cpus $(CPUS) --memory $(MEMORY) $(if $(TEXT),--text "$(TEXT)")
 
-test: setup ## every test: style, host, simulator, QEMU; ends with "N passed, N failed"
+test: setup-test ## every test: style, host, simulator, QEMU; ends with "N passed, N failed"
 	@tools/test/run.sh
 
 bench: build ## measure this machine's Craton, beside its peers where they are installed
@@ -37,13 +37,16 @@ build: setup kernel tool programs ## leave build/kernel.elf, build/craton and bu
 setup: ## install what is missing (apt, as root or by sudo)
 	@tools/setup/setup.sh
 
-kernel:
+setup-test:
+	@tools/setup/setup.sh test
+
+kernel: setup
 	@mkdir -p build
 	@cargo build --release -p craton-kernel
 	@cp target/release/craton-kernel build/kernel.debug
 	@strip -o build/kernel.elf build/kernel.debug
 
-tool:
+tool: setup
 	@mkdir -p build
 	@cd tools && cargo build --release --bins
 	@cp tools/target/release/craton tools/target/release/craton-demo tools/target/release/craton-sim build/
@@ -64,7 +67,7 @@ build/programs/%.craton: .FORCE
 
 .FORCE:
 
-lint: setup ## rustfmt and clippy, warnings denied
+lint: setup-test ## rustfmt and clippy, warnings denied
 	@tools/test/lint.sh
 
 fmt: ## format every crate
