@@ -27,7 +27,7 @@ use craton_cluster::{self as cluster, Membership};
 use craton_session::seal::DiscoveryKey;
 use craton_session::{
     self as session, AuthorityKey, Certificate, Event, Identity, LostWhy, NoiseSecret, PeerKey,
-    Role, Sessions,
+    Role, SendError, Sessions,
 };
 use craton_shard::port::{Input, LogLevel};
 use craton_wire::Body;
@@ -379,7 +379,7 @@ impl Control {
         core::iter::once(self.me.node).chain(others).collect()
     }
 
-    /// Sends to a node; when that cannot be done, the session with it is at its end.
+    /// Sends to a node. One that takes nothing for so long that its queue overflows is given up.
     pub(crate) fn send(
         &mut self,
         to: NodeId,
@@ -388,10 +388,12 @@ impl Control {
         now: Instant,
         work: &mut Work,
     ) {
-        if let Err(error) = self.links.send(Dest::Node(to), stamp, body, now) {
-            let text = format!("cannot send to {to}: {error}");
-            self.say(LogLevel::Warn, "session", text, now, work);
-            self.links.sessions().lose(to, now);
+        let Err(error) = self.links.send(Dest::Node(to), stamp, body, now) else { return };
+        let text = format!("cannot send to {to}: {error}");
+        self.say(LogLevel::Warn, "session", text, now, work);
+        if let (SendError::Full, Some(membership)) = (error, &mut self.membership) {
+            membership.declare_dead(to, now);
+        } else {
             self.node_lost(to, None, now, work);
         }
     }

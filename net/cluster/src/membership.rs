@@ -219,6 +219,16 @@ impl<S: Sealing> Membership<S> {
         self.dead.contains(&(node, incarnation))
     }
 
+    /// This node gives another up, for a reason of its own: the cluster holds that life dead from
+    /// now on, and [`Event::NodeDown`] follows.
+    pub fn declare_dead(&mut self, node: NodeId, now: Instant) {
+        let member = self.up.get(&node).filter(|_| !self.fenced).cloned();
+        if let Some(member) = member {
+            self.swim.declare_dead(member, now);
+            self.settle(now);
+        }
+    }
+
     fn hello_heard(&mut self, from: SocketAddr, sealed: &[u8], now: Instant) {
         let Some((certified, plain)) = self.sealing.open_hello(sealed) else { return };
         let Some(hello) = decode::<Hello>(&plain) else { return };

@@ -361,6 +361,25 @@ fn a_node_that_reboots_at_once_replaces_its_former_life() {
 }
 
 #[test]
+fn a_node_that_another_gives_up_fences_itself() {
+    for seed in 0..20 {
+        let mut world = World::new(seed, 3);
+        world.run_until_joined(Duration::from_secs(2));
+        let before = world.life(2);
+        let now = world.now;
+        world.machines[0].membership.declare_dead(node(2), now);
+        world.drain(0);
+        world.run(Duration::from_secs(1));
+        world.run_until_joined(Duration::from_secs(4));
+        assert_ne!(world.life(2), before, "seed {seed}");
+        for index in 0..2 {
+            let all = world.downs(index);
+            assert!(matches!(all[..], [(_, Told::Down(2, life))] if *life == before), "{all:?}");
+        }
+    }
+}
+
+#[test]
 fn another_cluster_on_the_same_network_is_not_seen() {
     let mut world = World::new(7, 3);
     world.cluster[2] = 9;
