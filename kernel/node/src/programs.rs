@@ -1,7 +1,7 @@
 //! The bundles that a node holds, and who waits for one.
 //!
-//! Owns [`Programs`]: bundle bytes, how far each has come, and the spawns and runs that wait for it.
-//! The engine owns what is loaded; its word on the signature is what makes a program ready.
+//! Owns [`Programs`]: bundle bytes, how far each has come, and the spawns and runs that wait for
+//! it. The engine owns what is loaded; its word on the signature is what makes a program ready.
 //!
 //! ```text
 //!  absent ──(1) wanted──▶ fetching ──(2) whole, hash right──▶ loading ──(3) engine agrees──▶ ready

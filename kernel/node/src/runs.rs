@@ -1,9 +1,9 @@
 //! An operator's run: the two processes that stand for him, and what they say to him.
 //!
-//! Owns [`Runs`]. The console spawns and watches the program's `main` and takes its output; standard
-//! input hands out what the operator types. Both are processes like any other, hosted by the node:
-//! while one waits for the operator, its run is simply not answered yet, and so its mailbox fills
-//! and its senders wait.
+//! Owns [`Runs`]. The console spawns and watches the program's `main` and takes its output;
+//! standard input hands out what the operator types. Both are processes like any other, hosted by
+//! the node: while one waits for the operator, its run is simply not answered yet, and so its
+//! mailbox fills and its senders wait.
 //!
 //! ```text
 //!  asked ──(1) bundle here──▶ stdin spawned ──▶ console spawned ──▶ main spawned ──▶ running

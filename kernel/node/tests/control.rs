@@ -312,11 +312,10 @@ fn questions_are_answered() {
             _ => None,
         })
         .collect();
-    let [Answer::Nodes(nodes), Answer::Processes(processes), Answer::Logs { lines, .. }, rest @ ..] =
-        &answers[..]
-    else {
+    let [Answer::Nodes(nodes), Answer::Processes(processes), logs, rest @ ..] = &answers[..] else {
         panic!("{answers:?}");
     };
+    let Answer::Logs { lines, .. } = logs else { panic!("{logs:?}") };
     assert_eq!(nodes.len(), 3);
     assert_eq!(nodes[0].id, world.nodes[0].id());
     assert!(nodes[1..].iter().all(|node| node.uptime_nanos.is_none()));

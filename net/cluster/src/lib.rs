@@ -9,6 +9,7 @@
 
 extern crate alloc;
 
+mod event;
 mod member;
 mod membership;
 mod packet;
@@ -16,6 +17,7 @@ mod swim;
 #[cfg(test)]
 mod tests;
 
+pub use event::{Config, Event};
 pub use member::Member;
-pub use membership::{Config, Event, Membership};
+pub use membership::Membership;
 pub use packet::{Certified, DATAGRAM_BYTES_MAX, Sealing};

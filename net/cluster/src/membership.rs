@@ -16,6 +16,7 @@
 //! A dead life that still speaks is answered with a verdict. It gives way and fences itself, unless
 //! it has declared the other side dead too: then the larger side lives on.
 
+use crate::event::{Config, Event};
 use crate::member::Member;
 use crate::packet::{
     Certified, Hello, Kind, KnownLife, Letter, Sealing, Verdict, decode, framed, unframed,
@@ -47,52 +48,6 @@ const HELLO_LOST_MAX: usize = 16;
 const ANSWER_PACE: Duration = Duration::from_millis(40);
 /// Events that wait to be polled; a packet makes a few, and they are taken after each.
 const EVENTS_MAX: usize = 16 << 10;
-
-/// What membership is made from.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// This node.
-    pub node: NodeId,
-    /// Its life.
-    pub incarnation: Incarnation,
-    /// Greater than every birth of this node that it remembers; 0 after a boot.
-    pub birth: u64,
-    /// Where other nodes reach it.
-    pub address: SocketAddr,
-    /// Its name.
-    pub name: String,
-    /// How many shards it has.
-    pub shards: u8,
-    /// Where to look for others, besides the local network.
-    pub seeds: Vec<SocketAddr>,
-    /// Randomness for everything that is drawn.
-    pub seed: [u8; 32],
-}
-
-/// What membership tells its owner.
-#[must_use]
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Event {
-    /// Send this datagram. To 255.255.255.255 it is a broadcast.
-    Datagram {
-        /// To whom.
-        to: SocketAddr,
-        /// What.
-        bytes: Vec<u8>,
-    },
-    /// A node is alive in this life. Its former life was reported down before.
-    NodeUp(Member),
-    /// That life of a node ended, as far as the cluster is concerned, for good.
-    NodeDown {
-        /// Which node.
-        node: NodeId,
-        /// Which life.
-        incarnation: Incarnation,
-    },
-    /// The cluster has declared this life of this node dead. Its owner ends everything and begins
-    /// again with a new `Membership`: another incarnation, a greater birth.
-    Fenced,
-}
 
 /// A node whose certificate was seen.
 struct Contact {

@@ -1,7 +1,7 @@
 //! The native program: a process that does whatever a process can do, at random.
 //!
-//! Owns [`Actor`]. It speaks the port's language as an engine's process would, and tells the checker
-//! of everything it asks and hears.
+//! Owns [`Actor`]. It speaks the port's language as an engine's process would, and tells the
+//! checker of everything it asks and hears.
 
 use crate::checker::{Checker, Violation};
 use crate::random::Random;

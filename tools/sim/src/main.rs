@@ -1,4 +1,6 @@
 //! `craton-sim`: runs clusters in virtual time, seed by seed, and stops at the first that fails.
+//!
+//! Owns the command line; the library beside it does the work.
 
 use clap::Parser;
 use craton_sim::{Options, run};
@@ -35,7 +37,8 @@ fn main() -> ExitCode {
     for seed in from..to {
         match run(seed, Options { print: arguments.trace, sabotage: None }) {
             Ok(report) => println!(
-                "seed {seed}: {} messages, {} notices, {} processes, {} runs, {} lives ended, {} gaps, trace {}",
+                "seed {seed}: {} messages, {} notices, {} processes, {} runs, {} lives ended, \
+                 {} gaps, trace {}",
                 report.messages,
                 report.notices,
                 report.processes,
