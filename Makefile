@@ -30,7 +30,7 @@ test: setup-test ## every test: style, host, simulator, QEMU; ends with "N passe
 	@tools/test/run.sh
 
 bench: build ## measure this machine's Craton, beside its peers where they are installed
-	@tools/bench/run.sh
+	@build/craton-bench
 
 build: setup kernel tool programs ## leave build/kernel.elf, build/craton and build/programs
 
@@ -49,7 +49,7 @@ kernel: setup
 tool: setup
 	@mkdir -p build
 	@cd tools && cargo build --release --bins
-	@cp tools/target/release/craton tools/target/release/craton-demo tools/target/release/craton-sim build/
+	@cp tools/target/release/craton{,-demo,-sim,-bench} build/
 
 keys: tool
 	@test -e $(CRATON_KEYS)/authority.key || build/craton key new

@@ -35,6 +35,7 @@ pub(super) type LineSink = Box<dyn FnMut(&str) + Send>;
 /// Everything that decides what a machine is; hand it to [`super::Machine::launch`].
 pub struct MachineConfig {
     pub(super) board: Board,
+    pub(super) own_firmware: bool,
     pub(super) cpus: u8,
     pub(super) memory_mib: u32,
     pub(super) accelerator: Accelerator,
@@ -52,6 +53,7 @@ impl MachineConfig {
     pub fn new(kernel: impl AsRef<Path>) -> MachineConfig {
         MachineConfig {
             board: Board::Q35,
+            own_firmware: false,
             cpus: 1,
             memory_mib: 128,
             accelerator: Accelerator::detect(),
@@ -68,6 +70,13 @@ impl MachineConfig {
     /// The board; q35 unless told.
     pub fn board(mut self, board: Board) -> MachineConfig {
         self.board = board;
+        self
+    }
+
+    /// Boots with the firmware that QEMU gives the board by itself (SeaBIOS), even where a faster
+    /// one is installed.
+    pub fn own_firmware(mut self) -> MachineConfig {
+        self.own_firmware = true;
         self
     }
 
@@ -141,7 +150,8 @@ pub(super) fn arguments(config: &MachineConfig) -> Vec<OsString> {
         Board::Microvm => "microvm,x-option-roms=off",
     };
     list.pair("-machine", format!("{board},accel={accel}"));
-    if config.board == Board::Q35 && Path::new(QBOOT).exists() {
+    let qboot = config.board == Board::Q35 && !config.own_firmware;
+    if qboot && Path::new(QBOOT).exists() {
         list.pair("-bios", QBOOT);
     }
     list.pair("-cpu", cpu);
@@ -222,6 +232,13 @@ mod tests {
         let text = text(&config);
         assert!(!text.contains("-pci"), "{text}");
         assert!(text.contains(&format!("virtio-net-device,netdev=lan,mac={mac}")), "{text}");
+    }
+
+    #[test]
+    fn a_board_may_keep_its_own_firmware() {
+        assert!(!text(&MachineConfig::new("k").own_firmware()).contains("-bios"));
+        let given = text(&MachineConfig::new("k")).contains(" -bios ");
+        assert_eq!(given, Path::new(QBOOT).exists());
     }
 
     #[test]

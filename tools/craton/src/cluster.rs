@@ -11,7 +11,7 @@ use craton_qemu::{
 };
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// How long machines may take to join; generous, since a test host may be very slow.
@@ -65,8 +65,7 @@ pub fn default_kernel() -> Result<PathBuf> {
     if let Some(kernel) = std::env::var_os("CRATON_KERNEL") {
         return Ok(kernel.into());
     }
-    let tool = std::env::current_exe().tried(|| "find the tool's own folder".into())?;
-    let kernel = tool.parent().unwrap_or(Path::new(".")).join("kernel.elf");
+    let kernel = crate::beside("kernel.elf")?;
     if kernel.exists() {
         return Ok(kernel);
     }

@@ -1,7 +1,10 @@
 //! The operator's tool as a library: what `craton` does, for it, the demo and the tests.
 //!
 //! Owns nothing itself; see [`client`] (a link to a node), [`cluster`] (local machines), [`keys`],
-//! [`guest`] (programs) and [`commands`] (the command line).
+//! [`guest`] (programs), [`text`] (something to count) and [`commands`] (the command line).
+
+use error::{Context, Result};
+use std::path::{Path, PathBuf};
 
 pub mod client;
 pub mod cluster;
@@ -12,6 +15,17 @@ pub mod keys;
 pub mod registry;
 pub mod signals;
 pub mod table;
+pub mod text;
+
+/// A file that `make build` puts beside the tools.
+///
+/// # Errors
+///
+/// If the running program cannot tell where it lies.
+pub fn beside(name: &str) -> Result<PathBuf> {
+    let tool = std::env::current_exe().tried(|| "find the tool's own folder".into())?;
+    Ok(tool.parent().unwrap_or(Path::new(".")).join(name))
+}
 
 /// Bytes that nobody can guess.
 ///

@@ -74,6 +74,7 @@ pub const HOUSE: &[(&str, &[&str])] = &[
             "craton-wire",
         ],
     ),
+    ("craton-bench", &["craton-abi", "craton-qemu", "craton-tool"]),
     ("craton-tidy", &[]),
 ];
 

@@ -12,9 +12,9 @@ use craton_tool::error::{Context, Error, Result};
 use craton_tool::keys::Keys;
 use craton_tool::signals;
 use craton_tool::table::bytes;
-use std::fs::File;
-use std::io::{self, IsTerminal, Read};
-use std::path::{Path, PathBuf};
+use craton_tool::text::Text;
+use std::io::{self, IsTerminal};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Instant;
@@ -72,7 +72,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     println!();
     print_nodes(&mut client)?;
     println!();
-    let text = Text::find(arguments.text.as_deref())?;
+    let text = Text::find(arguments.text.as_deref(), TEXT_BYTES_WANTED)?;
     count(&mut client, &text)?;
     stay(&running, down, &downed)
 }
@@ -85,7 +85,7 @@ fn count(client: &mut Client, text: &Text) -> Result<()> {
         text.files.len(),
         text.folder.display()
     );
-    let bundle = std::fs::read(beside("programs/wordcount.craton")?)
+    let bundle = std::fs::read(craton_tool::beside("programs/wordcount.craton")?)
         .tried(|| "read the program (make build makes it)".into())?;
     let mut printed = Vec::new();
     let started = Instant::now();
@@ -146,99 +146,4 @@ fn stay(running: &Running, down: std::sync::mpsc::Sender<()>, downed: &Receiver<
     let _ = downed.recv();
     println!("shutting {} machines down", running.cluster.nodes().len());
     Ok(())
-}
-
-fn beside(name: &str) -> Result<PathBuf> {
-    let tool = std::env::current_exe().tried(|| "find the demo's own folder".into())?;
-    Ok(tool.parent().unwrap_or(Path::new(".")).join(name))
-}
-
-/// The files to count, in a fixed order.
-struct Text {
-    folder: PathBuf,
-    files: Vec<PathBuf>,
-    bytes: u64,
-}
-
-impl Text {
-    /// All files under the folder that was given, or enough of cargo's source folder.
-    fn find(given: Option<&Path>) -> Result<Self> {
-        let folder = given.map_or_else(cargo_sources, |folder| Ok(folder.to_path_buf()))?;
-        let mut files = Vec::new();
-        list(&folder, given.is_none(), &mut files)?;
-        files.sort();
-        let mut text = Text { folder, files: Vec::new(), bytes: 0 };
-        for (path, length) in files {
-            if given.is_none() && text.bytes >= TEXT_BYTES_WANTED {
-                break;
-            }
-            text.bytes += length;
-            text.files.push(path);
-        }
-        if text.bytes == 0 {
-            let tried = format!("find text under {}", text.folder.display());
-            return Err(Error::new(tried, "there is none").advise("make run TEXT=FOLDER"));
-        }
-        Ok(text)
-    }
-
-    fn reader(&self) -> impl Read + Send + use<> {
-        let files = self.files.clone().into_iter();
-        Concatenated { files, current: None }
-    }
-}
-
-fn cargo_sources() -> Result<PathBuf> {
-    let home = std::env::var_os("CARGO_HOME")
-        .map(PathBuf::from)
-        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo")));
-    let folder = home.map(|home| home.join("registry").join("src"));
-    folder.filter(|folder| folder.exists()).ok_or_else(|| {
-        Error::new("find the sources of the dependencies", "cargo keeps none here")
-            .advise("make run TEXT=FOLDER")
-    })
-}
-
-fn list(folder: &Path, only_text: bool, files: &mut Vec<(PathBuf, u64)>) -> Result<()> {
-    let tried = || format!("list {}", folder.display());
-    for entry in std::fs::read_dir(folder).tried(tried)? {
-        let entry = entry.tried(tried)?;
-        let kind = entry.file_type().tried(tried)?;
-        let path = entry.path();
-        if kind.is_dir() {
-            list(&path, only_text, files)?;
-        } else if kind.is_file() {
-            let extension = path.extension().and_then(|extension| extension.to_str());
-            if !only_text || matches!(extension, Some("rs" | "md" | "txt")) {
-                files.push((path, entry.metadata().tried(tried)?.len()));
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Files read one after the other, each read as long as it can be.
-struct Concatenated {
-    files: std::vec::IntoIter<PathBuf>,
-    current: Option<File>,
-}
-
-impl Read for Concatenated {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let mut filled = 0;
-        while filled < buffer.len() {
-            let count = match &mut self.current {
-                Some(file) => file.read(&mut buffer[filled..])?,
-                None => 0,
-            };
-            filled += count;
-            if count == 0 {
-                match self.files.next() {
-                    Some(path) => self.current = Some(File::open(path)?),
-                    None => break,
-                }
-            }
-        }
-        Ok(filled)
-    }
 }

@@ -1,0 +1,69 @@
+//! What every measure needs: keys, kernel, text, and how long to wait.
+//!
+//! Owns [`Bench`] and the list of [`Section`]s.
+
+use crate::report::Row;
+use crate::{machines, programs};
+use clap::ValueEnum;
+use craton_tool::cluster::ClusterOptions;
+use craton_tool::error::Result;
+use craton_tool::keys::Keys;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How long a machine may take to boot.
+pub const BOOT_WAIT: Duration = Duration::from_secs(15);
+
+/// Rows that are measured together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Section {
+    /// Time from the start of QEMU; size of image and process
+    Boot,
+    /// The least memory that works
+    Memory,
+    /// Spawn and message, on a node and between nodes
+    Processes,
+    /// The rate of wordcount
+    Words,
+    /// CPU time of idle nodes
+    Idle,
+}
+
+/// What is measured with.
+pub struct Bench {
+    /// Keys of the clusters.
+    pub keys: Keys,
+    /// The kernel that they boot.
+    pub kernel: PathBuf,
+    /// A folder of text to count, in place of the dependencies' sources.
+    pub text: Option<PathBuf>,
+}
+
+impl Bench {
+    /// A cluster of machines with one CPU each.
+    pub fn options(&self, nodes: u8, memory_mib: u32) -> ClusterOptions {
+        ClusterOptions {
+            nodes,
+            cpus: 1,
+            memory_mib,
+            kernel: self.kernel.clone(),
+            command_line: String::new(),
+            verbose: false,
+        }
+    }
+
+    /// Measures a section.
+    ///
+    /// # Errors
+    ///
+    /// If a machine does not do its work, or does it wrong.
+    pub fn measure(&self, section: Section) -> Result<Vec<Row>> {
+        match section {
+            Section::Boot => machines::boot(self),
+            Section::Memory => machines::memory(self),
+            Section::Processes => programs::processes(self),
+            Section::Words => programs::words(self),
+            Section::Idle => machines::idle(self),
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! `make bench`: what Craton costs on this machine, beside its peers where they are there.
+//!
+//! Owns the command line and the order of measuring: each section's peers run right after it, under
+//! the same QEMU and accelerator. Neighbours: `machines` and `programs` measure Craton, `peers`
+//! runs the others, `report` shows it all.
+
+mod bench;
+mod machines;
+mod peers;
+mod programs;
+mod report;
+
+use bench::{Bench, Section};
+use clap::{Parser, ValueEnum};
+use craton_tool::cluster::{accelerator_phrase, default_kernel};
+use craton_tool::error::{Context, Result};
+use craton_tool::keys::Keys;
+use peers::Peers;
+use report::PeerFigures;
+use serde_json::json;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Measures boot, memory, processes and programs on emulated machines.
+#[derive(Parser)]
+#[command(name = "craton-bench", version)]
+struct Arguments {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// Only these sections [default: all]
+    #[arg(long, value_delimiter = ',', value_name = "SECTION")]
+    only: Vec<Section>,
+    /// A folder with the built peers, to measure beside
+    #[arg(long, value_name = "FOLDER", env = "CRATON_PEERS")]
+    peers: Option<PathBuf>,
+    /// The kernel to measure [default: kernel.elf beside this program]
+    #[arg(long, value_name = "FILE")]
+    kernel: Option<PathBuf>,
+    /// The folder whose files are the text [default: the sources of this build's dependencies]
+    #[arg(long, value_name = "FOLDER")]
+    text: Option<PathBuf>,
+    /// The folder with the keys that the programs are signed with [default: ~/.config/craton/keys]
+    #[arg(long, value_name = "FOLDER", env = "CRATON_KEYS")]
+    keys: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("craton-bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<()> {
+    let bench = Bench {
+        keys: Keys::load_or_default(&arguments.keys)?,
+        kernel: arguments.kernel.clone().map_or_else(default_kernel, Ok)?,
+        text: arguments.text.clone(),
+    };
+    let peers = arguments.peers.as_deref().map(Peers::open).transpose()?;
+    let sections = match arguments.only.as_slice() {
+        [] => Section::value_variants(),
+        some => some,
+    };
+    let before = load();
+    let mut rows = Vec::new();
+    let mut figures = PeerFigures::new();
+    for section in sections {
+        eprintln!("measuring {}", format!("{section:?}").to_lowercase());
+        rows.extend(bench.measure(*section)?);
+        if let Some(peers) = &peers {
+            eprintln!("measuring {} of the peers", format!("{section:?}").to_lowercase());
+            figures.append(&mut peers.measure(*section));
+        }
+    }
+    let host = Host { load: [before, load()] };
+    if arguments.json {
+        let report = json!({ "host": host.json(), "rows": report::json(&rows, &figures) });
+        let text = serde_json::to_string_pretty(&report).tried(|| "write JSON".into())?;
+        println!("{text}");
+        return Ok(());
+    }
+    println!("{}\n", host.phrase());
+    print!("{}", report::table(&rows, &figures));
+    match &peers {
+        Some(peers) => println!("\npeers: {}; docs/promises.md says what differs", peers.phrase()),
+        None => println!("\npeers: none; docs/promises.md says how to measure them beside this"),
+    }
+    Ok(())
+}
+
+/// What the figures depend on.
+struct Host {
+    /// Processes that wanted a CPU in the minute before and at the end.
+    load: [String; 2],
+}
+
+impl Host {
+    fn cpus() -> usize {
+        std::thread::available_parallelism().map_or(1, usize::from)
+    }
+
+    fn phrase(&self) -> String {
+        let [before, after] = &self.load;
+        format!(
+            "{} CPUs ({}); {} ({}); load {before} before, {after} after",
+            Host::cpus(),
+            cpu_model(),
+            qemu_version(),
+            accelerator_phrase(),
+        )
+    }
+
+    fn json(&self) -> serde_json::Value {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        json!({
+            "unix_seconds": now.map_or(0, |now| now.as_secs()),
+            "cpus": Host::cpus(),
+            "cpu": cpu_model(),
+            "qemu": qemu_version(),
+            "accelerator": accelerator_phrase(),
+            "load_before": self.load[0],
+            "load_after": self.load[1],
+        })
+    }
+}
+
+fn cpu_model() -> String {
+    let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = text.lines().find_map(|line| line.strip_prefix("model name"));
+    model.map_or("an unknown CPU", |text| text.trim_start_matches([' ', '\t', ':'])).into()
+}
+
+fn load() -> String {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split(' ').next().unwrap_or_default().into()
+}
+
+fn qemu_version() -> String {
+    let output = Command::new("qemu-system-x86_64").arg("--version").output();
+    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+    let text = text.unwrap_or_default();
+    let version = text.split(" version ").nth(1).and_then(|rest| rest.split([' ', '\n']).next());
+    format!("QEMU {}", version.unwrap_or("of unknown version"))
+}

@@ -1,0 +1,164 @@
+//! What a user would run instead: Linux guests, under the same QEMU, in the same run.
+//!
+//! Owns finding the built peers (a folder outside the repository, `CRATON_PEERS`), running their
+//! benchmarks, and which of their figures stands beside which row. They print one JSON object a
+//! line. Whatever of them fails is a dash and a complaint, not the end of the run.
+
+use crate::bench::Section;
+use crate::report::{Peer, PeerFigures};
+use craton_qemu::Accelerator;
+use craton_tool::error::{Context, Error, Result};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// Kernels that the peers may have been built with, the leanest first.
+const KERNELS: [(&str, &str); 2] = [("vmlinux-lean", "min"), ("vmlinux-debian", "debian")];
+const MIB: f64 = 1048576.0;
+
+/// Built peers.
+pub struct Peers {
+    folder: PathBuf,
+    kernel: &'static str,
+}
+
+impl Peers {
+    /// The peers in this folder.
+    ///
+    /// # Errors
+    ///
+    /// If they are not built.
+    pub fn open(folder: &Path) -> Result<Self> {
+        let built = |(file, name)| folder.join("out").join(file).exists().then_some(name);
+        let kernel = KERNELS.into_iter().find_map(built).ok_or_else(|| {
+            Error::new(format!("find the peers in {}", folder.display()), "they are not built")
+                .advise("./build.sh in that folder")
+        })?;
+        Ok(Peers { folder: folder.to_path_buf(), kernel })
+    }
+
+    /// One phrase on what the peers are.
+    pub fn phrase(&self) -> String {
+        format!("Linux guests with the kernel '{}', of {}", self.kernel, self.folder.display())
+    }
+
+    /// Measures what stands beside a section's rows.
+    pub fn measure(&self, section: Section) -> PeerFigures {
+        let mut figures = PeerFigures::new();
+        for script in self.scripts(section) {
+            match self.run(&script) {
+                Ok(lines) => lines.iter().for_each(|line| place(line, &mut figures)),
+                Err(error) => eprintln!("craton-bench: {error}"),
+            }
+        }
+        figures
+    }
+
+    fn scripts(&self, section: Section) -> Vec<String> {
+        let kernel = self.kernel;
+        let accel = match Accelerator::detect() {
+            Accelerator::Kvm => "kvm",
+            Accelerator::Tcg => "tcg",
+        };
+        let boot = format!("boot.py --accel {accel} --machines q35");
+        match section {
+            Section::Boot => vec![
+                format!("{boot} -n 7 --guests lean-{kernel},beam-{kernel}"),
+                // For their size alone: compressed, as one would ship them.
+                format!("{boot} -n 0 --guests lean-{kernel}-bz,beam-{kernel}-bz"),
+            ],
+            Section::Memory => {
+                vec![format!("{boot} -n 1 --min-mem --guests lean-{kernel},beam-{kernel}")]
+            }
+            Section::Processes => vec![
+                format!("micro.py --where {accel} --guest beam-{kernel} --runs 5"),
+                format!("cluster.py --where {accel} --guest beam-{kernel} --nodes 2"),
+            ],
+            Section::Words | Section::Idle => Vec::new(),
+        }
+    }
+
+    fn run(&self, script: &str) -> Result<Vec<Value>> {
+        let tried = || format!("run the peers' {script}");
+        // If this process ends, they are interrupted, and then end their own machines.
+        let output = Command::new("setpriv")
+            .args(["--pdeathsig", "INT", "--", "python3"])
+            .args(script.split(' ').enumerate().map(|(index, word)| match index {
+                0 => self.folder.join("bench").join(word).into_os_string(),
+                _ => word.into(),
+            }))
+            .stderr(Stdio::inherit())
+            .output()
+            .tried(tried)?;
+        if !output.status.success() {
+            return Err(Error::new(tried(), output.status));
+        }
+        let text = String::from_utf8_lossy(&output.stdout);
+        Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
+    }
+}
+
+/// Puts the figure of one of the peers' lines beside its row.
+fn place(line: &Value, figures: &mut PeerFigures) {
+    let text = |field: &str| line[field].as_str().unwrap_or_default();
+    let number = |field: &str| line[field].as_f64();
+    let peer = if text("guest").starts_with("lean") { Peer::Lean } else { Peer::Beam };
+    let mut put = |row, value: Option<f64>, scale: f64| {
+        if let Some(value) = value {
+            figures.insert((row, peer), value * scale);
+        }
+    };
+    match text("bench") {
+        "image" if text("guest").ends_with("-bz") => put("image", number("total_bytes"), 1.0),
+        "boot" if number("n") > Some(1.0) => {
+            put("boot.ready.seabios", number("wall_s"), 1.0);
+            put("memory.resident", number("rss_mib"), MIB);
+        }
+        "min_mem" => put("memory.ready", number("min_mem_mib"), MIB),
+        "micro.spawn_exit" => put("process.spawn", number("value"), 1e-9),
+        "micro.pingpong_roundtrip" => put("process.pingpong", number("value"), 1e-9),
+        "cluster.dist_rtt" if number("bytes") == Some(32.0) => {
+            put("remote.pingpong", number("value"), 1e-6);
+        }
+        "cluster.dist_spawn_sync" => put("remote.spawn", number("value"), 1e-6),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn placed(line: &Value) -> PeerFigures {
+        let mut figures = PeerFigures::new();
+        place(line, &mut figures);
+        figures
+    }
+
+    #[test]
+    fn figures_find_their_rows_in_their_units() {
+        let boot = json!({"bench": "boot", "guest": "lean-min", "n": 7, "wall_s": 0.6,
+            "rss_mib": 100.0});
+        let expected = PeerFigures::from([
+            (("boot.ready.seabios", Peer::Lean), 0.6),
+            (("memory.resident", Peer::Lean), 100.0 * MIB),
+        ]);
+        assert_eq!(placed(&boot), expected);
+        let trip = json!({"bench": "cluster.dist_rtt", "bytes": 32, "value": 500.0});
+        assert_eq!(placed(&trip), PeerFigures::from([(("remote.pingpong", Peer::Beam), 500e-6)]));
+    }
+
+    #[test]
+    fn what_stands_beside_no_row_is_passed_over() {
+        for line in [
+            json!({"bench": "image", "guest": "lean-min", "total_bytes": 9}),
+            json!({"bench": "boot", "guest": "lean-min", "ok": false}),
+            json!({"bench": "cluster.dist_rtt", "bytes": 1024, "value": 1.0}),
+            json!({"bench": "micro.fib_30", "value": 1.0}),
+            json!([1, 2]),
+        ] {
+            assert_eq!(placed(&line), PeerFigures::new(), "{line}");
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! What processes and programs cost on a running cluster.
+//!
+//! Owns the runs of `stress` (spawn, message) and of `wordcount`, whose result is checked each time:
+//! a rate of a wrong count is no rate.
+
+use crate::bench::Bench;
+use crate::machines::MEMORY_MIB;
+use crate::report::{Row, Unit};
+use craton_abi::Place;
+use craton_tool::client::{Client, RunIo};
+use craton_tool::cluster::Cluster;
+use craton_tool::error::{Context, Error, Result};
+use craton_tool::text::Text;
+use std::io::Read;
+use std::time::{Duration, Instant};
+
+/// Text for a rate, and for a mere trial.
+const TEXT_BYTES: u64 = 50_000_000;
+pub const SMALL_TEXT_BYTES: u64 = 2_000_000;
+/// Runs of each command of `stress`, and of a large count.
+const RUNS: usize = 7;
+const COUNTS: usize = 3;
+
+/// Name of the row, what a person reads, and what `stress` is told.
+type Command = (&'static str, &'static str, &'static [&'static str]);
+
+const COMMANDS: &[Command] = &[
+    ("process.spawn", "spawn, exit, notify on a node", &["spawnexit", "1000"]),
+    ("process.pingpong", "round trip of 8 B on a node", &["pingpong", "10000"]),
+    ("remote.spawn", "spawn, exit, notify on another node", &["spawnexit", "200", "remote"]),
+    ("remote.pingpong", "round trip of 8 B to another node", &["pingpong", "500", "remote"]),
+];
+
+fn connect(bench: &Bench, cluster: &Cluster) -> Result<Client> {
+    let node = cluster.nodes().first();
+    let node = node.ok_or_else(|| Error::new("reach the cluster", "it has no nodes"))?;
+    Client::connect(node.forwarded, &bench.keys)
+}
+
+/// Runs a program to its end and returns what it printed.
+fn run(
+    client: &mut Client,
+    program: &str,
+    arguments: &[&str],
+    input: Box<dyn Read + Send>,
+) -> Result<String> {
+    let bundle = std::fs::read(craton_tool::beside(&format!("programs/{program}.craton"))?)
+        .tried(|| format!("read the program {program} (make build makes it)"))?;
+    let mut printed = Vec::new();
+    let io = RunIo {
+        input,
+        output: &mut |_, bytes| {
+            printed.extend_from_slice(bytes);
+            Ok(())
+        },
+        progress: &mut |_| {},
+        stop: None,
+    };
+    let arguments = arguments.iter().map(|&text| text.into()).collect();
+    let end = client.run(&bundle, arguments, Place::Here, io)?;
+    let printed = String::from_utf8_lossy(&printed).into_owned();
+    if !end.reason.is_orderly() {
+        return Err(Error::new(format!("run {program}"), format!("{}: {printed}", end.reason)));
+    }
+    Ok(printed)
+}
+
+/// Spawns and messages, on a node and between two of three.
+pub fn processes(bench: &Bench) -> Result<Vec<Row>> {
+    let cluster = Cluster::start(&bench.options(3, MEMORY_MIB), &bench.keys)?;
+    cluster.wait_joined()?;
+    let mut client = connect(bench, &cluster)?;
+    let mut rows: Vec<Row> = COMMANDS
+        .iter()
+        .map(|(name, what, _)| Row { name, what, unit: Unit::Seconds, samples: Vec::new() })
+        .collect();
+    // In rounds, so that a busy moment of the host does not fall on one row alone.
+    for _ in 0..RUNS {
+        for (row, (_, _, arguments)) in rows.iter_mut().zip(COMMANDS) {
+            let printed = run(&mut client, "stress", arguments, Box::new(std::io::empty()))?;
+            row.samples.push(seconds_for_one(&printed)?);
+        }
+    }
+    Ok(rows)
+}
+
+/// The figure in `stress`'s line `NAME PLACE COUNT NANOS`.
+fn seconds_for_one(line: &str) -> Result<f64> {
+    let nanos = line.split_whitespace().nth(3).and_then(|text| text.parse::<u64>().ok());
+    let nanos = nanos.ok_or_else(|| Error::new("understand stress", format!("it says: {line}")))?;
+    Ok(nanos as f64 / 1e9)
+}
+
+/// What the cluster must print for this text.
+pub fn plain_count(text: &Text) -> Result<String> {
+    let counts = wordcount_reference::count(text.reader()).tried(|| "count here".into())?;
+    Ok(String::from_utf8_lossy(&wordcount_reference::render(&counts)).into_owned())
+}
+
+/// Counts the text on the cluster, checks the result and says how long it took.
+pub fn count(bench: &Bench, cluster: &Cluster, text: &Text, expected: &str) -> Result<Duration> {
+    let mut client = connect(bench, cluster)?;
+    let started = Instant::now();
+    let printed = run(&mut client, "wordcount", &[], Box::new(text.reader()))?;
+    let elapsed = started.elapsed();
+    if printed == expected {
+        return Ok(elapsed);
+    }
+    Err(Error::new("count words", format!("the cluster says\n{printed}but it is\n{expected}")))
+}
+
+/// Bytes counted in a second by one node and by three.
+pub fn words(bench: &Bench) -> Result<Vec<Row>> {
+    let text = Text::find(bench.text.as_deref(), TEXT_BYTES)?;
+    let expected = plain_count(&text)?;
+    let sizes = [
+        ("wordcount.one", "wordcount, one node", 1),
+        ("wordcount.three", "wordcount, three nodes", 3),
+    ];
+    let row = |(name, what, nodes)| {
+        let cluster = Cluster::start(&bench.options(nodes, MEMORY_MIB), &bench.keys)?;
+        cluster.wait_joined()?;
+        let rates = (0..COUNTS).map(|_| {
+            let elapsed = count(bench, &cluster, &text, &expected)?;
+            Ok(text.bytes as f64 / elapsed.as_secs_f64())
+        });
+        Ok(Row { name, what, unit: Unit::BytesPerSecond, samples: rates.collect::<Result<_>>()? })
+    };
+    sizes.into_iter().map(row).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_of_stress_is_understood_or_shown() {
+        assert_eq!(seconds_for_one("pingpong here 2000 47841\n").expect("a good line"), 47.841e-6);
+        for bad in ["", "pingpong here 2000", "pingpong here 2000 fast"] {
+            let error = seconds_for_one(bad).expect_err("a bad line").to_string();
+            assert!(error.contains(bad), "{error}");
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! What was measured, as a table for a person or as JSON.
+//!
+//! Owns [`Row`] and how it is shown: the median with its range, beside the peers' figures. A peer
+//! that has no such figure, or is not installed, is a dash.
+
+use craton_tool::table::{Table, bytes};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// What a number counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// Time.
+    Seconds,
+    /// Room.
+    Bytes,
+    /// Speed.
+    BytesPerSecond,
+    /// A part of one CPU.
+    Cpu,
+}
+
+impl Unit {
+    fn name(self) -> &'static str {
+        match self {
+            Unit::Seconds => "seconds",
+            Unit::Bytes => "bytes",
+            Unit::BytesPerSecond => "bytes per second",
+            Unit::Cpu => "share of one CPU",
+        }
+    }
+
+    fn show(self, value: f64) -> String {
+        match self {
+            Unit::Seconds if value < 1e-3 => format!("{:.1} µs", value * 1e6),
+            Unit::Seconds if value < 1.0 => format!("{:.1} ms", value * 1e3),
+            Unit::Seconds => format!("{value:.2} s"),
+            Unit::Bytes => bytes(value as u64),
+            Unit::BytesPerSecond => format!("{}/s", bytes(value as u64)),
+            Unit::Cpu => format!("{:.2} %", value * 100.0),
+        }
+    }
+}
+
+/// Who runs the same thing beside Craton.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Peer {
+    /// A Linux guest with Erlang/OTP.
+    Beam,
+    /// A Linux guest whose only process is one static server.
+    Lean,
+}
+
+impl Peer {
+    fn name(self) -> &'static str {
+        match self {
+            Peer::Beam => "linux_beam",
+            Peer::Lean => "linux_lean",
+        }
+    }
+}
+
+/// The peers' figures by the name of the row that they stand beside, in the row's unit.
+pub type PeerFigures = BTreeMap<(&'static str, Peer), f64>;
+
+/// One thing that was measured.
+#[derive(Debug)]
+pub struct Row {
+    /// Its name in JSON and among the peers' figures.
+    pub name: &'static str,
+    /// What a person reads.
+    pub what: &'static str,
+    /// What the samples count.
+    pub unit: Unit,
+    /// At least one.
+    pub samples: Vec<f64>,
+}
+
+impl Row {
+    fn sorted(&self) -> Vec<f64> {
+        let mut sorted = self.samples.clone();
+        sorted.sort_by(f64::total_cmp);
+        sorted
+    }
+
+    fn median(&self) -> f64 {
+        let sorted = self.sorted();
+        let middle = sorted.len() / 2;
+        match sorted.get(middle) {
+            None => f64::NAN,
+            Some(upper) if sorted.len() % 2 == 1 => *upper,
+            Some(upper) => (sorted[middle - 1] + upper) / 2.0,
+        }
+    }
+
+    fn range(&self) -> (f64, f64) {
+        let sorted = self.sorted();
+        let end = |value: Option<&f64>| value.copied().unwrap_or(f64::NAN);
+        (end(sorted.first()), end(sorted.last()))
+    }
+}
+
+/// The rows as a table.
+pub fn table(rows: &[Row], peers: &PeerFigures) -> Table {
+    let heading = ["measured", "craton", "min", "max", "n", "linux + beam", "lean linux"];
+    let mut table = Table::new(&heading);
+    for row in rows {
+        let (min, max) = row.range();
+        let peer = |peer| {
+            let figure = peers.get(&(row.name, peer));
+            figure.map_or_else(|| "-".into(), |value| row.unit.show(*value))
+        };
+        table.row([
+            row.what.into(),
+            row.unit.show(row.median()),
+            row.unit.show(min),
+            row.unit.show(max),
+            row.samples.len().to_string(),
+            peer(Peer::Beam),
+            peer(Peer::Lean),
+        ]);
+    }
+    table
+}
+
+/// The rows as JSON.
+pub fn json(rows: &[Row], peers: &PeerFigures) -> Value {
+    rows.iter()
+        .map(|row| {
+            let (min, max) = row.range();
+            let beside: BTreeMap<_, _> = peers
+                .iter()
+                .filter(|((name, _), _)| *name == row.name)
+                .map(|((_, peer), value)| (peer.name(), value))
+                .collect();
+            json!({
+                "name": row.name,
+                "what": row.what,
+                "unit": row.unit.name(),
+                "median": row.median(),
+                "min": min,
+                "max": max,
+                "n": row.samples.len(),
+                "peers": beside,
+            })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(samples: &[f64]) -> Row {
+        Row { name: "a", what: "A", unit: Unit::Seconds, samples: samples.to_vec() }
+    }
+
+    #[test]
+    fn the_median_is_the_middle_whatever_the_order() {
+        assert_eq!(row(&[3.0, 1.0, 2.0]).median(), 2.0);
+        assert_eq!(row(&[4.0, 1.0, 3.0, 2.0]).median(), 2.5);
+        assert_eq!(row(&[7.0]).median(), 7.0);
+        assert!(row(&[]).median().is_nan());
+        assert_eq!(row(&[3.0, 1.0, 2.0]).range(), (1.0, 3.0));
+    }
+
+    #[test]
+    fn numbers_are_shown_in_the_unit_that_fits() {
+        assert_eq!(Unit::Seconds.show(0.000_047_84), "47.8 µs");
+        assert_eq!(Unit::Seconds.show(0.25), "250.0 ms");
+        assert_eq!(Unit::Seconds.show(2.5), "2.50 s");
+        assert_eq!(Unit::Cpu.show(0.0123), "1.23 %");
+        assert_eq!(Unit::BytesPerSecond.show(2048.0), "2.00 KiB/s");
+    }
+
+    #[test]
+    fn a_peer_stands_beside_its_row_or_is_a_dash() {
+        let peers = PeerFigures::from([(("a", Peer::Lean), 0.5), (("b", Peer::Beam), 9.0)]);
+        let text = table(&[row(&[0.25])], &peers).to_string();
+        let cells: Vec<_> = text.lines().nth(1).expect("a row").split_whitespace().collect();
+        assert_eq!(cells[cells.len() - 3..], ["-", "500.0", "ms"]);
+        let json = json(&[row(&[0.25])], &peers);
+        assert_eq!(json[0]["peers"]["linux_lean"], 0.5);
+        assert!(json[0]["peers"].get("linux_beam").is_none());
+    }
+}
