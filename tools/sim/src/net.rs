@@ -34,7 +34,7 @@ pub(crate) fn place_of(address: SocketAddr) -> Option<Place> {
 }
 
 /// One end of a connection.
-#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+#[derive(Copy, Clone, Debug, Eq, PartialEq, Ord, PartialOrd)]
 pub(crate) struct End {
     pub(crate) place: Place,
     /// Which boot of the machine.
@@ -57,6 +57,8 @@ pub(crate) struct Stream {
 pub(crate) struct Net {
     pub(crate) streams: BTreeMap<u64, Stream>,
     stream_next: u64,
+    /// Ends that were closed before their connection came to be.
+    pub(crate) given_up: BTreeSet<End>,
     /// Ordered pairs of places between which nothing passes.
     cut: BTreeSet<(Place, Place)>,
     /// Pairs on whose way bytes stand still until then; datagrams are lost.
@@ -71,6 +73,7 @@ impl Net {
         Net {
             streams: BTreeMap::new(),
             stream_next: 0,
+            given_up: BTreeSet::new(),
             cut: BTreeSet::new(),
             held: BTreeMap::new(),
             loss_percent: 0,

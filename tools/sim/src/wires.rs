@@ -29,12 +29,16 @@ impl World {
 
     pub(crate) fn dial(&mut self, from: End, to: SocketAddr) {
         let Some(place) = place_of(to).filter(|place| *place < NODES) else { return };
+        self.trace.note(self.now, format_args!("{} dials {place}: {:x?}", from.place, from.conn));
         if let Some(at) = self.net.control(from.place, place, self.now, &mut self.random) {
             self.at(at, Event::Dialled { from, to: place });
         }
     }
 
     pub(crate) fn accept(&mut self, place: Place, from: End) {
+        if self.net.given_up.remove(&from) {
+            return;
+        }
         let machine = &mut self.machines[place];
         machine.conn_next += 1;
         let conn = ConnId(machine.conn_next);
@@ -42,7 +46,8 @@ impl World {
         let Some(at) = self.net.control(place, from.place, self.now, &mut self.random) else {
             return;
         };
-        self.net.connect([from, end], at);
+        let id = self.net.connect([from, end], at);
+        self.trace.note(self.now, format_args!("{place} accepts {} as stream {id}", from.place));
         let address = SocketAddr::new(address(from.place), 40_000);
         self.at(at, Event::Connected { to: from });
         self.step(place, NodeInput::Accepted { conn, from: address });
@@ -120,9 +125,14 @@ impl World {
     }
 
     pub(crate) fn close(&mut self, end: End) {
-        let Some((id, side)) = self.net.find(end.place, end.boot, end.conn) else { return };
+        let Some((id, side)) = self.net.find(end.place, end.boot, end.conn) else {
+            // It was still being dialled, or the other end was faster.
+            self.net.given_up.insert(end);
+            return;
+        };
         let Some(stream) = self.net.streams.remove(&id) else { return };
         let to = stream.ends[1 - side];
+        self.trace.note(self.now, format_args!("{} closes stream {id}", end.place));
         if let Some(at) = self.net.control(end.place, to.place, self.now, &mut self.random) {
             self.at(at.max(stream.arrives[side]), Event::Closed { to });
         }
