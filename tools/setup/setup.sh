@@ -12,7 +12,8 @@ APT_LOCK_SECS=600
 say() { printf '  %-7s %s\n' "$1" "$2"; }
 have() { command -v "$1" >/dev/null 2>&1; }
 fail() {
-    for line in "$@"; do echo "craton: $line" >&2; done
+    printf 'craton: ' >&2
+    printf '%s\n' "$@" >&2
     exit 1
 }
 
@@ -50,39 +51,40 @@ look() {
     missing=${missing% }
 }
 
-# Passes apt's progress on as one line that changes, off a terminal as a line for every tenth; what
-# apt said last, if it failed. Returns apt's exit status.
+# Shows what apt is at: one line that changes, off a terminal one for every tenth package. Where it
+# failed, its last lines. Returns its exit status. No process a line: apt would have to wait for it.
 show() {
-    tail="" shown=-1 status=1 colon=:
+    status=1 total="?" fetched=0 unpacked=0 set_up=0
+    set --
     while IFS= read -r line; do
         case $line in
-        dlstatus:* | pmstatus:*)
-            text=${line#*:*:}
-            percent=${text%%[!0-9]*}
-            text=${text#*:}
-            case $line in dlstatus:*) doing="fetch" ;; *) doing="install" ;; esac
-            if [ -t 1 ]; then
-                printf '\r  %-7s %3d %%  %-60.60s' "$doing" "${percent:-0}" "$text"
-            elif [ "$doing$((${percent:-0} / 10))" != "$shown" ]; then
-                shown="$doing$((${percent:-0} / 10))"
-                say "$doing" "$percent %"
-            fi
-            ;;
-        "exit status "*) status=${line#exit status } ;;
-        *) tail=$(printf '%s\n%s' "$tail" "$line" | tail -n 12) ;;
+        "exit status "*) status=${line#exit status } && continue ;;
+        *" newly installed, "*) total=${line#*upgraded, } && total=${total%% *} ;;
+        Get:*) fetched=$((fetched + 1)) && step fetch "$fetched" "${line#* * * * }" ;;
+        Unpacking*) unpacked=$((unpacked + 1)) && step unpack "$unpacked" "${line#* }" ;;
+        "Setting up"*) set_up=$((set_up + 1)) && step "set up" "$set_up" "${line#* * }" ;;
         esac
+        set -- "$@" "$line"
+        [ $# -le 12 ] || shift
     done
     [ ! -t 1 ] || printf '\r%79s\r' ""
-    [ "$status" = 0 ] || printf '%s\n' "$tail" >&2
+    [ "$status" = 0 ] || printf '%s\n' "$@" >&2
     return "$status"
+}
+
+step() {
+    if [ -t 1 ]; then
+        printf '\r  %-7s %s of %s  %-50.50s' "$1" "$2" "$total" "${3%% *}"
+    elif [ $(($2 % 10)) = 0 ]; then
+        say "$1" "$2 of $total"
+    fi
 }
 
 apt_get() {
     {
         status=0
         $sudo env DEBIAN_FRONTEND=noninteractive apt-get -y --no-install-recommends \
-            -o DPkg::Lock::Timeout="$APT_LOCK_SECS" -o APT::Status-Fd=1 -o Dpkg::Use-Pty=0 \
-            "$@" 2>&1 </dev/null || status=$?
+            -o DPkg::Lock::Timeout="$APT_LOCK_SECS" "$@" 2>&1 </dev/null || status=$?
         echo "exit status $status"
     } | show
 }
@@ -123,25 +125,32 @@ if [ "$(id -u)" = 0 ]; then
     sudo=""
 elif have sudo; then
     sudo="sudo"
+    sudo -v || fail "sudo does not let this user install packages. As root, run" "  $by_hand" \
+        "and then make again."
 else
     fail "these Debian packages are missing: $missing" \
-        "This is not root, and there is no sudo. As root, run" "  $by_hand" "then make again."
+        "This is not root, and there is no sudo. As root, run" "  $by_hand" "and then make again."
 fi
 
 say apt "installing $missing"
 # Lists may be absent or stale; where they cannot be had now, those that are here may do.
-apt_get update >/dev/null 2>&1 || say apt "could not refresh the package lists; trying with those here"
-apt_get install $missing || fail "apt-get could not install all of it. As root, run" "  $by_hand" \
-    "then make again."
+apt_get update >/dev/null 2>&1 || say apt "could not refresh the package lists; using those here"
+if [ -n "$(ls /var/lib/dpkg/updates 2>/dev/null)" ]; then
+    say dpkg "ending an installation that was interrupted"
+    $sudo env DEBIAN_FRONTEND=noninteractive dpkg --configure -a >/dev/null 2>&1 </dev/null || true
+fi
+apt_get --fix-broken install $missing ||
+    fail "apt-get could not install all of it. As root, run" "  $by_hand" "and then make again."
 
 look
 case $missing in
 "") say done "machine is set up" ;;
 *rustc-web*)
-    fail "no Rust 1.$RUST_MINOR_MIN or newer is in these package lists. On Debian 12, have the line" \
+    fail "these package lists have no Rust 1.$RUST_MINOR_MIN or newer." \
+        "On Debian 12, /etc/apt/sources.list needs" \
         "  deb http://deb.debian.org/debian-security bookworm-security main" \
-        "in /etc/apt/sources.list; elsewhere install Rust by rustup.rs, with the target" \
-        "wasm32-unknown-unknown. Then run make again."
+        "elsewhere install Rust by https://rustup.rs, with the target wasm32-unknown-unknown." \
+        "Then run make again."
     ;;
 *) fail "still missing after apt-get had installed it: $missing" ;;
 esac
