@@ -263,7 +263,10 @@ impl Control {
             }
             Event::Refused { why, .. } => {
                 let text = format!("connection refused: {why}");
-                self.say(LogLevel::Warn, "session", text, now, work);
+                // Peers that dial each other at once close one of the two connections.
+                let usual = why == session::Refusal::Closed;
+                let level = if usual { LogLevel::Debug } else { LogLevel::Warn };
+                self.say(level, "session", text, now, work);
             }
         }
     }
@@ -426,7 +429,9 @@ impl Control {
         if level > self.config.log {
             return;
         }
-        self.log.push(format!("{now} {} {module}: {text}", level_name(level)));
+        // As the console shows it, so that both read alike.
+        let (grave, name) = (level_name(level).to_uppercase(), &self.config.name);
+        self.log.push(format!("{now} {grave:<5} {name} {module}: {text}"));
         work.effect(NodeEffect::Log { level, module: module.to_string(), text });
     }
 }

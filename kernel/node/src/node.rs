@@ -14,7 +14,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
-use craton_abi::{Duration, Incarnation, Instant, NodeId, ShardId, Slot, limit};
+use craton_abi::{Duration, ExitReason, Incarnation, Instant, NodeId, ShardId, Slot, limit};
 use craton_session::{CertificateError, ConnId};
 use craton_shard::port::{Effect, Input, LogLevel, Outcome, Resume};
 use craton_shard::{Shard, ShardConfig};
@@ -245,8 +245,10 @@ impl Node {
                 if matches!(control.hosts.get(pid.slot), Some(h) if h.host != Host::Engine) {
                     control.part_exited(pid.slot, now, work);
                 } else if !reason.is_orderly() {
-                    let text = format!("{pid} ended: {reason}");
-                    control.say(LogLevel::Info, "process", text, now, work);
+                    // Who is killed was meant to be; all else is news to an operator.
+                    let killed = reason == ExitReason::Killed;
+                    let level = if killed { LogLevel::Debug } else { LogLevel::Info };
+                    control.say(level, "process", format!("{pid} ended: {reason}"), now, work);
                 }
             }
         }
