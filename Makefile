@@ -14,6 +14,13 @@ TEXT ?=
 
 export CRATON_KEYS ?= $(CURDIR)/build/keys
 
+# Compilers and tests put what they need for a moment under build/, not where a kill would leave it.
+export TMPDIR := $(CURDIR)/build/tmp
+$(shell mkdir -p $(TMPDIR))
+
+# What make starts ends with it, even if make is killed.
+TIED := exec setpriv --pdeathsig
+
 .PHONY: help setup setup-test build kernel tool programs keys run test bench lint fmt clean
 
 help: ## list the verbs
@@ -24,13 +31,14 @@ help: ## list the verbs
 	@echo "  NODES=$(NODES) CPUS=$(CPUS) MEMORY=$(MEMORY) (MiB) and TEXT=folder shape make run"
 
 run: build ## boot three machines, join them, count the words of 50 MB of text
-	@build/craton-demo --nodes $(NODES) --cpus $(CPUS) --memory $(MEMORY) $(if $(TEXT),--text "$(TEXT)")
+	@$(TIED) TERM build/craton-demo --nodes $(NODES) --cpus $(CPUS) --memory $(MEMORY) \
+		$(if $(TEXT),--text "$(TEXT)")
 
 test: setup-test ## every test: style, host, simulator, QEMU; ends with "N passed, N failed"
-	@tools/test/run.sh
+	@$(TIED) KILL tools/test/run.sh
 
 bench: build ## measure this machine's Craton, beside its peers where they are installed
-	@build/craton-bench
+	@$(TIED) KILL build/craton-bench
 
 build: setup kernel tool programs ## leave build/kernel.elf, build/craton and build/programs
 

@@ -89,6 +89,8 @@ apt_get() {
     } | show
 }
 
+# apt works as a user of its own too, which may not see a folder of this one.
+unset TMPDIR
 for_tests=no
 [ "${1:-}" != test ] || for_tests=yes
 cd "$(dirname "$0")/../.."

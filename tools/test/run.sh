@@ -3,10 +3,14 @@
 #
 # Builds what the QEMU tests boot, so it works from a clean clone. Each step's full output is shown
 # as it comes; the counts are read from the lines that cargo's test runner and the checks print.
+# Killed, it takes its tests with it, and they their machines; nothing is left outside `build/`.
 set -uo pipefail
 cd "$(dirname "$0")/../.."
-log=$(mktemp -d)
-trap 'rm -rf "$log"' EXIT
+log=$PWD/build/test
+export TMPDIR=$PWD/build/tmp
+mkdir -p "$log" "$TMPDIR"
+tied="setpriv --pdeathsig KILL --"
+export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER=$tied
 
 passed=0
 failed=0
@@ -18,7 +22,7 @@ step() {
     echo
     echo "== $name"
     local status=0
-    "$@" 2>&1 | tee "$log/out" || status=$?
+    $tied "$@" 2>&1 | tee "$log/out" || status=$?
     local good bad
     good=$(awk '/^test result:/ { n += $4 } /^ok / { n += 1 } END { print n + 0 }' "$log/out")
     bad=$(awk '/^test result:/ { n += $6 } /^FAILED / { n += 1 } END { print n + 0 }' "$log/out")
@@ -33,17 +37,18 @@ step() {
     echo "== $name: $good passed, $bad failed, $((SECONDS - started)) s"
 }
 
-in_tools() { (cd tools && "$@"); }
+in_tools="env -C tools"
+cargo_test="cargo test --no-fail-fast"
 
 step "build" make build
 step "style" tools/test/lint.sh
-step "logic on the host" cargo test --workspace --exclude craton-kernel --exclude craton-engine
+step "logic on the host" $cargo_test --workspace --exclude craton-kernel --exclude craton-engine
 for program in wordcount hello stress; do
-    step "program $program on the host" cargo test --workspace --target-dir target/programs \
+    step "program $program on the host" $cargo_test --workspace --target-dir target/programs \
         --manifest-path "userland/programs/$program/Cargo.toml"
 done
-step "tools and simulator" in_tools cargo test --release --workspace --exclude craton-qemu
-step "machines in QEMU" in_tools cargo test --release -p craton-qemu -- --test-threads=1
+step "tools and simulator" $in_tools $cargo_test --release --workspace --exclude craton-qemu
+step "machines in QEMU" $in_tools $cargo_test --release -p craton-qemu -- --test-threads=1
 
 echo
 echo "$passed passed, $failed failed"
