@@ -1,8 +1,8 @@
 //! `selftest=engine` on the command line: the engine's tests, on the machine that it is for.
 //!
 //! Owns [`run`], and [`Bench`], which stands in for the shard: it starts processes of the test
-//! guest (`kernel/engine/guests/selftest.wat`, a signed bundle given to the kernel as its module) and
-//! answers what they ask. One line is printed for each test, as for the machine's own.
+//! guest (`kernel/engine/guests/selftest.wat`, a signed bundle given to the kernel as its module)
+//! and answers what they ask. One line is printed for each test, as for the machine's own.
 
 mod calls;
 mod ends;

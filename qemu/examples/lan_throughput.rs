@@ -1,5 +1,6 @@
-//! Prints what the LAN's switch carries between two ports: `cargo run --release --example
-//! lan_throughput -p craton-qemu`.
+//! Prints what the LAN's switch carries between two ports.
+//!
+//! Run it by `cargo run --release --example lan_throughput -p craton-qemu`. Owns nothing.
 //!
 //! Frames of 1,514 bytes for ten seconds at most, from one socket to another, without QEMU.
 

@@ -46,8 +46,8 @@ const BACKTRACE_FRAMES_MAX: usize = 32;
 /// - Memory has no guard pages and no reservation to lean on: the kernel's own reservation moves
 ///   nothing while it grows.
 /// - Each WebAssembly proposal is named, on or off, so that a default that changes with a feature
-///   of the crate cannot make the two sides differ. 128-bit vectors are on, because the interrupt path
-///   saves them; what needs AVX state is never generated, as the level is x86-64-v2.
+///   of the crate cannot make the two sides differ. 128-bit vectors are on, because the interrupt
+///   path saves them; what needs AVX state is never generated, as the level is x86-64-v2.
 pub fn config() -> Config {
     let mut config = Config::new();
     config

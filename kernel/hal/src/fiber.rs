@@ -62,8 +62,8 @@ impl Fiber {
     /// The fiber may be dropped while its body is suspended or preempted. `body` itself is dropped
     /// then, its call frames are not. So at every point where it may be suspended or preempted its
     /// frames own nothing that must be dropped, and nothing outside the fiber and `body` points
-    /// into its stack. The body runs with interrupts as its resumer has them, on one CPU at a time, and
-    /// does not unwind.
+    /// into its stack. The body runs with interrupts as its resumer has them, on one CPU at a time,
+    /// and does not unwind.
     pub unsafe fn new(stack_bytes: usize, body: Box<dyn FnMut()>) -> Option<Fiber> {
         let mut stack = Reservation::new(stack_bytes).ok()?;
         if stack.commit(stack_bytes).is_err() {
@@ -97,8 +97,8 @@ impl Fiber {
 
     /// Runs the fiber on this CPU until it leaves its stack: for `slice` at most and, if nothing
     /// interrupts, a quarter of it at least. Interrupts must be on, or nothing ends the slice.
-    /// Takes over this CPU's timer and leaves it armed: a tick that finds no fiber is forgotten, and who
-    /// halts arms it anew.
+    /// Takes over this CPU's timer and leaves it armed: a tick that finds no fiber is forgotten,
+    /// and who halts arms it anew.
     ///
     /// # Panics
     ///
@@ -183,7 +183,8 @@ pub fn set_local_word(word: *mut u8) {
 }
 
 /// Keeps the CPU for the running fiber, whatever interrupts come, until [`allow_preemption`] or
-/// until it leaves its stack by itself. For the moments in which its frames own something in module text.
+/// until it leaves its stack by itself. For the moments in which its frames own something in module
+/// text.
 pub fn hold_preemption() {
     cpu().set_held(true);
 }
@@ -226,12 +227,19 @@ struct FirstFrame {
 }
 
 /// Calls the function in r13 with the argument in r12. Reached by the `ret` of [`switch`] only.
+///
+/// # Safety
+/// Never called: [`Fiber::new`] lays its address under the registers that [`switch`] pops.
 #[unsafe(naked)]
 unsafe extern "C" fn first_entry() -> ! {
     naked_asm!("mov rdi, r12", "call r13", "ud2")
 }
 
 /// Saves what the ABI lets a callee keep, and the stack pointer in `save`; goes on at `to`.
+///
+/// # Safety
+/// `save` may be written. `to` is what an earlier switch saved, or a stack that [`Fiber::new`] laid
+/// out, and nothing has gone on from it since.
 #[unsafe(naked)]
 unsafe extern "C" fn switch(save: *mut usize, to: usize) {
     naked_asm!(
@@ -254,6 +262,9 @@ unsafe extern "C" fn switch(save: *mut usize, to: usize) {
 }
 
 /// As [`switch`], to a context that an interrupt saved. The interrupt flag comes with its flags.
+///
+/// # Safety
+/// As [`switch`], where `to` is a context that an interrupt saved on the fiber to go on.
 #[unsafe(naked)]
 unsafe extern "C" fn switch_to_context(save: *mut usize, to: *const Context) {
     naked_asm!(

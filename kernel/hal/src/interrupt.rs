@@ -8,8 +8,8 @@
 //!   returns into the scheduler in its place;
 //! - outside of it (a host call, a bulk memory operation): the return addresses into text that are
 //!   found on its stack go into the debug registers, and #DB preempts it when it comes back. A
-//!   stale address among them does no harm, as every place in text is a good one to preempt at. In case
-//!   none of them is reached, the timer looks again.
+//!   stale address among them does no harm, as every place in text is a good one to preempt at. In
+//!   case none of them is reached, the timer looks again.
 
 mod cpu;
 mod text;

@@ -55,8 +55,8 @@ pub fn arm(after: Duration) {
     }
 }
 
-/// Makes sure that the interrupt comes within `after`, though not before a quarter of it. Keeps what
-/// is armed if that fits: on a virtual machine arming costs more than all else in a switch.
+/// Makes sure that the interrupt comes within `after`, though not before a quarter of it. Keeps
+/// what is armed if that fits: on a virtual machine arming costs more than all else in a switch.
 pub(crate) fn arm_about(after: Duration) {
     let ticks = clock::ticks(after);
     let left = cpu_local().timer_deadline().saturating_sub(time_stamp());

@@ -18,8 +18,8 @@ use core::ptr::NonNull;
 /// Memory that a device reads and writes too.
 ///
 /// # Safety
-/// `pointer` is valid for `bytes` bytes and aligned to 4096 as long as the value lives, wherever it is
-/// moved, and nothing else in the program uses those bytes.
+/// `pointer` is valid for `bytes` bytes and aligned to 4096 as long as the value lives, wherever it
+/// is moved, and nothing else in the program uses those bytes.
 pub unsafe trait Shared {
     /// Where we see it.
     fn pointer(&self) -> NonNull<u8>;

@@ -1,5 +1,6 @@
-//! What a message costs in the shard alone, with no engine: `cargo run --release -p craton-shard
-//! --example measure`.
+//! What a message costs in the shard alone, with no engine.
+//!
+//! Run it by `cargo run --release -p craton-shard --example measure`. Owns nothing.
 //!
 //! Each figure is the time for one message sent and received on one shard: two calls, two ticks,
 //! two runs. The host answers at once, so nothing but the shard's own work is counted.

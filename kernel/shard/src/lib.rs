@@ -15,8 +15,8 @@
 //! - Whatever is for a node that is lost or unknown is answered by [`port::Input::NodeLost`], each
 //!   time anew; after it nothing comes from that life of the node. A message to a shard that does
 //!   not exist is answered by [`port::Input::Gone`], a monitor on it by a `Down` of no process.
-//! - A host answers each [`port::Effect::Start`] and [`port::Effect::Run`] once, also if the process
-//!   has ended meanwhile: its slot is free only then.
+//! - A host answers each [`port::Effect::Start`] and [`port::Effect::Run`] once, also if the
+//!   process has ended meanwhile: its slot is free only then.
 
 #![no_std]
 #![forbid(unsafe_code)]

@@ -3,8 +3,8 @@
 //! smoltcp is told to leave them alone and this module works on whole frames, for two reasons: a
 //! device may complete or vouch for some and not for others, which smoltcp cannot be told frame by
 //! frame; and summing eight bytes at a time took a third off the cost of a frame under emulation,
-//! where smoltcp's loop becomes vector instructions that are emulated one call each. IPv4 headers and
-//! ICMP remain smoltcp's.
+//! where smoltcp's loop becomes vector instructions that are emulated one call each. IPv4 headers
+//! and ICMP remain smoltcp's.
 
 use crate::device::Offload;
 use core::ops::Range;

@@ -2,7 +2,8 @@
 //!
 //! Owns the smoltcp interface, the listeners and the connections. It sleeps until a frame, a
 //! client, an order or a timer of TCP comes, and never spins: a stream with nothing to wait for is
-//! not polled. Neighbours: `wire` is its cable, `connection` joins two streams, `dhcp` answers, `guests` knows the living.
+//! not polled. Neighbours: `wire` is its cable, `connection` joins two streams, `dhcp` answers,
+//! `guests` knows the living.
 
 use super::connection::Connection;
 use super::dhcp::{DhcpServer, GATEWAY_ADDRESS, NETWORK_PREFIX_BITS};

@@ -376,7 +376,8 @@ fn a_machine_that_never_answers_resets_the_client() {
 
 #[test]
 fn a_machine_that_dies_resets_its_clients_and_its_successor_serves() {
-    // A lost SYN is sent again after 1 s; the successor's may be, while the switch forgets the dead.
+    // A lost SYN is sent again after 1 s; the successor's may be, while the switch forgets the
+    // dead.
     let house = House::with_silence(Duration::from_secs(3));
     let guest = Guest::start(&house.lan, 1, echo);
     let address = house.forward(1, PORT);

@@ -1,7 +1,7 @@
 //! What processes and programs cost on a running cluster.
 //!
-//! Owns the runs of `stress` (spawn, message) and of `wordcount`, whose result is checked each time:
-//! a rate of a wrong count is no rate.
+//! Owns the runs of `stress` (spawn, message) and of `wordcount`, whose result is checked each
+//! time: a rate of a wrong count is no rate.
 
 use crate::bench::Bench;
 use crate::machines::MEMORY_MIB;

@@ -1,8 +1,8 @@
 //! Interrupts that a device sends as messages (PCI Local Bus Specification 3.0, section 6.8.2).
 //!
 //! Owns [`MsixTable`] and the vectors of devices. Such an interrupt sets a flag and nothing more
-//! ([`note_interrupt`], which the kernel registers): whoever polls the device asks [`take_pending`],
-//! or just polls.
+//! ([`note_interrupt`], which the kernel registers): whoever polls the device asks
+//! [`take_pending`], or just polls.
 
 use super::{Bus, Config, Function, spec};
 use crate::registers::Registers;

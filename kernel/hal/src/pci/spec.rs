@@ -1,4 +1,6 @@
 //! Registers of configuration space: PCI Local Bus Specification 3.0, chapter 6.
+//!
+//! Owns every offset and bit that `pci.rs` and its other files use, and no logic.
 
 use super::Place;
 

@@ -1,4 +1,7 @@
 //! Registers, bits and layouts: VIRTIO 1.2, by its sections.
+//!
+//! Owns every offset and bit that the driver uses, and no logic; `transport.rs`, `queue.rs` and
+//! `net.rs` give them meaning.
 
 /// PCI vendor of all virtio devices (4.1.2).
 pub(crate) const PCI_VENDOR: u16 = 0x1af4;

@@ -1,4 +1,7 @@
 //! The interface's address: where it comes from, what depends on it, the way to others.
+//!
+//! Owns what changes with the address and the choice of the next hop; `stack.rs` has the rest of
+//! the stack, smoltcp's DHCP socket the protocol.
 
 use super::{Address, Stack};
 use crate::stream::StreamId;

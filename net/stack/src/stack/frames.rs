@@ -1,4 +1,7 @@
 //! Frames in, frames out: the stack's work in a poll.
+//!
+//! Owns the order in which frames are taken, judged (`sight.rs`, `checksum.rs`), answered and sent;
+//! `stack.rs` has the rest of the stack.
 
 use super::Stack;
 use super::address::Way;
