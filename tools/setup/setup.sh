@@ -83,7 +83,7 @@ step() {
 apt_get() {
     {
         status=0
-        $sudo env DEBIAN_FRONTEND=noninteractive apt-get -y --no-install-recommends \
+        $sudo env LC_ALL=C DEBIAN_FRONTEND=noninteractive apt-get -y --no-install-recommends \
             -o DPkg::Lock::Timeout="$APT_LOCK_SECS" "$@" 2>&1 </dev/null || status=$?
         echo "exit status $status"
     } | show
@@ -137,6 +137,16 @@ fi
 say apt "installing $missing"
 # Lists may be absent or stale; where they cannot be had now, those that are here may do.
 apt_get update >/dev/null 2>&1 || say apt "could not refresh the package lists; using those here"
+case $missing in *rustc-web*)
+    minor=$(LC_ALL=C apt-cache policy rustc-web | sed -n 's/^ *Candidate: 1\.\([0-9]*\)\..*/\1/p')
+    [ "${minor:-0}" -ge "$RUST_MINOR_MIN" ] || fail \
+        "the package lists have no rustc-web of 1.$RUST_MINOR_MIN or newer." \
+        "On Debian 12, /etc/apt/sources.list needs the line" \
+        "  deb http://deb.debian.org/debian-security bookworm-security main" \
+        "Elsewhere, install Rust by https://rustup.rs with the target wasm32-unknown-unknown." \
+        "Then run make again."
+    ;;
+esac
 if [ -n "$(ls /var/lib/dpkg/updates 2>/dev/null)" ]; then
     say dpkg "ending an installation that was interrupted"
     $sudo env DEBIAN_FRONTEND=noninteractive dpkg --configure -a >/dev/null 2>&1 </dev/null || true
@@ -145,14 +155,5 @@ apt_get --fix-broken install $missing ||
     fail "apt-get could not install all of it. As root, run" "  $by_hand" "and then make again."
 
 look
-case $missing in
-"") say done "machine is set up" ;;
-*rustc-web*)
-    fail "these package lists have no Rust 1.$RUST_MINOR_MIN or newer." \
-        "On Debian 12, /etc/apt/sources.list needs" \
-        "  deb http://deb.debian.org/debian-security bookworm-security main" \
-        "elsewhere install Rust by https://rustup.rs, with the target wasm32-unknown-unknown." \
-        "Then run make again."
-    ;;
-*) fail "still missing after apt-get had installed it: $missing" ;;
-esac
+[ -z "$missing" ] || fail "still missing after apt-get had installed it: $missing"
+say done "machine is set up"
