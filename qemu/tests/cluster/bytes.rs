@@ -1,0 +1,137 @@
+//! Hostile bytes on the session port: whatever comes, the node goes on and forgets it.
+
+use crate::bed::{Bed, ask_nodes, run_well};
+use crate::peer::{Peer, Tamper};
+use crate::random::Random;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::time::Duration;
+
+/// Connections that bring noise.
+const NOISES: u64 = 300;
+/// Connections that close as soon as they are open.
+const CONNECTS: usize = 2_000;
+/// Handshakes with one bit flipped, and broken off somewhere.
+const HANDSHAKES: u64 = 100;
+/// More connections at once than a node has room for.
+const CROWD: usize = 200;
+/// Bytes that an operator sends before the session is up, about.
+const HANDSHAKE_BYTES: usize = 600;
+/// Long enough for a node to answer a handshake or to close it, which it does after 3 s.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A node's answer to noise is to close; what it says before does not matter.
+fn drain(mut stream: &TcpStream) {
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut block = [0; 4096];
+    while let Ok(1..) = stream.read(&mut block) {}
+}
+
+#[track_caller]
+fn expect_sound(bed: &Bed) {
+    let mut client = bed.client(0);
+    assert_eq!(ask_nodes(&mut client).unwrap().len(), bed.nodes.len());
+    run_well(&mut client, &bed.guest("nothing"), &[]);
+}
+
+/// A node that has been used: every table has its size.
+fn used_bed() -> Bed {
+    let bed = Bed::boot(1);
+    expect_sound(&bed);
+    let crowd: Vec<_> = (0..CROWD).map(|_| TcpStream::connect(bed.nodes[0].session)).collect();
+    drop(crowd);
+    bed.eventually("an operator gets through", || {
+        craton_tool::client::Client::connect(bed.nodes[0].session, &bed.keys).ok()
+    });
+    bed
+}
+
+#[test]
+fn noise_on_the_session_port_is_forgotten() {
+    let bed = used_bed();
+    let before = bed.settled(0);
+    for seed in 0..NOISES {
+        let mut random = Random::new(seed);
+        let mut stream = TcpStream::connect(bed.nodes[0].session).unwrap();
+        let length = [1, 2, 16, 100, 600, 5_000, 70_000][random.below(7)];
+        let mut noise = random.bytes(length);
+        if random.below(2) == 0 && noise.len() > 2 {
+            // A plausible length, so that the rest is read as a record.
+            let claimed = (random.below(noise.len()) as u16).to_be_bytes();
+            noise[..2].copy_from_slice(&claimed);
+        }
+        // The node may have closed already, with good reason.
+        let _ = stream.write_all(&noise);
+        match random.below(3) {
+            0 => drop(stream),
+            1 => drop(stream.shutdown(Shutdown::Write)),
+            _ => drain(&stream),
+        }
+    }
+    expect_sound(&bed);
+    bed.expect_memory_back(0, &before);
+}
+
+#[test]
+fn a_crowd_of_connections_is_forgotten() {
+    let bed = used_bed();
+    let before = bed.settled(0);
+    for _ in 0..CONNECTS {
+        drop(TcpStream::connect(bed.nodes[0].session));
+    }
+    expect_sound(&bed);
+    // Connections that say nothing, or half of something, and stay.
+    let crowd: Vec<_> = (0..CROWD)
+        .filter_map(|at| {
+            let mut stream = TcpStream::connect(bed.nodes[0].session).ok()?;
+            stream.write_all(&vec![0; at % 3]).ok()?;
+            Some(stream)
+        })
+        .collect();
+    bed.eventually("an operator gets through", || {
+        craton_tool::client::Client::connect(bed.nodes[0].session, &bed.keys).ok()
+    });
+    drop(crowd);
+    expect_sound(&bed);
+    bed.expect_memory_back(0, &before);
+}
+
+/// Flips one bit of what is sent.
+fn flip(at: usize, bit: usize) -> Tamper {
+    let mut passed = 0;
+    Box::new(move |block| {
+        if (passed..passed + block.len()).contains(&at) {
+            block[at - passed] ^= 1 << bit;
+        }
+        passed += block.len();
+        true
+    })
+}
+
+/// Sends so much and no more.
+fn cut(at: usize) -> Tamper {
+    let mut left = at;
+    Box::new(move |block| {
+        block.truncate(left);
+        left -= block.len();
+        left > 0
+    })
+}
+
+#[test]
+fn a_changed_or_broken_handshake_opens_nothing() {
+    let bed = used_bed();
+    let session = bed.nodes[0].session;
+    let before = bed.settled(0);
+    let mut opened = 0;
+    for seed in 0..HANDSHAKES {
+        let mut random = Random::new(seed);
+        let at = random.below(HANDSHAKE_BYTES);
+        let tamper = if seed % 2 == 0 { flip(at, random.below(8)) } else { cut(at) };
+        opened += usize::from(Peer::begin(session, &bed.keys, tamper).try_up(PATIENCE));
+    }
+    // A change behind the handshake comes too late to keep it from opening, and ends the session.
+    assert!(opened < HANDSHAKES as usize / 2, "{opened} of {HANDSHAKES} opened");
+    expect_sound(&bed);
+    bed.expect_memory_back(0, &before);
+}

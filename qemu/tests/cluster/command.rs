@@ -1,0 +1,286 @@
+//! The tool as a person meets it: its words, its exit codes, and what it leaves behind.
+//!
+//! Each test has a cluster and a folder of its own. A cluster is a child process here, so that it
+//! can be killed; everything that it starts inherits a mark by which it is found.
+
+use crate::bed::{guest_path, top};
+use craton_qemu::testing::{LONG, kernel};
+use craton_tool::registry;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
+use std::io::{BufRead, BufReader, Write};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Instant;
+
+/// In the environment of everything that belongs to a test's cluster.
+const MARK: &str = "CRATON_TEST_MARK";
+/// The last thing that `craton up` says before it waits.
+const STAYS: &str = "next: ";
+/// The first thing that it says.
+const BOOTS: &str = "booting ";
+
+/// The tool to test: `CRATON_TOOL`, or the newer of what `make build` and cargo left.
+fn tool() -> PathBuf {
+    if let Some(path) = std::env::var_os("CRATON_TOOL") {
+        return path.into();
+    }
+    ["build/craton", "tools/target/release/craton"]
+        .into_iter()
+        .filter_map(|path| Some((top().join(path).metadata().ok()?.modified().ok()?, path)))
+        .max()
+        .map(|(_, path)| top().join(path))
+        .expect("no tool to test; run: make build")
+}
+
+/// A name for a cluster, and a folder that is empty when the test is over.
+struct Place {
+    name: String,
+    folder: PathBuf,
+}
+
+impl Place {
+    fn new(test: &str) -> Place {
+        let name = format!("test-{test}-{}", std::process::id());
+        let folder = std::env::temp_dir().join(format!("craton-{name}"));
+        std::fs::create_dir_all(folder.join("tmp")).unwrap();
+        Place { name, folder }
+    }
+
+    fn craton(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(tool());
+        command
+            .args(arguments)
+            .env("CRATON_KERNEL", kernel())
+            .env("CRATON_KEYS", self.folder.join("keys"))
+            .env("TMPDIR", self.folder.join("tmp"))
+            .env(MARK, &self.name)
+            .current_dir(&self.folder)
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// What a command for this cluster says.
+    fn ask(&self, verb: &str, arguments: &[&str]) -> Output {
+        let all = [&[verb, "--cluster", &self.name], arguments].concat();
+        self.craton(&all).output().unwrap()
+    }
+
+    /// Starts a cluster and waits for the line that begins so.
+    fn up(&self, line: &str) -> Child {
+        let mut child = self
+            .craton(&["up", "--nodes", "2", "--cluster", &self.name])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+        assert!(lines.any(|seen| seen.starts_with(line)), "the cluster does not say {line:?}");
+        // Its pipe stays open: what it says later is not to end it.
+        std::thread::spawn(move || lines.for_each(drop));
+        child
+    }
+
+    /// Every living process that belongs to the cluster, but for this one.
+    fn processes(&self) -> Vec<OwnedFd> {
+        let wanted = format!("{MARK}={}", self.name);
+        let marked = |process: &Path| {
+            let environment = std::fs::read(process.join("environ")).unwrap_or_default();
+            environment.split(|byte| *byte == 0).any(|one| one == wanted.as_bytes())
+        };
+        let all = std::fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok());
+        all.filter(|entry| marked(&entry.path()))
+            .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+            .filter_map(|id| pidfd_open(Pid::from_raw(id)?, PidfdFlags::empty()).ok())
+            .collect()
+    }
+
+    /// Waits until no process and no file of the cluster is left, and its name is free.
+    #[track_caller]
+    fn expect_nothing_left(&self) {
+        let limit = Instant::now() + LONG;
+        loop {
+            let left = self.processes();
+            if left.is_empty() {
+                break;
+            }
+            assert!(Instant::now() < limit, "{} processes are left", left.len());
+            left.iter().for_each(wait_for_end);
+        }
+        let files: Vec<_> = std::fs::read_dir(self.folder.join("tmp")).unwrap().collect();
+        assert!(files.is_empty(), "{files:?}");
+        assert!(registry::find(&self.name).is_err(), "the name is still taken");
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+#[track_caller]
+fn wait_for_end(process: &OwnedFd) {
+    let limit = Timespec::try_from(LONG).unwrap();
+    let ended = poll(&mut [PollFd::new(process, PollFlags::IN)], Some(&limit)).unwrap();
+    assert_eq!(ended, 1, "a process outlived its cluster");
+}
+
+fn signal(child: &Child, signal: Signal) {
+    kill_process(Pid::from_child(child), signal).unwrap();
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn help_is_there_for_every_verb() {
+    let place = Place::new("help");
+    let help = |arguments: &[&str]| {
+        let output = place.craton(arguments).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+        let help = text(&output.stdout);
+        assert!(help.contains("Usage: craton"), "{help}");
+        assert!(help.lines().all(|line| line.chars().count() <= 100), "{help}");
+        help
+    };
+    let all = help(&["--help"]);
+    for verb in ["key", "build", "up", "down", "run", "nodes", "ps", "logs"] {
+        assert!(all.lines().any(|line| line.trim_start().starts_with(verb)), "{verb}: {all}");
+        help(&[verb, "--help"]);
+    }
+    for json in ["nodes", "ps", "logs"] {
+        assert!(help(&[json, "--help"]).contains("--json"));
+    }
+    assert!(place.craton(&["--version"]).output().unwrap().status.success());
+}
+
+#[test]
+fn without_a_cluster_the_tool_says_what_to_do() {
+    let place = Place::new("none");
+    for verb in ["nodes", "ps", "logs", "down"] {
+        let output = place.ask(verb, &[]);
+        let error = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{verb}: {error}");
+        assert!(error.contains("try: craton up"), "{verb}: {error}");
+    }
+    let output = place.ask("run", &["nothing.wat"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("try: craton up"), "{}", text(&output.stderr));
+    let output = place.craton(&["nodes", "--connect", "127.0.0.1:1"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("try: "), "{}", text(&output.stderr));
+    assert_eq!(place.craton(&["fly"]).output().unwrap().status.code(), Some(2));
+}
+
+#[test]
+fn a_killed_cluster_leaves_nothing() {
+    let place = Place::new("killed");
+    for line in [BOOTS, STAYS] {
+        let mut up = place.up(line);
+        signal(&up, Signal::KILL);
+        up.wait().unwrap();
+        place.expect_nothing_left();
+    }
+}
+
+#[test]
+fn a_cluster_that_is_asked_to_end_leaves_nothing_and_succeeds() {
+    let place = Place::new("asked");
+    for asked in [Signal::TERM, Signal::INT, Signal::HUP] {
+        let mut up = place.up(STAYS);
+        assert!(place.processes().len() >= 3, "the tool and two machines");
+        signal(&up, asked);
+        assert!(up.wait().unwrap().success());
+        place.expect_nothing_left();
+    }
+    let mut up = place.up(STAYS);
+    let down = place.ask("down", &[]);
+    assert!(down.status.success(), "{down:?}");
+    place.expect_nothing_left();
+    assert!(up.wait().unwrap().success());
+}
+
+#[test]
+fn the_commands_speak_with_a_cluster() {
+    let place = Place::new("verbs");
+    let mut up = place.up(STAYS);
+    let ask = |verb: &str, arguments: &[&str]| {
+        let output = place.ask(verb, arguments);
+        assert!(output.status.success(), "{verb} {arguments:?}: {}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    assert!(ask("nodes", &[]).starts_with("NAME"));
+    let nodes: serde_json::Value = serde_json::from_str(&ask("nodes", &["--json"])).unwrap();
+    let mut names: Vec<_> = nodes.as_array().unwrap().iter().map(|n| n["name"].clone()).collect();
+    names.sort_by_key(|name| name.to_string());
+    assert_eq!(names, ["n1", "n2"]);
+    assert_eq!(ask("ps", &["--json"]).trim(), "[]");
+    assert!(ask("logs", &["--node", "n2"]).contains("is up at"));
+    let taken = place.craton(&["up", "--cluster", &place.name]).output().unwrap();
+    assert_eq!(taken.status.code(), Some(1), "one name, one cluster");
+    assert!(text(&taken.stderr).contains("try: "), "{}", text(&taken.stderr));
+    exit_codes_are_the_shells(&place);
+    an_interrupted_run_ends_with_130(&place);
+    signal(&up, Signal::TERM);
+    assert!(up.wait().unwrap().success());
+    place.expect_nothing_left();
+}
+
+fn exit_codes_are_the_shells(place: &Place) {
+    let guest = |name: &str| guest_path(name).to_str().unwrap().to_owned();
+    let good = place.ask("run", &[&guest("nothing")]);
+    assert_eq!(good.status.code(), Some(0), "{}", text(&good.stderr));
+    let trapped = place.ask("run", &[&guest("trap")]);
+    assert_eq!(trapped.status.code(), Some(1));
+    assert!(text(&trapped.stderr).contains("unreachable"), "{}", text(&trapped.stderr));
+    let absent = place.ask("run", &["no-such-program"]);
+    assert_eq!(absent.status.code(), Some(1));
+    assert!(text(&absent.stderr).contains("no-such-program"), "{}", text(&absent.stderr));
+}
+
+fn an_interrupted_run_ends_with_130(place: &Place) {
+    let guest = guest_path("watch");
+    let run = place
+        .craton(&["run", "--cluster", &place.name, guest.to_str().unwrap()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let limit = Instant::now() + LONG;
+    // The listing is the event: the process shows in it once it runs.
+    while !text(&place.ask("ps", &["--json"]).stdout).contains("\"wait\"") {
+        assert!(Instant::now() < limit, "the program does not start");
+    }
+    signal(&run, Signal::INT);
+    let output = run.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130), "{}", text(&output.stderr));
+    while text(&place.ask("ps", &["--json"]).stdout).trim() != "[]" {
+        assert!(Instant::now() < limit, "the program was not ended");
+    }
+}
+
+#[test]
+fn a_run_reads_its_input_and_writes_its_output() {
+    let place = Place::new("pipes");
+    let mut up = place.up(STAYS);
+    let wordcount = place.folder.join("wordcount.craton");
+    let keys = craton_tool::keys::Keys::load(&place.folder.join("keys")).unwrap();
+    std::fs::write(&wordcount, crate::bed::program_for("wordcount", &keys)).unwrap();
+    let input = crate::random::text(11, 300_000);
+    let mut run = place
+        .craton(&["run", "--cluster", &place.name, wordcount.to_str().unwrap()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    run.stdin.take().unwrap().write_all(&input).unwrap();
+    let output = run.wait_with_output().unwrap();
+    assert!(output.status.success());
+    let counts = wordcount_reference::count(&input[..]).unwrap();
+    assert_eq!(text(&output.stdout), text(&wordcount_reference::render(&counts)));
+    signal(&up, Signal::TERM);
+    up.wait().unwrap();
+}

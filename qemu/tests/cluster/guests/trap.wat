@@ -1,0 +1,4 @@
+;; Does what WebAssembly forbids.
+(module
+  (memory (export "memory") 1)
+  (func (export "main") (unreachable)))

@@ -1,0 +1,19 @@
+//! The whole product in QEMU: machines that boot the real kernel, join, and run real programs.
+//!
+//! One binary, since each would have the compiler in it. Every test boots machines of its own in
+//! less than a second, so that none depends on what another did. Neighbours: `bed` boots them,
+//! `craton-tool` is the operator.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
+mod bed;
+mod bundles;
+mod bytes;
+mod command;
+mod datagrams;
+mod faults;
+mod loss;
+mod peer;
+mod random;
+mod runs;
+mod strangers;
