@@ -67,14 +67,21 @@ pub struct CreditDue {
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]
 pub struct Overdrawn;
 
+/// One opening of an account. A source that was lost and comes back counts anew, and what it sent
+/// before must not be credited to it: it would hold more credit than it gave away.
+#[derive(Copy, Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Opening(u64);
+
 /// What a mailbox holds of each source.
 #[derive(Debug)]
 pub(crate) struct Accounts {
     accounts: BTreeMap<Source, Account>,
+    opened_last: Opening,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Account {
+    opening: Opening,
     /// Accepted, and not yet credited: never less than `owed`.
     outstanding: Amount,
     /// Taken, and not yet credited.
@@ -97,30 +104,39 @@ impl Source {
 
 impl Accounts {
     pub(crate) const fn new() -> Self {
-        Accounts { accounts: BTreeMap::new() }
+        Accounts { accounts: BTreeMap::new(), opened_last: Opening(0) }
     }
 
-    /// Books a message that arrives.
-    pub(crate) fn accept(&mut self, source: Source, message: Amount) -> Result<(), Overdrawn> {
+    /// Books a message that arrives, in the account that is named for [`Accounts::settle`].
+    pub(crate) fn accept(&mut self, source: Source, message: Amount) -> Result<Opening, Overdrawn> {
         if let Some(account) = self.accounts.get_mut(&source) {
             let outstanding = account.outstanding.plus(message);
             if !outstanding.within(UNDER_WAY_MAX) {
                 return Err(Overdrawn);
             }
             account.outstanding = outstanding;
-            return Ok(());
+            return Ok(account.opening);
         }
         if self.accounts.len() >= SOURCES_PER_MAILBOX_MAX {
             return Err(Overdrawn);
         }
-        self.accounts.insert(source, Account { outstanding: message, owed: Amount::ZERO });
-        Ok(())
+        self.opened_last = Opening(self.opened_last.0 + 1);
+        let opening = self.opened_last;
+        let account = Account { opening, outstanding: message, owed: Amount::ZERO };
+        self.accounts.insert(source, account);
+        Ok(opening)
     }
 
     /// Books a message that the process takes.
-    pub(crate) fn settle(&mut self, source: Source, message: Amount) -> Option<CreditDue> {
-        // There is no account if the source's node was lost meanwhile.
-        let account = self.accounts.get_mut(&source)?;
+    pub(crate) fn settle(
+        &mut self,
+        source: Source,
+        opening: Opening,
+        message: Amount,
+    ) -> Option<CreditDue> {
+        // There is no such account if the source's node was lost meanwhile.
+        let account =
+            self.accounts.get_mut(&source).filter(|account| account.opening == opening)?;
         account.owed = account.owed.plus(message);
         let owed = account.owed;
         let nothing_queued = owed.messages >= account.outstanding.messages;
@@ -162,10 +178,10 @@ mod tests {
     fn a_window_of_messages_and_not_one_more() {
         let mut accounts = Accounts::new();
         for _ in 0..WINDOW_MESSAGES {
-            assert_eq!(accounts.accept(source(1), bytes(1)), Ok(()));
+            assert!(accounts.accept(source(1), bytes(1)).is_ok());
         }
         assert_eq!(accounts.accept(source(1), bytes(0)), Err(Overdrawn));
-        assert_eq!(accounts.accept(source(2), bytes(1)), Ok(()), "each source has its own");
+        assert!(accounts.accept(source(2), bytes(1)).is_ok(), "each source has its own");
     }
 
     #[test]
@@ -183,20 +199,21 @@ mod tests {
         let mut accounts = Accounts::new();
         let large = bytes(MESSAGE_BYTES_MAX as u32);
         assert!(window_admits(bytes(LARGE_AFTER_BYTES_MAX), large));
-        assert_eq!(accounts.accept(source(1), large), Ok(()));
-        assert_eq!(accounts.accept(source(1), bytes(LARGE_AFTER_BYTES_MAX)), Ok(()));
+        assert!(accounts.accept(source(1), large).is_ok());
+        assert!(accounts.accept(source(1), bytes(LARGE_AFTER_BYTES_MAX)).is_ok());
         assert_eq!(accounts.accept(source(1), bytes(1)), Err(Overdrawn), "nobody can have sent it");
     }
 
     #[test]
     fn credit_comes_in_batches_and_whole_at_the_end() {
         let mut accounts = Accounts::new();
+        let mut opening = Opening::default();
         for _ in 0..10 {
-            accounts.accept(source(1), bytes(3)).expect("credit");
+            opening = accounts.accept(source(1), bytes(3)).expect("credit");
         }
         let mut returned = Vec::new();
         for _ in 0..10 {
-            returned.extend(accounts.settle(source(1), bytes(3)).map(|due| due.amount));
+            returned.extend(accounts.settle(source(1), opening, bytes(3)).map(|due| due.amount));
         }
         let batch = |messages| Amount { messages, bytes: 3 * messages };
         assert_eq!(returned, [batch(4), batch(4), batch(2)]);
@@ -206,19 +223,32 @@ mod tests {
     #[test]
     fn many_bytes_come_back_before_many_messages() {
         let mut accounts = Accounts::new();
-        accounts.accept(source(1), bytes(OWED_BYTES_MAX)).expect("credit");
+        let opening = accounts.accept(source(1), bytes(OWED_BYTES_MAX)).expect("credit");
         accounts.accept(source(1), bytes(1)).expect("credit");
-        let due = accounts.settle(source(1), bytes(OWED_BYTES_MAX)).expect("enough is owed");
+        let due = accounts.settle(source(1), opening, bytes(OWED_BYTES_MAX));
+        let due = due.expect("enough is owed");
         assert_eq!(due.amount, bytes(OWED_BYTES_MAX));
     }
 
     #[test]
     fn a_lost_source_gets_nothing() {
         let mut accounts = Accounts::new();
-        accounts.accept(source(1), bytes(1)).expect("credit");
+        let opening = accounts.accept(source(1), bytes(1)).expect("credit");
         accounts.accept(source(2), bytes(1)).expect("credit");
         accounts.forget_node(NodeId::new(1), Incarnation::new(1));
-        assert_eq!(accounts.settle(source(1), bytes(1)), None);
+        assert_eq!(accounts.settle(source(1), opening, bytes(1)), None);
         assert_eq!(accounts.into_sources(), [source(2)]);
+    }
+
+    #[test]
+    fn what_came_before_a_loss_is_not_credited_after_it() {
+        let mut accounts = Accounts::new();
+        let before = accounts.accept(source(1), bytes(OWED_BYTES_MAX)).expect("credit");
+        accounts.forget_node(NodeId::new(1), Incarnation::new(1));
+        let after = accounts.accept(source(1), bytes(3)).expect("credit");
+        let early = accounts.settle(source(1), before, bytes(OWED_BYTES_MAX));
+        assert_eq!(early, None, "the source's new window does not count it");
+        let due = accounts.settle(source(1), after, bytes(3)).expect("nothing else is queued");
+        assert_eq!(due.amount, bytes(3));
     }
 }

@@ -5,7 +5,7 @@
 //! bounded by the mailbox plus the windows. Notices need neither: their room is reserved by the
 //! monitor. Everything is taken in order of arrival.
 
-use crate::credit::Accounts;
+use crate::credit::{Accounts, Opening};
 use crate::monitors::Monitors;
 use crate::queue::{Position, Queue, Queued};
 use crate::{Amount, CreditDue, Overdrawn, Source, TooManyMonitors};
@@ -149,7 +149,7 @@ impl Mailbox {
     pub fn push_local(&mut self, message: Message) {
         let amount = Amount::of_message(message.payload.0.len());
         self.local = self.local.plus(amount);
-        self.push(message, false);
+        self.push(message, None);
     }
 
     /// Takes a message from elsewhere in, if its shard holds credit for it.
@@ -159,8 +159,8 @@ impl Mailbox {
     /// [`Overdrawn`] if it does not; the message is dropped.
     pub fn push_credited(&mut self, message: Message) -> Result<(), Overdrawn> {
         let amount = Amount::of_message(message.payload.0.len());
-        self.accounts.accept(Source::of(message.from), amount)?;
-        self.push(message, true);
+        let opening = self.accounts.accept(Source::of(message.from), amount)?;
+        self.push(message, Some(opening));
         Ok(())
     }
 
@@ -192,8 +192,8 @@ impl Mailbox {
                 let Queued { message, credited } = self.messages.take(position)?;
                 let amount = Amount::of_message(message.payload.0.len());
                 self.total = self.total.minus(amount);
-                if credited {
-                    let due = self.accounts.settle(Source::of(message.from), amount);
+                if let Some(opening) = credited {
+                    let due = self.accounts.settle(Source::of(message.from), opening, amount);
                     return Some(Taken::Credited(message, due));
                 }
                 self.local = self.local.minus(amount);
@@ -265,7 +265,7 @@ impl Mailbox {
         self.monitors.len()
     }
 
-    fn push(&mut self, message: Message, credited: bool) {
+    fn push(&mut self, message: Message, credited: Option<Opening>) {
         self.sequence += 1;
         self.total = self.total.plus(Amount::of_message(message.payload.0.len()));
         self.messages.push(self.sequence, Queued { message, credited });

@@ -6,6 +6,7 @@
 //! cost of a receive by tag does not grow with the backlog, and a process that never selects pays
 //! nothing.
 
+use crate::credit::Opening;
 use crate::mailbox::Message;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -36,8 +37,8 @@ struct Node {
 #[derive(Debug)]
 pub(crate) struct Queued {
     pub(crate) message: Message,
-    /// By the sending shard's credit, not by the mailbox's own bound.
-    pub(crate) credited: bool,
+    /// By the sending shard's credit, in this account; otherwise by the mailbox's own bound.
+    pub(crate) credited: Option<Opening>,
 }
 
 impl Node {
@@ -177,7 +178,7 @@ mod tests {
 
     fn message(tag: u64) -> Queued {
         let message = Message { from: Pid::default(), tag, payload: Payload::default() };
-        Queued { message, credited: false }
+        Queued { message, credited: None }
     }
 
     fn take(queue: &mut Queue, tag: Option<u64>) -> Option<u64> {

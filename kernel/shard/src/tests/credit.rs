@@ -140,3 +140,24 @@ fn a_dead_mailbox_says_so() {
     rig.signal(far, before, message(2, 10));
     assert_eq!(rig.effects(), [gone(before)], "a process of another life");
 }
+
+#[test]
+fn messages_from_before_a_loss_give_no_credit_after_it() {
+    let mut rig = Rig::new();
+    let a = rig.process();
+    let far = away(2, 1);
+    for tag in 0..4 {
+        rig.signal(far, a, message(tag, 1));
+    }
+    // The session is lost and another begins; both nodes live on, and both count anew.
+    rig.step(Input::NodeLost { node: far.node, incarnation: far.incarnation });
+    for tag in 4..u64::from(WINDOW_MESSAGES) + 4 {
+        rig.signal(far, a, message(tag, 1));
+    }
+    rig.effects();
+    for tag in 0..4 {
+        assert_eq!(rig.receive_tag(a), Some(tag));
+    }
+    let credit = rig.effects().iter().any(|effect| matches!(effect, Effect::Credit { .. }));
+    assert!(!credit, "the sender would send more than the mailbox takes from it");
+}
