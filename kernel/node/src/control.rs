@@ -130,7 +130,8 @@ impl Control {
     /// The node was declared dead: everything of this life ends, and another begins.
     pub(crate) fn restart(&mut self, now: Instant, work: &mut Work) {
         let former = self.me.incarnation;
-        self.birth = self.membership.as_ref().map_or(self.birth, |m| m.me().birth) + 1;
+        let born = self.membership.as_ref().map_or(self.birth, |m| m.me().birth);
+        self.birth = born.saturating_add(1);
         self.me.incarnation = Incarnation::new(self.rng.next_u64());
         let sessions = Sessions::new(session::Config {
             identity: self.identity.clone(),
@@ -298,11 +299,11 @@ impl Control {
                 let text = format!("{node} is down ({incarnation})");
                 self.say(LogLevel::Warn, "cluster", text, now, work);
                 self.loads.forget(node);
+                self.links.sessions().lose(node, incarnation, now);
                 if self.links.is_up(node) && !self.links.is_up_with(node, incarnation) {
                     // A later life opened its session before membership heard of it.
                     self.tell_lost(node, incarnation, work);
                 } else {
-                    self.links.sessions().lose(node, now);
                     self.node_lost(node, None, now, work);
                 }
             }
@@ -394,10 +395,17 @@ impl Control {
         let Err(error) = self.links.send(Dest::Node(to), stamp, body, now) else { return };
         let text = format!("cannot send to {to}: {error}");
         self.say(LogLevel::Warn, "session", text, now, work);
-        if let (SendError::Full, Some(membership)) = (error, &mut self.membership) {
-            membership.declare_dead(to, now);
-        } else {
-            self.node_lost(to, None, now, work);
+        match &mut self.membership {
+            Some(membership) if error == SendError::Full && membership.get(to).is_some() => {
+                membership.declare_dead(to, now);
+            }
+            _ => {
+                // Nobody else knows it, so there is nobody to declare it dead to.
+                if let Some(life) = self.links.up_with(to) {
+                    self.links.sessions().lose(to, life, now);
+                }
+                self.node_lost(to, None, now, work);
+            }
         }
     }
 

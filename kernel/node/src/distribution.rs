@@ -61,6 +61,21 @@ impl Control {
         }
     }
 
+    /// A node does not have the program that it ordered: its own orders fail, and the others look
+    /// elsewhere. It is not asked again, so this ends.
+    pub(crate) fn source_failed(
+        &mut self,
+        program: ProgramId,
+        source: NodeId,
+        now: Instant,
+        work: &mut Work,
+    ) {
+        for waiter in self.programs.take_waiters(program, |waiter| waiter.is_of(source)) {
+            self.give_up(waiter, ErrorCode::NoProgram, "", now, work);
+        }
+        self.fetch_elsewhere(program, now, work);
+    }
+
     /// A source failed: another of those that ordered the program is asked, if there is one.
     pub(crate) fn fetch_elsewhere(&mut self, program: ProgramId, now: Instant, work: &mut Work) {
         let next = self.programs.waiters(program).iter().find_map(|waiter| match waiter {
@@ -162,9 +177,13 @@ impl Control {
                 self.say(LogLevel::Debug, "programs", text, now, work);
                 work.effect(NodeEffect::Load { program, bundle });
             }
-            Part::Failed(error) => {
-                self.program_failed(program, error, "the bundle came damaged", now, work);
-            }
+            Part::Failed(error) => match from {
+                // What one node sends must not fail what others ordered.
+                Source::Node(node) if error == ErrorCode::NoProgram => {
+                    self.source_failed(program, node, now, work);
+                }
+                _ => self.program_failed(program, error, "the bundle came damaged", now, work),
+            },
         }
     }
 

@@ -190,6 +190,11 @@ impl Links {
         self.up.get(&node) == Some(&incarnation)
     }
 
+    /// The life of a node that a session is up with.
+    pub(crate) fn up_with(&self, node: NodeId) -> Option<Incarnation> {
+        self.up.get(&node).copied()
+    }
+
     /// Sends, or parks what has no room yet.
     ///
     /// # Errors

@@ -25,7 +25,7 @@ impl Control {
     pub(crate) fn heard(&mut self, peer: &Peer, body: Body, now: Instant, work: &mut Work) {
         let dead = self.membership.as_ref().is_some_and(|m| m.is_dead(peer.node, peer.incarnation));
         if dead && peer.role == Role::Node {
-            self.links.sessions().lose(peer.node, now);
+            self.links.sessions().lose(peer.node, peer.incarnation, now);
             return;
         }
         if !body.allowed_from(&peer.role) {
@@ -64,12 +64,17 @@ impl Control {
             }
             Body::Spawn(order) => {
                 prove(peer, order.parent)?;
+                if order.app == SYSTEM {
+                    return Err(Spoofed);
+                }
                 self.links.crossed(peer.node, peer.incarnation);
                 self.order_came(order, Some(peer.node), now, work);
             }
             Body::SpawnReply { request, parent, result } => {
                 if let Ok(child) = result {
                     prove(peer, child)?;
+                    // The order may have been meant for another life than the one that took it.
+                    self.links.crossed(peer.node, peer.incarnation);
                 }
                 if self.is_mine(parent) {
                     self.spawn_answered(peer.node, parent, request, result, now, work);
@@ -87,7 +92,7 @@ impl Control {
             }
             Body::ProgramMissing { program } => {
                 if self.programs.is_fetching_from(program, Source::Node(peer.node)) {
-                    self.fetch_elsewhere(program, now, work);
+                    self.source_failed(program, peer.node, now, work);
                 }
             }
             Body::Load { processes, memory_free } => {

@@ -180,6 +180,15 @@ impl<W> Programs<W> {
         }
     }
 
+    /// Takes out those who wait for a program and are meant.
+    pub(crate) fn take_waiters(&mut self, id: ProgramId, meant: impl Fn(&W) -> bool) -> Vec<W> {
+        let Some(program) = self.all.get_mut(&id) else { return Vec::new() };
+        let all = core::mem::take(&mut program.waiters);
+        let (taken, left) = all.into_iter().partition(meant);
+        program.waiters = left;
+        taken
+    }
+
     /// Fetches from another source, from the start. `false` if it is not being fetched.
     pub(crate) fn refetch(&mut self, id: ProgramId, from: Source) -> bool {
         let Some(program) = self.all.get_mut(&id) else { return false };

@@ -8,14 +8,16 @@
 use crate::cert::Certificate;
 use crate::conn::{Conn, Failure, Phase, Purpose};
 use crate::event::{ConnId, Event, LostWhy, Peer, Refusal};
-use crate::limit::{DEAD_MAX, HALF_OPEN_MAX, PEERS_MAX, TOOLS_MAX};
+use crate::limit::{
+    DEAD_MAX, HALF_OPEN_MAX, PEERS_MAX, TOOLS_MAX, TOOLS_PER_CERTIFICATE_MAX,
+};
 use crate::link::{Opened, Violation};
 use crate::noise::{Handshake, Side};
 use crate::sessions::{LinkKey, Sessions};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use craton_abi::{Incarnation, Instant, NodeId};
-use craton_wire::{Frame, Kind, Role};
+use craton_wire::{Frame, Kind, Lane, Role};
 use rand_core::Rng;
 
 /// What the first record carries, in the clear.
@@ -226,8 +228,11 @@ impl Sessions {
         if self.links.contains_key(&key) {
             return Ok(());
         }
-        let tools = self.links.keys().filter(|key| key.tool.is_some()).count();
-        let crowded = self.links.len() >= PEERS_MAX || (key.tool.is_some() && tools >= TOOLS_MAX);
+        let tools = || self.links.keys().filter(|other| other.tool.is_some());
+        let its = || tools().filter(|other| other.node == key.node);
+        let crowded = self.links.len() >= PEERS_MAX
+            || (key.tool.is_some()
+                && (tools().count() >= TOOLS_MAX || its().count() >= TOOLS_PER_CERTIFICATE_MAX));
         let link = if crowded { None } else { self.new_link() };
         let link = link.ok_or(Failure::Refused(Refusal::Crowded))?;
         self.links.insert(key, link);
@@ -267,6 +272,10 @@ impl Sessions {
         let link = self.links.get_mut(&key).ok_or(Failure::Broken)?;
         if link.conn() != Some(conn) {
             return Err(Failure::Broken);
+        }
+        // A tool has no pairs of processes; sixteen bodies of each under way would only cost room.
+        if key.tool.is_some() && frame.header.lane != Lane::CONTROL {
+            return Err(Failure::Violation);
         }
         let Some(whole) = link.on_frame(frame, now)? else { return Ok(()) };
         if !whole.body.allowed_from(&peer.role) {

@@ -6,12 +6,14 @@
 use super::*;
 use crate::cert::{Certificate, CertificateError, Request};
 use crate::key::{AuthoritySecret, NoiseSecret};
-use crate::limit::{HALF_OPEN_MAX, HANDSHAKE_TIME, REPLAY_TIME, WINDOW_BYTES};
+use crate::limit::{
+    HALF_OPEN_MAX, HANDSHAKE_TIME, REPLAY_TIME, TOOLS_PER_CERTIFICATE_MAX, WINDOW_BYTES,
+};
 use crate::noise::{Handshake, Side, Transport};
 use alloc::format;
 use alloc::vec;
 use craton_abi::{ErrorCode, Payload, Pid, ProgramId, RequestId};
-use craton_wire::{Flags, FrameHeader, Kind};
+use craton_wire::{Flags, FrameHeader, Kind, Question};
 use rand_chacha::ChaCha8Rng;
 
 const CONN: ConnId = ConnId(1);
@@ -429,7 +431,7 @@ fn who_was_declared_dead_between_handshake_and_open_stays_dead() {
         let node = certificate.node();
         let mut liar = Liar::new(index, &certificate);
         liar.dial(&mut sessions);
-        sessions.lose(node, Instant::ZERO);
+        sessions.lose(node, Incarnation::new(22), Instant::ZERO);
         let open = liar.open_frame();
         liar.say(&mut sessions, &open);
         let seen = events(&mut sessions);
@@ -452,4 +454,61 @@ fn what_is_said_on_unknown_connections_is_dropped() {
     let mut out = Vec::new();
     sessions.transmit(ConnId(77), 100, &mut out, Instant::ZERO);
     assert!(out.is_empty() && sessions.poll().is_none() && sessions.deadline().is_none());
+}
+
+#[test]
+fn the_death_of_a_former_life_does_not_touch_one_that_is_just_coming() {
+    // Some of these ids are lower than ours and some higher: either side may choose.
+    for index in 5..12 {
+        let mut sessions = sessions_as(Role::Node);
+        let certificate = issue(request(index, Role::Node));
+        let mut returned = Liar::new(index, &certificate);
+        returned.dial(&mut sessions);
+        sessions.lose(certificate.node(), Incarnation::new(21), Instant::ZERO);
+        let open = returned.open_frame();
+        returned.say(&mut sessions, &open);
+        let seen = events(&mut sessions);
+        assert!(matches!(seen[..], [Event::Up { .. }]), "{index}: {seen:?}");
+    }
+}
+
+#[test]
+fn a_tool_speaks_on_the_control_lane_only() {
+    for (lane, heard) in [(0, true), (1, false), (15, false)] {
+        let mut sessions = sessions_as(Role::Node);
+        let mut liar = Liar::new(5, &issue(request(5, Role::ReadOnly)));
+        liar.dial(&mut sessions);
+        let open = liar.open_frame();
+        liar.say(&mut sessions, &open);
+        liar.header.lane = Lane::new(lane).expect("a lane");
+        let ask = Body::Ask { request: RequestId::new(1), question: Question::Nodes };
+        let frame = liar.data_frame(&ask);
+        liar.say(&mut sessions, &frame);
+        let seen = events(&mut sessions);
+        let taken = seen.iter().any(|event| matches!(event, Event::Body { .. }));
+        assert_eq!(taken, heard, "lane {lane}: {seen:?}");
+    }
+}
+
+#[test]
+fn one_certificate_does_not_take_the_place_of_all_tools() {
+    let mut sessions = sessions_as(Role::Node);
+    let mut open_for = |index: u8, life: u64| {
+        let mut liar = Liar::new(index, &issue(request(index, Role::ReadOnly)));
+        liar.hello[..8].copy_from_slice(&life.to_le_bytes());
+        liar.header.sender = Incarnation::new(life);
+        liar.dial(&mut sessions);
+        if liar.transport.is_some() {
+            let open = liar.open_frame();
+            liar.say(&mut sessions, &open);
+        }
+        let up = events(&mut sessions).iter().any(|event| matches!(event, Event::Up { .. }));
+        // The connection breaks, the session waits for it.
+        sessions.closed(CONN, Instant::ZERO);
+        events(&mut sessions);
+        up
+    };
+    let greedy = (0..100).filter(|life| open_for(5, 100 + life)).count();
+    assert_eq!(greedy, TOOLS_PER_CERTIFICATE_MAX);
+    assert!(open_for(6, 22), "another certificate finds a place");
 }

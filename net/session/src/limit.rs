@@ -9,6 +9,8 @@ use craton_wire::{BODY_BYTES_MAX, FrameHeader};
 pub const PEERS_MAX: usize = 1024;
 /// Tools among them.
 pub const TOOLS_MAX: usize = 64;
+/// Tools with the same certificate, so that one who may only look cannot keep operators out.
+pub const TOOLS_PER_CERTIFICATE_MAX: usize = 16;
 /// Accepted connections whose handshake is not done. One more throws out another at random, so
 /// that a flood cannot shut the door.
 pub const HALF_OPEN_MAX: usize = 64;
@@ -66,6 +68,8 @@ const _: () = assert!(
     (FRAGMENT_BYTES_MAX + FrameHeader::BYTES) as u64 <= REPLAY_BYTES_MAX,
     "a fragment must fit an empty replay buffer"
 );
+const _: () =
+    assert!(TOOLS_PER_CERTIFICATE_MAX * 2 <= TOOLS_MAX, "one certificate must leave room for others");
 const _: () = assert!(ACK_BYTES * 2 <= REPLAY_BYTES_MAX, "acknowledge before the sender stalls");
 const _: () = assert!(BODY_BYTES_MAX < QUEUE_BYTES_MAX, "the longest body must fit a queue");
 const _: () = assert!(

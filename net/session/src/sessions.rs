@@ -203,25 +203,26 @@ impl Sessions {
         self.push(key, lane, app, trace, now)
     }
 
-    /// A node was declared dead in the life that we know: its epoch ends at once, and that life is
-    /// refused from now on. Its address is forgotten.
-    pub fn lose(&mut self, node: NodeId, now: Instant) {
-        self.addresses.remove(&node);
+    /// This life of a node was declared dead: its epoch ends at once, and it is refused from now
+    /// on. What is with a later life of the node, be it only on its way, goes on; otherwise the
+    /// node's address is forgotten.
+    pub fn lose(&mut self, node: NodeId, life: Incarnation, now: Instant) {
+        self.remember_dead(node, life);
         let key = LinkKey::of_node(node);
-        let attached = self.links.get(&key).and_then(Link::peer).map(|peer| peer.incarnation);
         // Believed, but not carrying the session (yet): the peer may choose it any moment.
-        let pending = self.conns.iter().filter_map(|(conn, state)| match &state.phase {
-            Phase::Secure { link, peer, .. } if *link == key => Some((*conn, peer.incarnation)),
-            _ => None,
-        });
-        let pending: Vec<(ConnId, Incarnation)> = pending.collect();
-        self.end_link(key, LostWhy::Declared, now);
-        for (conn, life) in pending {
-            self.remember_dead(node, life);
-            self.drop_conn(conn, Failure::Refused(Refusal::Dead), now);
+        let is_its = |state: &Conn| match &state.phase {
+            Phase::Secure { link, peer, .. } => *link == key && peer.incarnation == life,
+            _ => false,
+        };
+        let its: Vec<ConnId> =
+            self.conns.iter().filter(|(_, state)| is_its(state)).map(|(conn, _)| *conn).collect();
+        let with = self.links.get(&key).and_then(Link::peer).map(|peer| peer.incarnation);
+        if with.is_none_or(|with| with == life) {
+            self.addresses.remove(&node);
+            self.end_link(key, LostWhy::Declared, now);
         }
-        if let Some(life) = attached {
-            self.remember_dead(node, life);
+        for conn in its {
+            self.drop_conn(conn, Failure::Refused(Refusal::Dead), now);
         }
     }
 

@@ -83,9 +83,8 @@ fn a_body_too_long_is_refused_and_changes_nothing() {
     assert_eq!(world.send(0, 1, 1, long), Err(SendError::TooLong));
     world.run_for(Duration::from_secs(1));
     assert_eq!((world.dials, world.hosts[0].sessions.deadline()), (0, None));
-    let node = world.hosts[1].node;
-    let now = world.now;
-    world.hosts[0].sessions.lose(node, now);
+    let (node, life, now) = (world.hosts[1].node, world.life(1), world.now);
+    world.hosts[0].sessions.lose(node, life, now);
     assert_eq!(world.send(0, 1, 1, World::numbered(0, 1, 1)), Err(SendError::Unknown));
 }
 

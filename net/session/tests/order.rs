@@ -196,9 +196,8 @@ fn a_declared_death_ends_the_epoch_at_once_and_for_good() {
     let mut world = World::nodes(10, 2);
     world.send(0, 1, 1, World::numbered(0, 1, 10)).expect("sent");
     world.run_for(Duration::from_millis(50));
-    let node = world.hosts[1].node;
-    let now = world.now;
-    world.hosts[0].sessions.lose(node, now);
+    let (node, life, now) = (world.hosts[1].node, world.life(1), world.now);
+    world.hosts[0].sessions.lose(node, life, now);
     world.pump(0);
     assert_eq!(world.losts(0), [LostWhy::Declared]);
     // The dead life comes back and is refused until it gives up.

@@ -58,6 +58,7 @@ pub fn address(host: usize) -> SocketAddr {
 pub struct Host {
     pub sessions: Sessions,
     pub node: NodeId,
+    pub life: Incarnation,
     pub ends: BTreeMap<ConnId, (u64, usize)>,
     ready: BTreeSet<ConnId>,
     pub log: Vec<Logged>,
@@ -141,10 +142,11 @@ impl World {
     }
 
     pub fn add(&mut self, config: Config) -> usize {
-        let node = config.identity.node();
+        let (node, life) = (config.identity.node(), config.incarnation);
         self.hosts.push(Host {
             sessions: Sessions::new(config),
             node,
+            life,
             ends: BTreeMap::new(),
             ready: BTreeSet::new(),
             log: Vec::new(),
@@ -173,6 +175,7 @@ impl World {
     pub fn begin_new_life(&mut self, host: usize) {
         let mut config = config(host as u8, Role::Node, 99);
         config.incarnation = Incarnation::new(self.rng.next_u64());
+        self.hosts[host].life = config.incarnation;
         self.hosts[host].sessions = Sessions::new(config);
         for other in 0..self.hosts.len() {
             let node = self.hosts[other].node;
@@ -187,6 +190,10 @@ impl World {
             }
             self.cut(pipe);
         }
+    }
+
+    pub fn life(&self, host: usize) -> Incarnation {
+        self.hosts[host].life
     }
 
     pub fn numbered(counter: u32, lane: usize, length: usize) -> Body {
