@@ -220,6 +220,9 @@ fn prepare(
     if argument.len() > limit::ARGUMENT_BYTES_MAX {
         return Err(ErrorCode::TooLong);
     }
+    if !platform::has_room(argument.len()) {
+        return Err(ErrorCode::LimitMemory);
+    }
     let memory = memory(call);
     let entry = core::str::from_utf8(entry.of(memory)).map_err(|_| ErrorCode::NoEntry)?;
     let mut limits = ProcessLimits::default();
@@ -243,6 +246,9 @@ fn send(call: Call<'_>, to: i32, tag: i64, pointer: i32, len: i32, timeout: i64)
         Err(_) if timeout == -1 => limit::SEND_TIMEOUT,
         Err(_) => return Ok(ErrorCode::Invalid.code()),
     };
+    if !platform::has_room(message.len()) {
+        return Ok(ErrorCode::LimitMemory.code());
+    }
     let payload = Payload(message.of(memory).to_vec());
     Ok(done(&ask(&call, HostCall::Send { to, tag: tag as u64, payload, timeout })))
 }

@@ -39,6 +39,10 @@ pub struct Clocks {
     pub wall_nanos: fn() -> u64,
 }
 
+/// What the kernel must be able to spare before it makes a process, beside the memory and the stack:
+/// store and instance. Most need a tenth of it.
+const PROCESS_HEAP_BYTES: usize = 256 << 10;
+
 /// The host of programs in WebAssembly.
 pub struct Engine {
     engine: wasmtime::Engine,
@@ -102,6 +106,10 @@ impl Engine {
         }
         let verified = Bundle::parse(bundle).and_then(|bundle| bundle.verify(keys));
         let verified = verified.map_err(LoadError::Bundle)?;
+        // Its text, and about the length of the wasm for what describes it.
+        if !platform::has_room(bundle.len()) {
+            return Err(LoadError::Memory);
+        }
         let module = load_module(&self.engine, &verified)?;
         let prepared = self.linker.instantiate_pre(&module);
         let prepared = prepared.map_err(|error| LoadError::Link(format!("{error:#}")))?;
@@ -140,6 +148,9 @@ impl Engine {
         }
         if !is_entry(&program.prepared, entry) {
             return Err(ErrorCode::NoEntry);
+        }
+        if !platform::has_room(PROCESS_HEAP_BYTES) {
+            return Err(ErrorCode::LimitMemory);
         }
         let exchange = Arc::new(Mutex::new(Exchange::default()));
         let mut random = [0; 32];
@@ -228,8 +239,9 @@ fn instantiate(
     limits: &ProcessLimits,
 ) -> Result<TypedFunc<(), ()>, ErrorCode> {
     platform::set_memory_limit(limits.memory_bytes);
-    let instance = prepared.instantiate(&mut *store).map_err(|_| {
-        if store.data().limiter.has_refused() { ErrorCode::LimitMemory } else { ErrorCode::Invalid }
+    // What does not trap (a segment outside of its memory does) failed for want of memory.
+    let instance = prepared.instantiate(&mut *store).map_err(|error| {
+        if error.is::<wasmtime::Trap>() { ErrorCode::Invalid } else { ErrorCode::LimitMemory }
     })?;
     let memory = instance.get_memory(&mut *store, MEMORY).ok_or(ErrorCode::Invalid)?;
     store.data_mut().memory = Some(memory);

@@ -56,6 +56,7 @@ impl Host {
 fn told(error: LoadError) -> (ErrorCode, String) {
     let code = match error {
         LoadError::Full => ErrorCode::LimitPrograms,
+        LoadError::Memory => ErrorCode::LimitMemory,
         _ => ErrorCode::NoProgram,
     };
     (code, error.to_string())

@@ -12,7 +12,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use craton_abi::Duration;
 use craton_hal::cpu;
 use craton_hal::fiber::{self, Fiber, Left};
-use craton_hal::memory::Reservation;
+use craton_hal::memory::{self, Reservation};
 use wasmtime::{Engine, Error, LinearMemory, MemoryCreator, MemoryType, Result};
 
 /// wasmtime over this kernel's memory.
@@ -45,8 +45,9 @@ pub(crate) fn new_fiber(body: Box<dyn FnMut()>) -> Option<Fiber> {
     // Module text owns nothing. Host calls own nothing across `suspend` (the rule of `calls.rs`).
     // Between them lie wasmtime's frames of a call and of a host call, which hold references into
     // the store and plain values; killing ten thousand processes in every such state with no byte
-    // lost is the self-test's guard of that for the pinned version. Nothing points into the stack but the store, which
-    // `body` owns. One CPU has the engine at a time, and the kernel is built with `panic = abort`.
+    // lost is the self-test's guard of that for the pinned version. Nothing points into the stack
+    // but the store, which `body` owns. One CPU has the engine at a time, and the kernel is built
+    // with `panic = abort`.
     unsafe { Fiber::new(STACK_BYTES, body) }
 }
 
@@ -58,6 +59,11 @@ pub(crate) fn run(fiber: &mut Fiber, slice: Duration) -> Left {
 /// Leaves the running fiber until it is resumed.
 pub(crate) fn suspend() {
     fiber::suspend();
+}
+
+/// Whether the kernel can take `bytes` on a process's behalf without touching its own reserve.
+pub(crate) fn has_room(bytes: usize) -> bool {
+    memory::has_room(bytes)
 }
 
 /// Most CPUs that instantiate at once.

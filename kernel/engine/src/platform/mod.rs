@@ -10,7 +10,7 @@ mod metal;
 mod symbols;
 
 #[cfg(feature = "metal")]
-pub(crate) use metal::{new_engine, new_fiber, run, set_memory_limit, suspend};
+pub(crate) use metal::{has_room, new_engine, new_fiber, run, set_memory_limit, suspend};
 
 use crate::ENGINE_VERSION;
 use alloc::string::String;
@@ -32,6 +32,8 @@ pub enum LoadError {
     Link(String),
     /// The node holds as many programs as it may.
     Full,
+    /// The node has not the memory for it.
+    Memory,
 }
 
 /// The module of a bundle, from its artifact for this engine. Safe because only a signature of a
@@ -76,6 +78,7 @@ impl fmt::Display for LoadError {
             LoadError::Engine(error) => write!(f, "the engine refuses the artifact: {error}"),
             LoadError::Link(error) => write!(f, "the program cannot be linked: {error}"),
             LoadError::Full => f.write_str("the node holds as many programs as it may"),
+            LoadError::Memory => f.write_str("the node has not the memory for the program"),
         }
     }
 }

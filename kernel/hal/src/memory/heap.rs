@@ -58,6 +58,12 @@ pub fn free_bytes() -> usize {
     small.listed_bytes + small.first_fit.free()
 }
 
+/// Whether an object of `bytes` bytes can be had without taking a frame.
+pub(super) fn has_listed(bytes: usize) -> bool {
+    let layout = Layout::from_size_align(bytes, 1).ok();
+    layout.and_then(class_for).is_some_and(|class| SMALL.lock().lists[class].0.is_some())
+}
+
 /// Bytes asked for and not given back.
 pub fn live_bytes() -> usize {
     LIVE_BYTES.load(Ordering::Relaxed)

@@ -37,6 +37,13 @@ pub fn free_bytes() -> u64 {
     physical::free_frames() as u64 * PAGE_BYTES + heap::free_bytes() as u64
 }
 
+/// Whether the kernel can take an object of `bytes` bytes on a process's behalf, a message for one,
+/// and keep what it needs for itself. To be asked before every allocation whose number or size a
+/// process chooses: an allocation that fails ends the machine.
+pub fn has_room(bytes: usize) -> bool {
+    physical::has_room(bytes) || heap::has_listed(bytes)
+}
+
 /// Whether an address is mapped. Takes no lock, so that a trap may ask.
 pub fn is_mapped(address: u64) -> bool {
     if address >> 47 != 0 && address >> 47 != 0x1_ffff {

@@ -6,21 +6,53 @@
 use super::frames::FrameMap;
 use super::layout::{PAGE_BYTES, PHYSICAL_MAP_BASE};
 use core::ptr::{self, NonNull};
+use core::sync::atomic::{AtomicUsize, Ordering};
 use spin::Mutex;
 
-/// Frames that only the kernel itself gets, so that a machine full of processes can still answer.
-pub const KERNEL_RESERVE_FRAMES: usize = 256;
+/// The part of the machine's frames that only the kernel itself gets, so that a machine full of
+/// processes can still answer: an eighth, within bounds. The kernel cannot live through a failed
+/// allocation, and what sessions and connections hold comes from here.
+const KERNEL_RESERVE_DIVISOR: usize = 8;
+/// The least of it: 1 MiB.
+pub const KERNEL_RESERVE_FRAMES_MIN: usize = 256;
+/// The most of it: 32 MiB.
+pub const KERNEL_RESERVE_FRAMES_MAX: usize = 8192;
 
 /// Whom a frame is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
     /// The kernel: gets the last frame too.
     Kernel,
-    /// A process: refused while only [`KERNEL_RESERVE_FRAMES`] are left.
+    /// A process: refused while only [`kernel_reserve_frames`] are left.
     Process,
 }
 
 pub(super) static FRAMES: Mutex<Option<FrameMap<'static>>> = Mutex::new(None);
+
+static KERNEL_RESERVE: AtomicUsize = AtomicUsize::new(KERNEL_RESERVE_FRAMES_MIN);
+
+/// Sets the kernel's reserve for a machine of `frames` frames.
+#[cfg(feature = "metal")]
+pub(super) fn set_kernel_reserve(frames: usize) {
+    KERNEL_RESERVE.store(reserve_of(frames), Ordering::Relaxed);
+}
+
+/// Frames that only the kernel itself gets.
+pub fn kernel_reserve_frames() -> usize {
+    KERNEL_RESERVE.load(Ordering::Relaxed)
+}
+
+#[cfg(any(feature = "metal", test))]
+fn reserve_of(frames: usize) -> usize {
+    let part = frames / KERNEL_RESERVE_DIVISOR;
+    part.clamp(KERNEL_RESERVE_FRAMES_MIN, KERNEL_RESERVE_FRAMES_MAX)
+}
+
+/// Whether the kernel can take `bytes` on a process's behalf and keep its reserve.
+pub(super) fn has_room(bytes: usize) -> bool {
+    let frames = bytes.div_ceil(PAGE_BYTES as usize);
+    free_frames() >= frames.saturating_add(kernel_reserve_frames())
+}
 
 /// Free frames of physical memory.
 pub fn free_frames() -> usize {
@@ -31,7 +63,7 @@ pub fn free_frames() -> usize {
 pub(crate) fn take(purpose: Purpose) -> Option<u64> {
     let mut frames = FRAMES.lock();
     let frames = frames.as_mut()?;
-    if purpose == Purpose::Process && frames.free() <= KERNEL_RESERVE_FRAMES {
+    if purpose == Purpose::Process && frames.free() <= kernel_reserve_frames() {
         return None;
     }
     frames.take()
@@ -108,5 +140,22 @@ impl DmaBuffer {
 impl Drop for DmaBuffer {
     fn drop(&mut self) {
         give(self.physical, self.frames);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reserve_grows_with_the_machine_within_bounds() {
+        assert_eq!(reserve_of(0), KERNEL_RESERVE_FRAMES_MIN);
+        assert_eq!(reserve_of(16 << 10), 2048, "8 of 64 MiB");
+        assert_eq!(reserve_of(usize::MAX), KERNEL_RESERVE_FRAMES_MAX);
+    }
+
+    #[test]
+    fn without_frames_there_is_no_room() {
+        assert!(!has_room(0) && !has_room(usize::MAX));
     }
 }

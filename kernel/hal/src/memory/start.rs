@@ -61,6 +61,7 @@ pub fn start(boot_info: &'static mut BootInfo) -> Memory {
         frames.add(region.start.max(map_end), region.end);
     }
     let usable_bytes = usable().map(|region| region.end - region.start).sum();
+    physical::set_kernel_reserve(frames.free());
     *physical::FRAMES.lock() = Some(frames);
 
     let image = boot::image();

@@ -8,7 +8,7 @@ use crate::memory::layout::{
     RESERVATIONS_BYTES,
 };
 use crate::memory::paging::{Mapping, Protection};
-use crate::memory::physical::{self, KERNEL_RESERVE_FRAMES};
+use crate::memory::physical::{self, kernel_reserve_frames};
 use crate::memory::vm::{self, Reservation, VmError};
 use crate::memory::{self, DmaBuffer, is_mapped};
 use crate::probe::Probe;
@@ -227,9 +227,11 @@ pub(super) fn exhaustion() -> Outcome {
     check!(left == before, "{left} frames are free instead of {before}");
     while greedy.commit(greedy.committed_bytes() + 64 * PAGE).is_ok() {}
     let reserve = physical::free_frames();
-    check!(reserve >= KERNEL_RESERVE_FRAMES, "a process took all but {reserve} frames");
+    check!(reserve >= kernel_reserve_frames(), "a process took all but {reserve} frames");
+    check!(!memory::has_room(100 * PAGE), "there is room for processes in the kernel's reserve");
     check!(!vec![1_u8; 3 * PAGE].is_empty(), "the kernel has its reserve");
     drop(greedy);
+    check!(memory::has_room(100 * PAGE), "room does not come back");
     let after = physical::free_frames();
     check!(after + 1 >= before, "{after} frames are free instead of {before}");
     Ok(())
