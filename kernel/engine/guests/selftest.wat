@@ -22,6 +22,7 @@
 
   (memory (export "memory") 2)
   (table $functions 4 funcref)
+  (table $spare 0 funcref)
   (elem (i32.const 0) $nothing $takes_one)
   (type $unit (func))
   (global $counter (mut i32) (i32.const 0))
@@ -84,6 +85,11 @@
     (call $deep_call (i32.add (local.get 0) (i32.const 1))))
   (func $trap_stack_in_call (export "trap_stack_in_call") (call $deep_call (i32.const 0)))
 
+  ;; A name that takes a naive demangler 500 frames deep, and one that makes it write a megabyte.
+  (func $_RINvB_1aE unreachable)
+  (func $_RYB_B_ (call $_RINvB_1aE))
+  (func $trap_names (export "trap_names") (call $_RYB_B_))
+
   ;; --- memory
   ;; Grows by one page until that fails, and gives up as an allocator does.
   (func (export "grow")
@@ -96,6 +102,17 @@
     (call $assert (i32.eqz (i32.load (i32.const 131072))))
     (i32.store (i32.const 196604) (i32.const 7))
     (call $assert (i32.eq (i32.load8_u offset=16 (i32.const 0)) (i32.const 97))))
+
+  ;; The limit on tables is one for all of them.
+  (func (export "grow_tables")
+    (call $assert (i32.eq (table.grow $functions (ref.null func) (i32.const 40000)) (i32.const 4)))
+    (call $assert (i32.eq (table.grow $spare (ref.null func) (i32.const 40000)) (i32.const -1)))
+    (call $assert (i32.eqz (table.grow $spare (ref.null func) (i32.const 20000)))))
+  ;; Sends messages of 64 KiB, which nobody takes, until the node refuses one for want of memory.
+  (func (export "send_until_refused")
+    (loop $more
+      (br_if $more (i32.eqz (call $send (i32.const 64) (i64.const 1) (i32.const 0)
+        (i32.const 65536) (i64.const 0))))))
 
   ;; --- loops without end
   (func (export "spin")

@@ -5,19 +5,21 @@
 //! lives, so whatever crosses goes through here. Nothing is borrowed or locked across a suspension.
 
 use crate::guest::BadPointer;
-use crate::{Clocks, STACK_BYTES};
+use crate::{Clocks, STACK_BYTES, platform};
 use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
-use core::fmt::Write;
-use craton_abi::{ExitReason, Payload, Pid, ProcessLimits, Resource, TrapKind};
+use core::fmt::{self, Write};
+use craton_abi::{ExitReason, Payload, Pid, ProcessLimits, Resource, TrapKind, limit};
 use craton_shard::port::{HostCall, HostReply};
 use rand_chacha::ChaCha8Rng;
 use spin::Mutex;
 use wasmtime::{Error, Memory, ResourceLimiter, Trap, WasmBacktrace};
 
-/// Most elements of all tables of a process: function pointers, a few bytes each.
+/// Most elements of all tables of a process together: function pointers.
 const TABLE_ELEMENTS_MAX: usize = 1 << 16;
+/// Bytes of one of them, which the kernel's heap holds.
+const TABLE_ELEMENT_BYTES: usize = size_of::<usize>();
 
 /// What host calls know of their process.
 pub(crate) struct Guest {
@@ -51,12 +53,15 @@ pub(crate) struct Limiter {
     refused: bool,
     /// Bytes of memory before the last growth, in case the frames for it are missing.
     before: u64,
+    /// Elements of all tables.
+    table_elements: usize,
     exchange: Arc<Mutex<Exchange>>,
 }
 
 impl Limiter {
     pub(crate) fn new(limits: &ProcessLimits, exchange: Arc<Mutex<Exchange>>) -> Self {
-        Limiter { memory_bytes_max: limits.memory_bytes, refused: false, before: 0, exchange }
+        let memory_bytes_max = limits.memory_bytes;
+        Limiter { memory_bytes_max, refused: false, before: 0, table_elements: 0, exchange }
     }
 
     pub(crate) fn has_refused(&self) -> bool {
@@ -87,11 +92,18 @@ impl ResourceLimiter for Limiter {
 
     fn table_growing(
         &mut self,
-        _current: usize,
+        current: usize,
         desired: usize,
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        Ok(desired <= TABLE_ELEMENTS_MAX)
+        let more = desired.saturating_sub(current);
+        let total = self.table_elements.saturating_add(more);
+        // A growth that then fails keeps what it counted here: the process is out of memory.
+        let fits = total <= TABLE_ELEMENTS_MAX && platform::has_room(more * TABLE_ELEMENT_BYTES);
+        if fits {
+            self.table_elements = total;
+        }
+        Ok(fits)
     }
 }
 
@@ -137,14 +149,38 @@ fn trap_kind(error: &Error) -> TrapKind {
     }
 }
 
-/// One line for each frame: the function's name, or its index if the program has no names.
+/// One line for each frame: the function's name, or its index if the program has no names. The
+/// program chose the names: they are neither short nor harmless.
 fn describe(backtrace: &WasmBacktrace, text: &mut String) {
+    let mut text = Bounded(text);
     for frame in backtrace.frames() {
-        // Writing to a string cannot fail.
+        // What no longer fits is left out.
         let _ = match frame.func_name() {
-            Some(name) => writeln!(text, "  at {:#}", rustc_demangle::demangle(name)),
+            Some(name) => write_name(name, &mut text),
             None => writeln!(text, "  at function {}", frame.func_index()),
         };
     }
-    text.truncate(text.trim_end().len());
+    text.0.truncate(text.0.trim_end().len());
+}
+
+/// Only the older kind of Rust's names is made readable: that needs neither recursion nor more room
+/// than the name. The newer one can be made to recurse 500 deep by a name of 8 bytes, which this
+/// stack does not hold, and to a megabyte.
+fn write_name(name: &str, text: &mut Bounded<'_>) -> fmt::Result {
+    if name.starts_with("_ZN") && name.len() <= limit::EXIT_REASON_BYTES_MAX {
+        return writeln!(text, "  at {:#}", rustc_demangle::demangle(name));
+    }
+    writeln!(text, "  at {name}")
+}
+
+/// A text that takes no more than an exit reason may carry.
+struct Bounded<'a>(&'a mut String);
+
+impl fmt::Write for Bounded<'_> {
+    fn write_str(&mut self, more: &str) -> fmt::Result {
+        let room = limit::EXIT_REASON_BYTES_MAX.saturating_sub(self.0.len());
+        let fits = more.floor_char_boundary(room);
+        self.0.push_str(&more[..fits]);
+        if fits == more.len() { Ok(()) } else { Err(fmt::Error) }
+    }
 }

@@ -3,9 +3,11 @@
 use super::{Bench, Outcomes, Random, check};
 use alloc::format;
 use alloc::string::String;
+use alloc::vec::Vec;
 use craton_abi::{ErrorCode, ExitReason, ProcessLimits, Resource, TrapKind};
 use craton_bundle::{CompilerKey, program_id};
 use craton_engine::LoadError;
+use craton_shard::port::{HostCall, HostReply, Outcome, Resume};
 
 const MUTATIONS: usize = 300;
 
@@ -54,7 +56,7 @@ pub(super) fn every_trap_ends_its_process_alone(bench: &mut Bench) -> Outcomes {
         ("trap_convert", TrapKind::Arithmetic),
         ("trap_stack", TrapKind::StackOverflow),
     ];
-    let mut resume = craton_shard::port::Resume::Start;
+    let mut resume = Resume::Start;
     for (entry, kind) in traps {
         match bench.run(entry, b"")? {
             ExitReason::Trap(found, text) if found == kind => {
@@ -64,19 +66,30 @@ pub(super) fn every_trap_ends_its_process_alone(bench: &mut Bench) -> Outcomes {
             other => return Err(format!("{entry} ended with {other}")),
         }
         let outcome = bench.resume(bystander, resume);
-        resume = craton_shard::port::Resume::Continue;
-        check(outcome == craton_shard::port::Outcome::Preempted, || {
+        resume = Resume::Continue;
+        check(outcome == Outcome::Preempted, || {
             format!("after {entry} another process came back with {outcome:?}")
         })?;
     }
     bench.engine.reclaim(bystander);
+    hostile_names(bench)?;
     deep_host_calls(bench)
+}
+
+/// A program chooses the names in its backtraces: they are shown as they are.
+fn hostile_names(bench: &mut Bench) -> Outcomes {
+    let end = bench.run("trap_names", b"")?;
+    let shown = match &end {
+        ExitReason::Trap(TrapKind::Unreachable, text) => text.as_str(),
+        _ => "",
+    };
+    let expected = "  at _RINvB_1aE\n  at _RYB_B_\n  at trap_names";
+    check(shown == expected, || format!("hostile names ended with {end}"))
 }
 
 /// Host calls made with ever less wasm stack left, until it is used up: each must have the host's
 /// part of the stack, and the last ends the process.
 fn deep_host_calls(bench: &mut Bench) -> Outcomes {
-    use craton_shard::port::{HostCall, HostReply, Outcome, Resume};
     let slot = bench.start("trap_stack_in_call", b"")?;
     let mut outcome = bench.advance(slot, Resume::Start);
     while outcome == Outcome::Call(HostCall::Yield) {
@@ -94,18 +107,46 @@ pub(super) fn memory_limits(bench: &mut Bench) -> Outcomes {
     // More than the machine has: the frames run out, not the limit.
     for bytes in [2 * page, 5 * page, 4 << 30] {
         let slot = bench.start_limited("grow", b"", limits(bytes)).map_err(|e| format!("{e}"))?;
-        let end = bench.finish(slot, craton_shard::port::Resume::Start)?;
+        let end = bench.finish(slot, Resume::Start)?;
         let expected = ExitReason::Limit(Resource::Memory);
         check(end == expected, || format!("growing to {bytes} bytes ended with {end}"))?;
     }
     let slot = bench.start_limited("grow_refused", b"", limits(3 * page));
     let slot = slot.map_err(|e| format!("{e}"))?;
-    let end = bench.finish(slot, craton_shard::port::Resume::Start)?;
+    let end = bench.finish(slot, Resume::Start)?;
     check(end == ExitReason::Normal, || format!("a refused growth ended with {end}"))?;
+    let end = bench.run("grow_tables", b"")?;
+    check(end == ExitReason::Normal, || format!("growing tables ended with {end}"))?;
+    full_machine(bench)?;
     let started = bench.start_limited("nothing", b"", limits(2 * page - 1));
     check(started == Err(ErrorCode::LimitMemory), || {
         format!("a memory above its limit started: {started:?}")
     })
+}
+
+/// Messages that nobody takes fill the machine: in the end sends and starts are refused, and the
+/// kernel keeps its reserve.
+fn full_machine(bench: &mut Bench) -> Outcomes {
+    let slot = bench.start("send_until_refused", b"")?;
+    let mut held = Vec::new();
+    let mut resume = Resume::Start;
+    let end = loop {
+        match bench.advance(slot, resume) {
+            Outcome::Call(HostCall::Send { payload, .. }) => held.push(payload),
+            other => break other,
+        }
+        resume = Resume::Reply(HostReply::Done);
+    };
+    bench.engine.reclaim(slot);
+    check(end == Outcome::Exited(ExitReason::Normal), || format!("sending ended with {end:?}"))?;
+    check(held.len() > 100, || format!("only {} messages fit", held.len()))?;
+    let free = craton_hal::memory::physical::free_frames();
+    let reserve = craton_hal::memory::physical::kernel_reserve_frames();
+    check(free >= reserve, || format!("{free} frames are left of a reserve of {reserve}"))?;
+    let started = bench.start_limited("nothing", b"", ProcessLimits::default());
+    check(started == Err(ErrorCode::LimitMemory), || format!("a full machine: {started:?}"))?;
+    drop(held);
+    bench.run("nothing", b"").map(drop)
 }
 
 pub(super) fn bad_pointers(bench: &mut Bench) -> Outcomes {
