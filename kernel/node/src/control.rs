@@ -9,7 +9,7 @@ use crate::config::{ConfigError, NodeConfig, level_name};
 use crate::distribution::Upload;
 use crate::hosts::Hosts;
 use crate::links::{Dest, Links, Stamp};
-use crate::log_ring::LogRing;
+use crate::log_ring::{LogRing, one_line};
 use crate::node::NodeError;
 use crate::placement::{Load, Loads};
 use crate::programs::{Programs, Source};
@@ -27,7 +27,7 @@ use craton_cluster::{self as cluster, Membership};
 use craton_session::seal::DiscoveryKey;
 use craton_session::{
     self as session, AuthorityKey, Certificate, Event, Identity, LostWhy, NoiseSecret, PeerKey,
-    Role, SendError, Sessions,
+    Refusal, Role, SendError, Sessions,
 };
 use craton_shard::port::{Input, LogLevel};
 use craton_wire::Body;
@@ -39,6 +39,8 @@ use rand_core::{Rng, SeedableRng};
 const TICK_MIN: Duration = Duration::from_millis(1);
 /// How often a node tells the others of its load, if that changed.
 const LOAD_PERIOD: Duration = Duration::from_secs(1);
+/// How often a node says that it refused connections.
+const REFUSED_PERIOD: Duration = Duration::from_secs(1);
 
 pub(crate) struct Control {
     pub(crate) config: NodeConfig,
@@ -66,6 +68,10 @@ pub(crate) struct Control {
     tick_at: Instant,
     load_at: Instant,
     load_said: Option<Load>,
+    /// Connections refused since that was last said.
+    refused: u64,
+    /// When it may be said again.
+    refused_at: Instant,
 }
 
 impl Control {
@@ -124,6 +130,8 @@ impl Control {
             tick_at: now,
             load_at: now,
             load_said: None,
+            refused: 0,
+            refused_at: now,
         })
     }
 
@@ -262,14 +270,25 @@ impl Control {
                 self.say(LogLevel::Warn, "session", format!("{node} is out of reach"), now, work);
                 self.node_lost(node, None, now, work);
             }
-            Event::Refused { why, .. } => {
-                let text = format!("connection refused: {why}");
-                // Peers that dial each other at once close one of the two connections.
-                let usual = why == session::Refusal::Closed;
-                let level = if usual { LogLevel::Debug } else { LogLevel::Warn };
-                self.say(level, "session", text, now, work);
-            }
+            // Peers that dial each other at once close one of the two connections.
+            Event::Refused { why: Refusal::Closed, .. } => {}
+            Event::Refused { why, .. } => self.connection_refused(why, now, work),
         }
+    }
+
+    /// Says that a connection was refused, now and then: anybody can make such connections.
+    fn connection_refused(&mut self, why: Refusal, now: Instant, work: &mut Work) {
+        self.refused = self.refused.saturating_add(1);
+        if now < self.refused_at {
+            return;
+        }
+        self.refused_at = now + REFUSED_PERIOD;
+        let mut text = format!("connection refused: {why}");
+        let before = core::mem::take(&mut self.refused) - 1;
+        if before > 0 {
+            text.push_str(&format!(", and {before} more before"));
+        }
+        self.say(LogLevel::Warn, "session", text, now, work);
     }
 
     fn session_lost(&mut self, peer: PeerKey, why: LostWhy, now: Instant, work: &mut Work) {
@@ -439,6 +458,7 @@ impl Control {
         }
         // As the console shows it, so that both read alike.
         let (grave, name) = (level_name(level).to_uppercase(), &self.config.name);
+        let text = one_line(text);
         self.log.push(format!("{now} {grave:<5} {name} {module}: {text}"));
         work.effect(NodeEffect::Log { level, module: module.to_string(), text });
     }

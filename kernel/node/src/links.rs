@@ -8,11 +8,13 @@ use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use craton_abi::{AppId, Incarnation, Instant, NodeId, SignalBody, TraceId};
 use craton_session::{self as session, ConnId, Event, PeerKey, Role, SendError, Sessions};
-use craton_wire::{Body, Lane, RunEvent};
+use craton_wire::{Answer, Body, Lane, RunEvent};
 
 /// Most bytes that wait for one peer whose queue is full. Signals hold credit, so that only very
 /// many pairs of processes at once come near it; beyond it the session is given up, audibly.
 const PARKED_BYTES_MAX: usize = 16 << 20;
+/// The same for a tool. It asks faster than it reads, or reads nothing; what is beyond is not said.
+const PARKED_TOOL_BYTES_MAX: usize = 4 << 20;
 /// Charged for every parked body, beside its payload.
 const PARKED_OVERHEAD_BYTES: usize = 128;
 /// What an encoded body may be longer than its payload.
@@ -218,7 +220,11 @@ impl Links {
         }
         let parked = self.parked.entry(dest).or_default();
         let bytes = weight(&body);
-        if parked.bytes + bytes > PARKED_BYTES_MAX {
+        let bytes_max = match dest {
+            Dest::Node(_) => PARKED_BYTES_MAX,
+            Dest::Peer(_) => PARKED_TOOL_BYTES_MAX,
+        };
+        if parked.bytes + bytes > bytes_max {
             return Err(SendError::Full);
         }
         parked.bytes += bytes;
@@ -318,7 +324,36 @@ fn weight(body: &Body) -> usize {
         Body::Spawn(order) => order.argument.0.len(),
         Body::ProgramPart { part, .. } => part.0.len(),
         Body::Run { event: RunEvent::Output { bytes, .. }, .. } => bytes.0.len(),
+        Body::Answer { answer, .. } => match answer {
+            Answer::Nodes(list) => list.iter().map(|n| size_of_val(n) + n.name.len()).sum(),
+            Answer::Processes(list) => {
+                list.iter().map(|p| size_of_val(p) + p.entry.len() + p.state.len()).sum()
+            }
+            Answer::Logs { lines, .. } => lines.iter().map(|l| size_of_val(l) + l.len()).sum(),
+            Answer::Failed { text, .. } => text.len(),
+            Answer::Killed | Answer::ProgramWanted | Answer::Started(_) => 0,
+        },
         _ => 0,
     };
     PARKED_OVERHEAD_BYTES + payload
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::String;
+    use alloc::vec;
+    use craton_abi::RequestId;
+
+    #[test]
+    fn what_waits_for_a_tool_is_charged_as_long_as_it_is() {
+        let lines = vec!["x".repeat(1000); 500];
+        let logs = Answer::Logs { first: 0, lines };
+        let failed =
+            Answer::Failed { error: craton_abi::ErrorCode::Invalid, text: String::from("why") };
+        for (answer, least) in [(logs, 500_000), (failed, 3)] {
+            let body = Body::Answer { request: RequestId::new(1), answer };
+            assert!(weight(&body) >= least);
+        }
+    }
 }

@@ -15,6 +15,24 @@ const BYTES_MAX: usize = 256 << 10;
 /// Most lines in one answer.
 const ANSWER_LINES_MAX: usize = 500;
 
+/// A text as one line without control characters: what a guest or a peer says must neither forge
+/// lines of the log nor command the terminal that shows it.
+pub(crate) fn one_line(text: String) -> String {
+    if !text.contains(char::is_control) {
+        return text;
+    }
+    let mut line = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '\n' => line.push_str(" | "),
+            '\t' => line.push(' '),
+            _ if character.is_control() => line.push(char::REPLACEMENT_CHARACTER),
+            _ => line.push(character),
+        }
+    }
+    line
+}
+
 #[derive(Default)]
 pub(crate) struct LogRing {
     lines: VecDeque<String>,
@@ -25,7 +43,8 @@ pub(crate) struct LogRing {
 
 impl LogRing {
     /// Keeps a line, cut to what a line may be; the oldest make room.
-    pub(crate) fn push(&mut self, mut line: String) {
+    pub(crate) fn push(&mut self, line: String) {
+        let mut line = one_line(line);
         let mut end = line.len().min(limit::LOG_LINE_BYTES_MAX);
         while !line.is_char_boundary(end) {
             end -= 1;
@@ -77,5 +96,17 @@ mod tests {
         }
         assert!(ring.bytes <= BYTES_MAX);
         assert_eq!(ring.read(0).1[0].len(), limit::LOG_LINE_BYTES_MAX);
+    }
+
+    #[test]
+    fn no_text_makes_two_lines_or_commands_a_terminal() {
+        let forged = String::from("hi\r\n0.1 warn cluster: n1 is down\x1b[2J\u{9b}1m");
+        let line = one_line(forged);
+        assert!(!line.contains(char::is_control), "{line:?}");
+        assert!(line.starts_with("hi\u{fffd} | 0.1 warn"));
+        assert_eq!(one_line(String::from("as it is: é")), "as it is: é");
+        let mut ring = LogRing::default();
+        ring.push(String::from("a\nb"));
+        assert_eq!(ring.read(0).1, ["a | b"]);
     }
 }

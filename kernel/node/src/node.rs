@@ -8,6 +8,7 @@ use crate::api::{NodeEffect, NodeInput};
 use crate::config::{ConfigError, NodeConfig};
 use crate::control::Control;
 use crate::hosts::Host;
+use crate::log_ring::one_line;
 use crate::operators::LISTED_MAX;
 use crate::work::Work;
 use alloc::format;
@@ -141,6 +142,9 @@ impl Node {
         match input {
             NodeInput::Tick => {
                 control.tick(now);
+                // What is lost is told before anybody does more: a message sent in between would
+                // cross in the next epoch and be counted in none.
+                while control.pump(now, work) {}
                 for index in 0..control.shards {
                     work.input(ShardId::new(index), Input::Tick);
                 }
@@ -270,7 +274,7 @@ impl Node {
             .map(|view| ProcessInfo {
                 pid: view.pid,
                 program: view.program,
-                entry: String::from(view.entry),
+                entry: one_line(String::from(view.entry)),
                 state: view.state,
                 mailbox_messages: view.mailbox_messages,
                 mailbox_bytes: view.mailbox_bytes,

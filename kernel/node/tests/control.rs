@@ -1,5 +1,6 @@
 //! The node towards its operators and its peers: runs, bundles, roles, and who may speak for whom.
 
+#[allow(dead_code)] // Each of the tests uses its part of the world.
 mod world;
 
 use craton_abi::run::{RunArgument, TAG_INPUT, TAG_OUT, TAG_READ};

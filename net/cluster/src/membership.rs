@@ -418,8 +418,12 @@ impl<S: Sealing> Membership<S> {
     /// Reports the difference between who was and who is alive.
     fn compare(&mut self, now: Instant) {
         let contacts = &self.contacts;
-        let alive = self.swim.alive().filter(|member| contacts.contains_key(&member.node));
-        let alive: BTreeMap<NodeId, Member> = alive.map(|m| (m.node, m.clone())).collect();
+        // The name is the certificate's: what foca spreads, any node may have made up.
+        let certified = |member: &Member| {
+            let name = contacts.get(&member.node)?.name.clone();
+            Some((member.node, Member { name, ..member.clone() }))
+        };
+        let alive: BTreeMap<NodeId, Member> = self.swim.alive().filter_map(certified).collect();
         let ended: Vec<_> = self
             .up
             .values()

@@ -424,3 +424,17 @@ fn hostile_datagrams_change_nothing() {
         world.run_until_joined(Duration::from_secs(15));
     }
 }
+
+#[test]
+fn a_node_is_called_what_its_certificate_says() {
+    // Each says of itself that it is `m` and its number; its certificate says otherwise.
+    let mut world = World::new(31, 3);
+    world.run(Duration::from_secs(3));
+    for machine in &world.machines {
+        let up: Vec<_> = machine.membership.up().collect();
+        assert_eq!(up.len(), 2);
+        for member in up {
+            assert_eq!(member.name, member.node.to_string());
+        }
+    }
+}

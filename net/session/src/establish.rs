@@ -8,9 +8,7 @@
 use crate::cert::Certificate;
 use crate::conn::{Conn, Failure, Phase, Purpose};
 use crate::event::{ConnId, Event, LostWhy, Peer, Refusal};
-use crate::limit::{
-    DEAD_MAX, HALF_OPEN_MAX, PEERS_MAX, TOOLS_MAX, TOOLS_PER_CERTIFICATE_MAX,
-};
+use crate::limit::{DEAD_MAX, HALF_OPEN_MAX, PEERS_MAX, TOOLS_MAX, TOOLS_PER_CERTIFICATE_MAX};
 use crate::link::{Opened, Violation};
 use crate::noise::{Handshake, Side};
 use crate::sessions::{LinkKey, Sessions};

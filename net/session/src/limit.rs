@@ -68,8 +68,10 @@ const _: () = assert!(
     (FRAGMENT_BYTES_MAX + FrameHeader::BYTES) as u64 <= REPLAY_BYTES_MAX,
     "a fragment must fit an empty replay buffer"
 );
-const _: () =
-    assert!(TOOLS_PER_CERTIFICATE_MAX * 2 <= TOOLS_MAX, "one certificate must leave room for others");
+const _: () = assert!(
+    TOOLS_PER_CERTIFICATE_MAX * 2 <= TOOLS_MAX,
+    "one certificate must leave room for others"
+);
 const _: () = assert!(ACK_BYTES * 2 <= REPLAY_BYTES_MAX, "acknowledge before the sender stalls");
 const _: () = assert!(BODY_BYTES_MAX < QUEUE_BYTES_MAX, "the longest body must fit a queue");
 const _: () = assert!(

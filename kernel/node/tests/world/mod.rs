@@ -91,6 +91,11 @@ pub(crate) struct World {
     pub(crate) logs: Vec<String>,
 }
 
+/// The key of every guest.
+pub(crate) fn guest_secret() -> NoiseSecret {
+    NoiseSecret::from_bytes(&[200; 32])
+}
+
 fn address(index: usize) -> SocketAddr {
     let ip = IpAddr::V4(Ipv4Addr::new(10, 0, 0, index as u8 + 1));
     SocketAddr::new(ip, limit::SESSION_PORT)
@@ -275,7 +280,7 @@ impl World {
 
     /// A peer with this role, in session with node 0.
     pub(crate) fn guest(&mut self, role: Role, life: u64) -> usize {
-        let secret = NoiseSecret::from_bytes(&[200; 32]);
+        let secret = guest_secret();
         let certificate = certify(role, "guest", &secret);
         let identity = Identity::new(certificate, secret).expect("it belongs to it");
         let me = PeerKey { node: identity.node(), incarnation: Incarnation::new(life) };
@@ -327,6 +332,14 @@ impl World {
             .send(peer.node, Lane::CONTROL, app, trace, body, self.now)
             .expect("there is room");
         self.run(Duration::from_millis(50));
+    }
+
+    /// Connects to node 0 and says nothing that it would understand.
+    pub(crate) fn knock(&mut self) {
+        self.conn_next += 1;
+        let conn = ConnId(self.conn_next);
+        self.step(0, NodeInput::Accepted { conn, from: address(200) });
+        self.step(0, NodeInput::Received { conn, bytes: b"GET / HTTP/1.1".to_vec() });
     }
 
     /// What a guest heard since it was last asked.
