@@ -25,6 +25,8 @@ pub enum Section {
     Processes,
     /// The rate of wordcount
     Words,
+    /// How soon the death of a machine is told
+    Loss,
     /// CPU time of idle nodes
     Idle,
 }
@@ -63,6 +65,7 @@ impl Bench {
             Section::Memory => machines::memory(self),
             Section::Processes => programs::processes(self),
             Section::Words => programs::words(self),
+            Section::Loss => programs::loss(self),
             Section::Idle => machines::idle(self),
         }
     }

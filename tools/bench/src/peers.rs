@@ -74,6 +74,10 @@ impl Peers {
                 format!("micro.py --where {accel} --guest beam-{kernel} --runs 5"),
                 format!("cluster.py --where {accel} --guest beam-{kernel} --nodes 2"),
             ],
+            // As it is without any setting: a tick of 60 s.
+            Section::Loss => vec![format!(
+                "cluster.py --where {accel} --guest beam-{kernel} --nodes 3 --ticktime 60"
+            )],
             Section::Words | Section::Idle => Vec::new(),
         }
     }
@@ -103,6 +107,7 @@ fn place(line: &Value, figures: &mut PeerFigures) {
     let text = |field: &str| line[field].as_str().unwrap_or_default();
     let number = |field: &str| line[field].as_f64();
     let peer = if text("guest").starts_with("lean") { Peer::Lean } else { Peer::Beam };
+    let two = number("nodes") == Some(2.0);
     let mut put = |row, value: Option<f64>, scale: f64| {
         if let Some(value) = value {
             figures.insert((row, peer), value * scale);
@@ -117,10 +122,11 @@ fn place(line: &Value, figures: &mut PeerFigures) {
         "min_mem" => put("memory.ready", number("min_mem_mib"), MIB),
         "micro.spawn_exit" => put("process.spawn", number("value"), 1e-9),
         "micro.pingpong_roundtrip" => put("process.pingpong", number("value"), 1e-9),
-        "cluster.dist_rtt" if number("bytes") == Some(32.0) => {
+        "cluster.dist_rtt" if number("bytes") == Some(32.0) && two => {
             put("remote.pingpong", number("value"), 1e-6);
         }
-        "cluster.dist_spawn_sync" => put("remote.spawn", number("value"), 1e-6),
+        "cluster.dist_spawn_sync" if two => put("remote.spawn", number("value"), 1e-6),
+        "cluster.detect_vanished" => put("loss.told", number("value"), 1e-3),
         _ => {}
     }
 }
@@ -145,7 +151,8 @@ mod tests {
             (("memory.resident", Peer::Lean), 100.0 * MIB),
         ]);
         assert_eq!(placed(&boot), expected);
-        let trip = json!({"bench": "cluster.dist_rtt", "bytes": 32, "value": 500.0});
+        let trip = json!({"bench": "cluster.dist_rtt", "nodes": 2, "bytes": 32,
+            "value": 500.0});
         assert_eq!(placed(&trip), PeerFigures::from([(("remote.pingpong", Peer::Beam), 500e-6)]));
     }
 
@@ -154,7 +161,8 @@ mod tests {
         for line in [
             json!({"bench": "image", "guest": "lean-min", "total_bytes": 9}),
             json!({"bench": "boot", "guest": "lean-min", "ok": false}),
-            json!({"bench": "cluster.dist_rtt", "bytes": 1024, "value": 1.0}),
+            json!({"bench": "cluster.dist_rtt", "nodes": 2, "bytes": 1024, "value": 1.0}),
+            json!({"bench": "cluster.dist_rtt", "nodes": 3, "bytes": 32, "value": 1.0}),
             json!({"bench": "micro.fib_30", "value": 1.0}),
             json!([1, 2]),
         ] {

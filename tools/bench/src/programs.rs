@@ -1,12 +1,12 @@
 //! What processes and programs cost on a running cluster.
 //!
 //! Owns the runs of `stress` (spawn, message) and of `wordcount`, whose result is checked each
-//! time: a rate of a wrong count is no rate.
+//! time: a rate of a wrong count is no rate. And of one that loses a machine.
 
 use crate::bench::Bench;
 use crate::machines::MEMORY_MIB;
 use crate::report::{Row, Unit};
-use craton_abi::Place;
+use craton_abi::{ExitReason, Place};
 use craton_tool::client::{Client, RunIo};
 use craton_tool::cluster::Cluster;
 use craton_tool::error::{Context, Error, Result};
@@ -20,6 +20,9 @@ pub const SMALL_TEXT_BYTES: u64 = 2_000_000;
 /// Runs of each command of `stress`, and of a large count.
 const RUNS: usize = 7;
 const COUNTS: usize = 3;
+/// Machines killed, and how much a run has read by then.
+const LOSSES: usize = 3;
+const LOSS_AFTER_BYTES: u64 = 5_000_000;
 
 /// Name of the row, what a person reads, and what `stress` is told.
 type Command = (&'static str, &'static str, &'static [&'static str]);
@@ -37,13 +40,14 @@ fn connect(bench: &Bench, cluster: &Cluster) -> Result<Client> {
     Client::connect(node.forwarded, &bench.keys)
 }
 
-/// Runs a program to its end and returns what it printed.
-fn run(
+/// Runs a program to its end and returns what it printed. `progress` hears of the bytes it has read.
+fn run_to_end(
     client: &mut Client,
     program: &str,
     arguments: &[&str],
     input: Box<dyn Read + Send>,
-) -> Result<String> {
+    progress: &mut dyn FnMut(u64),
+) -> Result<(ExitReason, String)> {
     let bundle = std::fs::read(craton_tool::beside(&format!("programs/{program}.craton"))?)
         .tried(|| format!("read the program {program} (make build makes it)"))?;
     let mut printed = Vec::new();
@@ -53,16 +57,26 @@ fn run(
             printed.extend_from_slice(bytes);
             Ok(())
         },
-        progress: &mut |_| {},
+        progress,
         stop: None,
     };
     let arguments = arguments.iter().map(|&text| text.into()).collect();
     let end = client.run(&bundle, arguments, Place::Here, io)?;
-    let printed = String::from_utf8_lossy(&printed).into_owned();
-    if !end.reason.is_orderly() {
-        return Err(Error::new(format!("run {program}"), format!("{}: {printed}", end.reason)));
+    Ok((end.reason, String::from_utf8_lossy(&printed).into_owned()))
+}
+
+/// Runs a program that must end well.
+fn run(
+    client: &mut Client,
+    program: &str,
+    arguments: &[&str],
+    input: Box<dyn Read + Send>,
+) -> Result<String> {
+    let (reason, printed) = run_to_end(client, program, arguments, input, &mut |_| {})?;
+    if reason.is_orderly() {
+        return Ok(printed);
     }
-    Ok(printed)
+    Err(Error::new(format!("run {program}"), format!("{reason}: {printed}")))
 }
 
 /// Spawns and messages, on a node and between two of three.
@@ -127,6 +141,33 @@ pub fn words(bench: &Bench) -> Result<Vec<Row>> {
         Ok(Row { name, what, unit: Unit::BytesPerSecond, samples: rates.collect::<Result<_>>()? })
     };
     sizes.into_iter().map(row).collect()
+}
+
+/// Time from the death of a machine to the end of a run that counted on it, which must fail.
+pub fn loss(bench: &Bench) -> Result<Vec<Row>> {
+    let text = Text::find(bench.text.as_deref(), TEXT_BYTES)?;
+    let samples = (0..LOSSES).map(|_| lose_one(bench, &text)).collect::<Result<_>>()?;
+    let what = "machine killed to run ended with no-connection";
+    Ok(vec![Row { name: "loss.told", what, unit: Unit::Seconds, samples }])
+}
+
+fn lose_one(bench: &Bench, text: &Text) -> Result<f64> {
+    let cluster = Cluster::start(&bench.options(3, MEMORY_MIB), &bench.keys)?;
+    cluster.wait_joined()?;
+    let mut client = connect(bench, &cluster)?;
+    let mut killed_at = None;
+    let mut kill = |read: u64| {
+        if read > LOSS_AFTER_BYTES && killed_at.is_none() {
+            cluster.nodes().iter().skip(2).for_each(|node| node.machine.kill());
+            killed_at = Some(Instant::now());
+        }
+    };
+    let input = Box::new(text.reader());
+    let (reason, printed) = run_to_end(&mut client, "wordcount", &[], input, &mut kill)?;
+    match killed_at {
+        Some(at) if !reason.is_orderly() => Ok(at.elapsed().as_secs_f64()),
+        _ => Err(Error::new("lose a machine", format!("the run went on to its end: {printed}"))),
+    }
 }
 
 #[cfg(test)]
