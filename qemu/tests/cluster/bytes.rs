@@ -3,6 +3,7 @@
 use crate::bed::{Bed, ask_nodes, run_well};
 use crate::peer::{Peer, Tamper};
 use crate::random::Random;
+use craton_tool::client::Client;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
@@ -21,7 +22,7 @@ const HANDSHAKE_BYTES: usize = 600;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A node's answer to noise is to close; what it says before does not matter.
-fn drain(mut stream: &TcpStream) {
+fn drain(mut stream: TcpStream) {
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut block = [0; 4096];
     while let Ok(1..) = stream.read(&mut block) {}
@@ -29,9 +30,17 @@ fn drain(mut stream: &TcpStream) {
 
 #[track_caller]
 fn expect_sound(bed: &Bed) {
-    let mut client = bed.client(0);
+    let mut client = eventual_client(bed);
     assert_eq!(ask_nodes(&mut client).unwrap().len(), bed.nodes.len());
     run_well(&mut client, &bed.guest("nothing"), &[]);
+}
+
+/// A link to the node, which may have to get through a crowd first.
+#[track_caller]
+fn eventual_client(bed: &Bed) -> Client {
+    bed.eventually("an operator gets through", || {
+        Client::connect(bed.nodes[0].session, &bed.keys).ok()
+    })
 }
 
 /// A node that has been used: every table has its size.
@@ -40,9 +49,7 @@ fn used_bed() -> Bed {
     expect_sound(&bed);
     let crowd: Vec<_> = (0..CROWD).map(|_| TcpStream::connect(bed.nodes[0].session)).collect();
     drop(crowd);
-    bed.eventually("an operator gets through", || {
-        craton_tool::client::Client::connect(bed.nodes[0].session, &bed.keys).ok()
-    });
+    expect_sound(&bed);
     bed
 }
 
@@ -50,6 +57,7 @@ fn used_bed() -> Bed {
 fn noise_on_the_session_port_is_forgotten() {
     let bed = used_bed();
     let before = bed.settled(0);
+    let mut open = Vec::new();
     for seed in 0..NOISES {
         let mut random = Random::new(seed);
         let mut stream = TcpStream::connect(bed.nodes[0].session).unwrap();
@@ -65,9 +73,10 @@ fn noise_on_the_session_port_is_forgotten() {
         match random.below(3) {
             0 => drop(stream),
             1 => drop(stream.shutdown(Shutdown::Write)),
-            _ => drain(&stream),
+            _ => open.push(stream),
         }
     }
+    open.into_iter().for_each(drain);
     expect_sound(&bed);
     bed.expect_memory_back(0, &before);
 }
@@ -88,9 +97,7 @@ fn a_crowd_of_connections_is_forgotten() {
             Some(stream)
         })
         .collect();
-    bed.eventually("an operator gets through", || {
-        craton_tool::client::Client::connect(bed.nodes[0].session, &bed.keys).ok()
-    });
+    expect_sound(&bed);
     drop(crowd);
     expect_sound(&bed);
     bed.expect_memory_back(0, &before);

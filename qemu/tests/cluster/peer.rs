@@ -10,8 +10,11 @@ use craton_tool::keys::Keys;
 use craton_wire::{Answer, Body, Lane};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+/// Each peer is a life of its own.
+static LIVES: AtomicU64 = AtomicU64::new(1);
 /// How long to wait for the node at once.
 const TURN: Duration = Duration::from_millis(20);
 const BLOCK_BYTES: usize = 64 << 10;
@@ -48,7 +51,7 @@ impl Peer {
         let mut sessions = Sessions::new(Config {
             identity: keys.operator().clone(),
             authorities: vec![keys.authority_key()],
-            incarnation: Incarnation::new(std::process::id().into()),
+            incarnation: Incarnation::new(LIVES.fetch_add(1, Ordering::Relaxed)),
             seed: [7; 32],
             wall_clock_secs: None,
         });

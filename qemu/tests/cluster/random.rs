@@ -38,7 +38,7 @@ pub fn text(seed: u64, bytes: usize) -> Vec<u8> {
             0 => text.extend(vec![b'a' + random.below(26) as u8; 1 + random.below(5000)]),
             1..=40 => text.extend("Ünïcode Größe — λόγος".as_bytes()),
             41..=60 => text.extend(random.bytes(7)),
-            61..=900 => text.extend(format!("Word{}", letters(random.below(50)))  .as_bytes()),
+            61..=900 => text.extend(format!("Word{}", letters(random.below(50))).as_bytes()),
             _ => text.extend(letters(random.below(20_000)).as_bytes()),
         }
         text.extend_from_slice([" ", "\n", ", ", "'", " 42 "][random.below(5)].as_bytes());

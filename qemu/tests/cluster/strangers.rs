@@ -35,9 +35,8 @@ fn a_node_of_another_cluster_does_not_join() {
     thief.seeds = vec![(craton_qemu::node_address(0), craton_abi::limit::SESSION_PORT).into()];
     let strangers = [(7, blind), (8, thief)].map(|(n, config)| bed.launch(n, config.render()));
     for stranger in &strangers {
-        let mut client = bed.eventually("the stranger boots", || {
-            Client::connect(stranger.session, &others).ok()
-        });
+        let mut client = bed
+            .eventually("the stranger boots", || Client::connect(stranger.session, &others).ok());
         let mut own = || -> NodeInfo {
             let mut seen = ask_nodes(&mut client).unwrap();
             assert!(seen.iter().all(|node| !["n1", "n2"].contains(&&*node.name)), "{seen:?}");
