@@ -52,6 +52,7 @@ kernel: setup
 	@mkdir -p build
 	@cargo build --release -p craton-kernel
 	@cp target/release/craton-kernel build/kernel.debug
+	@cd tools && cargo run --release --quiet -p craton-symbolize -- ../build/kernel.debug
 	@strip -o build/kernel.elf build/kernel.debug
 
 tool: setup

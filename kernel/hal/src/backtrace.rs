@@ -1,18 +1,26 @@
 //! A backtrace by frame pointers, for a machine that can trust nothing any more.
 //!
-//! Owns the walk: bounded, and every word is looked up in the page tables before it is read. The
-//! addresses are the kernel's as linked, so `addr2line -e kernel.elf` names them.
+//! Owns the walk: bounded, and every word is looked up in the page tables before it is read. Where
+//! the kernel carries its table of names (`make kernel` gives it one) each address is followed by
+//! its function and the distance from that one's start; `addr2line -e build/kernel.debug` knows the
+//! line.
 
-use crate::{memory, serial};
+use crate::{boot, memory, serial};
 use core::ptr;
+use craton_symbols::Table;
 
 /// Frames that are printed.
 const FRAMES_MAX: usize = 32;
 
-/// Prints `rip` and the return addresses above the frame at `rbp`.
-pub fn print(rip: u64, rbp: u64) {
-    serial::write(format_args!("backtrace:\n  {rip:#018x}\n"));
-    walk(rbp, |address| serial::write(format_args!("  {address:#018x}\n")));
+/// Prints `rip` and the return addresses above the frame at `rbp`. `rsp` is given where the CPU was
+/// led astray by a call: nothing but the top of the stack knows then who called.
+pub fn print(rip: u64, rbp: u64, rsp: Option<u64>) {
+    serial::write(format_args!("backtrace:\n"));
+    print_address(rip, rip);
+    if let Some(return_address) = rsp.and_then(read) {
+        print_return(return_address);
+    }
+    walk(rbp, print_return);
 }
 
 /// Prints the return addresses of the function that called this one and of its callers.
@@ -22,7 +30,23 @@ pub fn print_here() {
     // SAFETY: Copies a register.
     unsafe { core::arch::asm!("mov {}, rbp", out(reg) rbp, options(nomem, nostack)) };
     serial::write(format_args!("backtrace:\n"));
-    walk(rbp, |address| serial::write(format_args!("  {address:#018x}\n")));
+    walk(rbp, print_return);
+}
+
+/// A call that does not return can be the last instruction of its function: the byte before is the
+/// caller's for certain.
+fn print_return(address: u64) {
+    print_address(address, address.wrapping_sub(1));
+}
+
+fn print_address(address: u64, within: u64) {
+    match Table::parse(boot::symbols()).and_then(|table| table.find(within)) {
+        Some((name, offset)) => {
+            let offset = offset + (address - within);
+            serial::write(format_args!("  {address:#018x} {}+{offset:#x}\n", name.as_str()));
+        }
+        None => serial::write(format_args!("  {address:#018x}\n")),
+    }
 }
 
 fn read(address: u64) -> Option<u64> {

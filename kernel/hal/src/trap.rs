@@ -16,6 +16,8 @@ use x86_64::registers::control::{Cr2, Cr3};
 /// Bytes from one entry stub to the next.
 const STUB_BYTES: u64 = 16;
 const PAGE_FAULT: u64 = 14;
+/// Bit of a page fault's error code: an instruction was to be fetched (Intel SDM vol. 3, 4.7).
+const FETCH: u64 = 1 << 4;
 
 // Vectors that push an error code: 8, 10 to 14, 17, 21, 29, 30 (Intel SDM vol. 3, table 6-1; AMD
 // APM vol. 2, 8.2.22 for the last two).
@@ -163,7 +165,8 @@ fn report(frame: &TrapFrame, fault_address: u64) {
     }
     let cr3 = Cr3::read().0.start_address().as_u64();
     serial::write(format_args!("{frame}  cr2 {fault_address:016x} cr3 {cr3:016x}\n"));
-    backtrace::print(frame.rip, frame.rbp);
+    let astray = vector == PAGE_FAULT && frame.error & FETCH != 0;
+    backtrace::print(frame.rip, frame.rbp, astray.then_some(frame.rsp));
 }
 
 impl fmt::Display for TrapFrame {
@@ -216,7 +219,6 @@ impl fmt::Display for PageFaultCause {
         const PRESENT: u64 = 1 << 0;
         const WRITE: u64 = 1 << 1;
         const RESERVED: u64 = 1 << 3;
-        const FETCH: u64 = 1 << 4;
         let access = match self.0 {
             error if error & FETCH != 0 => "execution",
             error if error & WRITE != 0 => "write",

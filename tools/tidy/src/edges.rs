@@ -30,7 +30,8 @@ pub const HOUSE: &[(&str, &[&str])] = &[
             "craton-wire",
         ],
     ),
-    ("craton-hal", &["craton-abi"]),
+    ("craton-symbols", &[]),
+    ("craton-hal", &["craton-abi", "craton-symbols"]),
     ("craton-engine", &["craton-abi", "craton-bundle", "craton-hal", "craton-shard"]),
     (
         "craton-kernel",
@@ -75,6 +76,7 @@ pub const HOUSE: &[(&str, &[&str])] = &[
         ],
     ),
     ("craton-bench", &["craton-abi", "craton-qemu", "craton-tool"]),
+    ("craton-symbolize", &["craton-symbols"]),
     ("craton-tidy", &[]),
 ];
 

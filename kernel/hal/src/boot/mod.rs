@@ -38,6 +38,8 @@ unsafe extern "C" {
     static __image_start: u8;
     static __text_end: u8;
     static __rodata_end: u8;
+    static __symbols_start: u8;
+    static __symbols_end: u8;
     static __boot_tables_start: u8;
     static __boot_tables_end: u8;
     static __image_end: u8;
@@ -72,6 +74,14 @@ pub fn image() -> Image {
         data: rodata_end..&raw const __image_end as u64,
         boot_tables: &raw const __boot_tables_start as u64..&raw const __boot_tables_end as u64,
     }
+}
+
+/// The room that the image keeps for the names of its functions; zeros if nothing filled it.
+pub fn symbols() -> &'static [u8] {
+    let start = &raw const __symbols_start;
+    let len = &raw const __symbols_end as usize - start as usize;
+    // SAFETY: The linker script puts both around a part of the image that is mapped, and read-only.
+    unsafe { slice::from_raw_parts(start, len) }
 }
 
 struct CommandLine {
