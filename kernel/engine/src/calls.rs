@@ -24,6 +24,8 @@ use wasmtime::{Caller, Error, Linker, Result};
 
 /// Length of the header that `receive` writes.
 const RECEIVE_HEADER_BYTES: i32 = 48;
+/// What a monitor takes on both of its sides, roughly.
+const MONITOR_BYTES: usize = 256;
 /// `random` lets others run after this many bytes.
 const RANDOM_CHUNK_BYTES: usize = 64 << 10;
 
@@ -301,6 +303,9 @@ fn receive_header(kind: u32, len: usize, from: Pid, tag: u64) -> [u8; 48] {
 
 fn monitor(call: Call<'_>, target: i32) -> Result<i64> {
     let target = read_pid(&call, target)?;
+    if !platform::has_room(MONITOR_BYTES) {
+        return Ok(i64::from(ErrorCode::LimitMemory.code()));
+    }
     Ok(match ask(&call, HostCall::Monitor { target }) {
         HostReply::Monitoring(id) => id.get() as i64,
         other => i64::from(failure(&other)),

@@ -40,8 +40,11 @@ pub fn free_bytes() -> u64 {
 /// Whether the kernel can take an object of `bytes` bytes on a process's behalf, a message for one,
 /// and keep what it needs for itself. To be asked before every allocation whose number or size a
 /// process chooses: an allocation that fails ends the machine.
+///
+/// The heap never gives frames back, so what it has lying ready may be used where frames are short.
+/// It may not be all that such a call takes, hence only down to half of the kernel's reserve.
 pub fn has_room(bytes: usize) -> bool {
-    physical::has_room(bytes) || heap::has_listed(bytes)
+    physical::has_room(bytes) || heap::has_listed(bytes) && physical::has_half_of_reserve()
 }
 
 /// Whether an address is mapped. Takes no lock, so that a trap may ask.

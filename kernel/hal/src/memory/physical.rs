@@ -54,6 +54,11 @@ pub(super) fn has_room(bytes: usize) -> bool {
     free_frames() >= frames.saturating_add(kernel_reserve_frames())
 }
 
+/// Whether at least half of the kernel's reserve is free.
+pub(super) fn has_half_of_reserve() -> bool {
+    free_frames() >= kernel_reserve_frames() / 2
+}
+
 /// Free frames of physical memory.
 pub fn free_frames() -> usize {
     FRAMES.lock().as_ref().map_or(0, FrameMap::free)
