@@ -24,6 +24,8 @@ pub(crate) enum Phase {
     Work,
     /// Only receive.
     Drain,
+    /// Send everybody one more message, which must go off: all credit is back.
+    Probe,
     /// End.
     Leave,
 }
@@ -39,6 +41,17 @@ pub(crate) struct Scene<'a> {
     pub(crate) crowded: bool,
     pub(crate) spawn_next: &'a mut u64,
     pub(crate) checker: &'a mut Checker,
+}
+
+/// How an actor spends its time.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+enum Habit {
+    /// A little of everything.
+    Usual,
+    /// It takes hardly any message, so that its mailbox fills and its senders wait.
+    Hoards,
+    /// It sends and sends, mostly to the same.
+    Floods,
 }
 
 /// What an actor waits for.
@@ -58,6 +71,9 @@ pub(crate) struct Actor {
     depth: u8,
     spawn: Option<u64>,
     in_order: bool,
+    habit: Habit,
+    /// Friends that were sent the message of [`Phase::Probe`].
+    probed: usize,
     console: Option<Pid>,
     friends: Vec<Pid>,
     watching: Vec<MonitorId>,
@@ -74,6 +90,8 @@ impl Actor {
             depth: 0,
             spawn: None,
             in_order: false,
+            habit: Habit::Usual,
+            probed: 0,
             console: None,
             friends: Vec::new(),
             watching: Vec::new(),
@@ -81,6 +99,11 @@ impl Actor {
             asked_at: Instant::ZERO,
         };
         actor.in_order = actor.random.chance(60);
+        actor.habit = match actor.random.below(10) {
+            0..=1 => Habit::Hoards,
+            2..=3 => Habit::Floods,
+            _ => Habit::Usual,
+        };
         if entry == "main" {
             let argument = RunArgument::from_bytes(argument).ok();
             actor.console = argument.map(|argument| argument.console);
@@ -152,7 +175,11 @@ impl Actor {
                 checker.send_answered(self.pid, to, number, Ok(()))
             }
             (Asked::Send { to, number }, HostReply::Failed(error)) => {
-                if error == ErrorCode::NoProcess {
+                if error == ErrorCode::Full && scene.phase == Phase::Probe && self.probed > 0 {
+                    let pid = self.pid;
+                    return Err(Violation(format!("{pid} -> {to}: full, but all is taken")));
+                }
+                if error == ErrorCode::NoProcess && scene.phase == Phase::Work {
                     self.friends.retain(|friend| *friend != to);
                 }
                 checker.send_answered(self.pid, to, number, Err(error))
@@ -208,12 +235,18 @@ impl Actor {
         match scene.phase {
             Phase::Work => {}
             Phase::Drain => return self.ask_receive(Duration::from_millis(400), false),
+            Phase::Probe => return self.probe(scene),
             Phase::Leave => return Outcome::Exited(ExitReason::Normal),
         }
         let friend = self.random.one(&self.friends);
+        match (self.habit, self.random.below(100), self.friends.first().copied()) {
+            (Habit::Floods, 0..=79, Some(victim)) => return self.ask_send(victim, None, scene),
+            (Habit::Hoards, 0..=79, _) => return self.ask_receive_nothing(),
+            _ => {}
+        }
         match (self.random.below(100), friend) {
             (0..=11, _) if !scene.crowded && self.depth < DEPTH_MAX => self.ask_spawn(scene),
-            (12..=44, Some(friend)) => self.ask_send(friend, scene),
+            (12..=44, Some(friend)) => self.ask_send(friend, None, scene),
             (45..=50, Some(target)) => {
                 self.asked = Asked::Monitor { target };
                 Outcome::Call(HostCall::Monitor { target })
@@ -248,6 +281,24 @@ impl Actor {
             1 => Outcome::Exited(ExitReason::Error(b"had enough".to_vec())),
             _ => Outcome::Call(HostCall::Exit { reason: ExitReason::Shutdown }),
         }
+    }
+
+    /// One small message to each friend, with time enough for any credit that is on its way.
+    fn probe(&mut self, scene: &mut Scene<'_>) -> Outcome {
+        match self.friends.get(self.probed).copied() {
+            Some(friend) => {
+                self.probed += 1;
+                self.ask_send(friend, Some(Duration::from_secs(3)), scene)
+            }
+            None => self.ask_receive(Duration::from_millis(400), false),
+        }
+    }
+
+    /// Waits for a tag that nobody uses: notices come, messages stay.
+    fn ask_receive_nothing(&mut self) -> Outcome {
+        self.asked = Asked::Receive;
+        let (tag, timeout) = (Some(u64::MAX), Some(self.random.millis(1, 400)));
+        Outcome::Call(HostCall::Receive { tag, timeout, capacity: limit::MESSAGE_BYTES_MAX })
     }
 
     fn ask_receive(&mut self, wait: Duration, may_select: bool) -> Outcome {
@@ -287,7 +338,7 @@ impl Actor {
         Outcome::Call(HostCall::Spawn { place, program: None, entry, argument, monitor, limits })
     }
 
-    fn ask_send(&mut self, to: Pid, scene: &mut Scene<'_>) -> Outcome {
+    fn ask_send(&mut self, to: Pid, probe: Option<Duration>, scene: &mut Scene<'_>) -> Outcome {
         let tag = self.random.number() % 3;
         let alive = scene.alive.contains(&to.node);
         let number = scene.checker.send_asked(self.pid, to, tag, scene.now, alive);
@@ -298,16 +349,17 @@ impl Actor {
         bytes.extend_from_slice(&number.to_le_bytes());
         bytes.extend_from_slice(&friend.to_bytes());
         let padding = match self.random.below(60) {
+            _ if probe.is_some() => 0,
             0 => 300_000,
             1..=6 => 6_000,
             _ => self.random.below(60),
         };
         bytes.resize(bytes.len() + padding, number as u8);
-        let timeout = match self.random.below(4) {
+        let timeout = probe.unwrap_or_else(|| match self.random.below(4) {
             0 => Duration::ZERO,
             1 => self.random.millis(1, 200),
             _ => Duration::from_secs(2),
-        };
+        });
         Outcome::Call(HostCall::Send { to, tag, payload: Payload(bytes), timeout })
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Owns [`Fault`] and the plan.
 
-use crate::net::Place;
+use crate::net::{Place, Ways};
 use crate::random::Random;
 use craton_abi::{Duration, Instant};
 
@@ -14,6 +14,10 @@ pub(crate) enum Fault {
     Hold(Place, Place, Duration),
     /// Nothing passes between two machines for a while.
     Cut(Place, Place, Duration),
+    /// Something does not pass from one machine to another for a while, nor back if `both`.
+    Part { from: Place, to: Place, both: bool, ways: Ways, time: Duration },
+    /// Nothing passes between the machines of this set of bits and all others for a while.
+    Split(usize, Duration),
     /// Nothing passes between a machine and all others for a while.
     Isolate(Place, Duration),
     /// A machine stands still for a while.
@@ -44,7 +48,19 @@ pub(crate) fn plan(
         }
         let a = random.below(nodes);
         let b = (a + 1 + random.below(nodes - 1)) % nodes;
-        let fault = match random.below(100) {
+        let fault = match random.below(130) {
+            100..=111 => Fault::Part {
+                from: a,
+                to: b,
+                both: random.chance(60),
+                ways: [Ways::All, Ways::Streams, Ways::Streams, Ways::Datagrams][random.below(4)],
+                time: random.millis(500, 9_000),
+            },
+            112..=117 => {
+                Fault::Split(1 + random.below((1 << nodes) - 2), random.millis(500, 9_000))
+            }
+            // Back before anybody can have missed it.
+            118..=123 => Fault::Crash(a, random.millis(1, 60)),
             0..=19 => Fault::Break(a, b),
             20..=34 => Fault::Hold(a, b, random.millis(50, 4_500)),
             35..=39 => Fault::Hold(a, b, random.millis(5_000, 9_000)),

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// Machines of a cluster.
-pub(crate) const NODES: usize = 3;
+pub(crate) const NODES: usize = 4;
 /// Where the operator sits.
 pub(crate) const OPERATOR: Place = NODES;
 /// Bytes that may be under way in one direction of a connection.
@@ -31,6 +31,16 @@ pub(crate) fn place_of(address: SocketAddr) -> Option<Place> {
         }
         _ => None,
     }
+}
+
+/// What a cut stops.
+#[derive(Copy, Clone, Debug, Eq, PartialEq, Ord, PartialOrd)]
+pub(crate) enum Ways {
+    All,
+    /// Connections only: membership goes on.
+    Streams,
+    /// Datagrams only: sessions go on.
+    Datagrams,
 }
 
 /// One end of a connection.
@@ -59,8 +69,8 @@ pub(crate) struct Net {
     stream_next: u64,
     /// Ends that were closed before their connection came to be.
     pub(crate) given_up: BTreeSet<End>,
-    /// Ordered pairs of places between which nothing passes.
-    cut: BTreeSet<(Place, Place)>,
+    /// Ordered pairs of places between which something does not pass.
+    cut: BTreeSet<(Place, Place, Ways)>,
     /// Pairs on whose way bytes stand still until then; datagrams are lost.
     held: BTreeMap<(Place, Place), Instant>,
     pub(crate) loss_percent: u64,
@@ -82,18 +92,21 @@ impl Net {
         }
     }
 
+    /// Whether the bytes of connections pass.
     pub(crate) fn is_open(&self, from: Place, to: Place) -> bool {
-        !self.cut.contains(&(from, to))
+        self.passes(from, to, Ways::Streams)
     }
 
-    pub(crate) fn cut(&mut self, a: Place, b: Place) {
-        self.cut.insert((a, b));
-        self.cut.insert((b, a));
+    fn passes(&self, from: Place, to: Place, ways: Ways) -> bool {
+        [Ways::All, ways].iter().all(|ways| !self.cut.contains(&(from, to, *ways)))
+    }
+
+    pub(crate) fn cut(&mut self, from: Place, to: Place, ways: Ways) {
+        self.cut.insert((from, to, ways));
     }
 
     pub(crate) fn mend(&mut self, a: Place, b: Place) {
-        self.cut.remove(&(a, b));
-        self.cut.remove(&(b, a));
+        self.cut.retain(|(from, to, _)| (*from, *to) != (a, b) && (*from, *to) != (b, a));
     }
 
     pub(crate) fn hold(&mut self, a: Place, b: Place, until: Instant) {
@@ -122,7 +135,7 @@ impl Net {
         random: &mut Random,
     ) -> Vec<Instant> {
         let held = self.held.get(&(from, to)).is_some_and(|until| *until > now);
-        if held || !self.is_open(from, to) || random.chance(self.loss_percent) {
+        if held || !self.passes(from, to, Ways::Datagrams) || random.chance(self.loss_percent) {
             return Vec::new();
         }
         let copies = 1 + usize::from(random.chance(self.duplicate_percent));

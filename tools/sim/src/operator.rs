@@ -79,6 +79,11 @@ impl Operator {
         self.state == State::Idle || (waits && now.since(self.changed_at) > PATIENCE)
     }
 
+    /// Whether he believes that a run of his goes on.
+    pub(crate) fn runs_on(&self) -> bool {
+        matches!(self.state, State::Running(_))
+    }
+
     /// Begins a run on the node at this address.
     pub(crate) fn begin(&mut self, at: SocketAddr, now: Instant) {
         self.changed_at = now;

@@ -4,9 +4,9 @@
 
 use crate::actor::Phase;
 use crate::faults::Fault;
-use crate::net::{NODES, OPERATOR, Place};
+use crate::net::{NODES, OPERATOR, Place, Ways};
 use crate::world::{Event, World};
-use craton_abi::Instant;
+use craton_abi::{Duration, Instant};
 
 impl World {
     pub(crate) fn go_wrong(&mut self, fault: Fault) {
@@ -16,14 +16,19 @@ impl World {
                 self.break_streams(true, |ends| *ends == [a, b] || *ends == [b, a]);
             }
             Fault::Hold(a, b, time) => self.net.hold(a, b, self.now + time),
-            Fault::Cut(a, b, time) => {
-                self.net.cut(a, b);
-                self.at(self.now + time, Event::Mend(a, b));
-            }
+            Fault::Cut(a, b, time) => self.part(a, b, true, Ways::All, time),
+            Fault::Part { from, to, both, ways, time } => self.part(from, to, both, ways, time),
             Fault::Isolate(a, time) => {
                 for b in (0..=OPERATOR).filter(|b| *b != a) {
-                    self.net.cut(a, b);
-                    self.at(self.now + time, Event::Mend(a, b));
+                    self.part(a, b, true, Ways::All, time);
+                }
+            }
+            Fault::Split(set, time) => {
+                let inside = |place: &Place| set & (1 << place) != 0;
+                for a in (0..NODES).filter(inside) {
+                    for b in (0..NODES).filter(|b| !inside(b)) {
+                        self.part(a, b, true, Ways::All, time);
+                    }
                 }
             }
             Fault::Pause(a, time) => self.machines[a].paused_until = self.now + time,
@@ -41,6 +46,14 @@ impl World {
                 self.operator.restart(&mut self.random);
             }
         }
+    }
+
+    fn part(&mut self, from: Place, to: Place, both: bool, ways: Ways, time: Duration) {
+        self.net.cut(from, to, ways);
+        if both {
+            self.net.cut(to, from, ways);
+        }
+        self.at(self.now + time, Event::Mend(from, to));
     }
 
     pub(crate) fn crash(&mut self, place: Place) {

@@ -22,6 +22,8 @@ use std::net::SocketAddr;
 const FAULTS_FROM: Instant = Instant::from_nanos(1_500_000_000);
 /// When everything is healed and processes only receive.
 const HEALED_AT: Instant = Instant::from_nanos(16_000_000_000);
+/// When everybody has been received from, and sends once more.
+const PROBE_AT: Instant = Instant::from_nanos(26_000_000_000);
 /// When all must be at rest, and processes leave.
 const LEAVE_AT: Instant = Instant::from_nanos(32_000_000_000);
 /// When nothing must be left.
@@ -170,6 +172,8 @@ impl World {
     pub fn run(mut self) -> Result<Report, Violation> {
         self.run_until(HEALED_AT)?;
         self.heal();
+        self.run_until(PROBE_AT)?;
+        self.phase = Phase::Probe;
         self.run_until(LEAVE_AT)?;
         self.check_rest()?;
         self.phase = Phase::Leave;
@@ -315,6 +319,9 @@ impl World {
                     "{place}: {left} processes and {hosted} instances are left at the end"
                 )));
             }
+        }
+        if self.operator.runs_on() {
+            return Err(Violation("the operator was not told of the end of his run".to_string()));
         }
         self.checker.at_rest()
     }
