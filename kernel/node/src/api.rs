@@ -92,6 +92,9 @@ pub enum NodeInput {
         /// Free bytes.
         free_bytes: u64,
     },
+    /// The machine's memory is nearly gone, into what the kernel itself needs: the process that
+    /// holds the most must end. To be repeated until there is enough.
+    MemoryShort,
 }
 
 /// What a node asks of its host, in order.

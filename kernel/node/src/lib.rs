@@ -22,6 +22,7 @@ mod placement;
 mod programs;
 mod runs;
 mod sealing;
+mod shortage;
 mod signals;
 mod spawning;
 mod work;

@@ -26,8 +26,8 @@ pub const SHARDS_MAX: u8 = 128;
 
 /// One booted machine, as a value.
 pub struct Node {
-    shards: Vec<Shard>,
-    control: Control,
+    pub(crate) shards: Vec<Shard>,
+    pub(crate) control: Control,
     /// Used by each input of a shard; kept for its room.
     effects: Vec<Effect>,
     /// Used by each step; kept for its room, and empty in between.
@@ -173,6 +173,7 @@ impl Node {
             NodeInput::ProcessMemory { slot, bytes } => control.hosts.set_memory(slot, bytes),
             NodeInput::LogLine(line) => control.log.push(line),
             NodeInput::Memory { free_bytes } => control.memory_free = free_bytes,
+            NodeInput::MemoryShort => self.relieve(now, work),
         }
     }
 

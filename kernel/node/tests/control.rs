@@ -6,9 +6,9 @@ mod world;
 use craton_abi::run::{RunArgument, TAG_INPUT, TAG_OUT, TAG_READ};
 use craton_abi::{
     AppId, Duration, ErrorCode, ExitReason, Incarnation, MonitorId, NodeId, Payload, Pid, Place,
-    ProcessLimits, ProgramId, RequestId, Signal, SignalBody, SpawnOrder, TraceId,
+    ProcessLimits, ProgramId, RequestId, Resource, Signal, SignalBody, SpawnOrder, TraceId,
 };
-use craton_node::NodeError;
+use craton_node::{NodeError, NodeInput};
 use craton_session::Role;
 use craton_shard::port::{HostCall, HostReply, Outcome, Received, Resume};
 use craton_wire::{Answer, Body, OutputStream, Question, RunEvent};
@@ -196,6 +196,40 @@ fn input_comes_as_wanted_and_ends() {
 /// Lives until it is killed.
 fn sleeper(_: Pid, _: &str, _: &[u8]) -> Script {
     Box::new(|_| receive())
+}
+
+/// `main` starts a child and sends it a message; the child takes none.
+fn hoarder(_: Pid, entry: &str, _: &[u8]) -> Script {
+    let is_main = entry == "main";
+    Box::new(move |resume| match resume {
+        Resume::Start if is_main => spawn(Place::Here, "child"),
+        Resume::Reply(HostReply::Spawned { pid, .. }) => send(pid, 1, &[0; 1000]),
+        _ if is_main => receive(),
+        _ => {
+            let (tag, timeout, capacity) = (Some(99), None, 0);
+            Outcome::Call(HostCall::Receive { tag, timeout, capacity })
+        }
+    })
+}
+
+#[test]
+fn a_node_short_of_memory_ends_its_largest_process() {
+    let mut world = World::new(1, hoarder);
+    let operator = world.guest(Role::Operator, 1);
+    start(&mut world, operator, &[]);
+    assert_eq!(world.processes(), 4, "console, input, main and child");
+    world.heard(operator);
+    world.step(0, NodeInput::MemoryShort);
+    world.run(Duration::from_millis(50));
+    assert_eq!(world.processes(), 3, "the child, which holds most, has ended");
+    assert_eq!(run_events(world.heard(operator)), []);
+    world.step(0, NodeInput::MemoryShort);
+    world.run(Duration::from_millis(50));
+    let reason = ExitReason::Limit(Resource::Memory);
+    assert_eq!(run_events(world.heard(operator)), [RunEvent::Ended { reason }]);
+    world.step(0, NodeInput::MemoryShort);
+    world.run(Duration::from_millis(50));
+    assert_eq!(world.processes(), 0, "the parts of a run end with it");
 }
 
 #[test]

@@ -212,6 +212,13 @@ pub enum Input {
         /// Bytes taken.
         bytes: u32,
     },
+    /// The node cannot keep a process any longer.
+    End {
+        /// Which process; one that has ended already is none.
+        slot: Slot,
+        /// Why.
+        reason: ExitReason,
+    },
     /// There is no process `pid` at the far end: who waits for its credit is told so.
     Gone {
         /// The process that is not.

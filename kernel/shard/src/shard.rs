@@ -109,6 +109,7 @@ impl Shard {
             Input::Credit { mailbox, messages, bytes } => {
                 self.credit(mailbox, messages, bytes, out);
             }
+            Input::End { slot, reason } => self.end(slot, reason, out),
             Input::Gone { pid } => self.gone(pid),
             Input::Spawn(order) => self.spawn(order, out),
             Input::SpawnReply { request, parent, result } => {

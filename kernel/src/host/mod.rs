@@ -131,6 +131,9 @@ impl Host {
         while let Some(line) = logger::take_line(|line, _| alloc::string::String::from(line)) {
             self.node.step(NodeInput::LogLine(line), now, &mut self.effects);
         }
+        if memory::is_short() {
+            self.node.step(NodeInput::MemoryShort, now, &mut self.effects);
+        }
         if now < self.housekeeping {
             return;
         }

@@ -47,6 +47,11 @@ pub fn has_room(bytes: usize) -> bool {
     physical::has_room(bytes) || heap::has_listed(bytes) && physical::has_half_of_reserve()
 }
 
+/// Whether so little is left that the kernel itself may soon fail.
+pub fn is_short() -> bool {
+    !physical::has_half_of_reserve()
+}
+
 /// Whether an address is mapped. Takes no lock, so that a trap may ask.
 pub fn is_mapped(address: u64) -> bool {
     if address >> 47 != 0 && address >> 47 != 0x1_ffff {
