@@ -61,7 +61,7 @@ enum Asked {
     Spawn { number: u64, monitor: bool },
     Send { to: Pid, number: u64 },
     Receive,
-    Monitor { target: Pid },
+    Monitor { target: Pid, node_alive: bool },
     Demonitor { id: MonitorId },
 }
 
@@ -165,7 +165,7 @@ impl Actor {
                     return Err(Violation(format!("{pid}: monitor {asked} gave {monitor:?}")));
                 }
                 if let Some(id) = monitor {
-                    checker.watches(self.pid, id, pid, scene.now)?;
+                    checker.watches(self.pid, id, pid, scene.now, true)?;
                     self.watching.push(id);
                 }
                 self.befriend(pid);
@@ -185,9 +185,9 @@ impl Actor {
                 checker.send_answered(self.pid, to, number, Err(error))
             }
             (Asked::Receive, HostReply::Received(received)) => self.receive(received, scene),
-            (Asked::Monitor { target }, HostReply::Monitoring(id)) => {
+            (Asked::Monitor { target, node_alive }, HostReply::Monitoring(id)) => {
                 self.watching.push(id);
-                checker.watches(self.pid, id, target, scene.now)
+                checker.watches(self.pid, id, target, scene.now, node_alive)
             }
             (Asked::Demonitor { id }, HostReply::Flag(queued)) => {
                 checker.took_back(self.pid, id, queued)
@@ -248,7 +248,8 @@ impl Actor {
             (0..=11, _) if !scene.crowded && self.depth < DEPTH_MAX => self.ask_spawn(scene),
             (12..=44, Some(friend)) => self.ask_send(friend, None, scene),
             (45..=50, Some(target)) => {
-                self.asked = Asked::Monitor { target };
+                let node_alive = scene.alive.contains(&target.node);
+                self.asked = Asked::Monitor { target, node_alive };
                 Outcome::Call(HostCall::Monitor { target })
             }
             (51..=53, _) if !self.watching.is_empty() => {

@@ -58,6 +58,8 @@ struct Monitor {
     target: Pid,
     made_at: Instant,
     watch: Watch,
+    /// The watcher's node did not hold the target's alive when it was asked for.
+    adrift: bool,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -251,9 +253,17 @@ impl Checker {
         Ok(())
     }
 
-    /// A process watches another from now on.
-    pub fn watches(&mut self, watcher: Pid, id: MonitorId, target: Pid, at: Instant) -> Check {
-        let monitor = Monitor { target, made_at: at, watch: Watch::Active };
+    /// A process watches another from now on, on a node that its own holds alive or not.
+    pub fn watches(
+        &mut self,
+        watcher: Pid,
+        id: MonitorId,
+        target: Pid,
+        at: Instant,
+        node_alive: bool,
+    ) -> Check {
+        let adrift = !node_alive;
+        let monitor = Monitor { target, made_at: at, watch: Watch::Active, adrift };
         match self.monitors.insert((watcher, id), monitor) {
             None => Ok(()),
             Some(_) => broken(format!("{watcher}: monitor {id} was given out twice")),
@@ -280,7 +290,7 @@ impl Checker {
             return broken(format!("{who}: told without a monitor"));
         };
         let before = core::mem::replace(&mut monitor.watch, Watch::Fired);
-        let (target, made_at) = (monitor.target, monitor.made_at);
+        let (target, made_at, adrift) = (monitor.target, monitor.made_at, monitor.adrift);
         match before {
             Watch::Fired => return broken(format!("{who}: told twice")),
             Watch::TakenBack => return broken(format!("{who}: told after it was taken back")),
@@ -297,7 +307,7 @@ impl Checker {
                 // A later life of the watcher's node may never have met the target's.
                 let met_anew = self.over.iter().any(|(node, _)| *node == watcher.node);
                 let held_dead = met_anew || self.held_dead.contains(&held);
-                ended || held_dead || self.gap_since(watcher, target, made_at)
+                ended || adrift || held_dead || self.gap_since(watcher, target, made_at)
             }
             ExitReason::NoProcess | ExitReason::Killed => ended,
             ExitReason::Limit(_) => true,
@@ -420,10 +430,10 @@ mod tests {
     fn a_monitor_fires_once_and_for_the_right_reason() {
         let (mut checker, a, b) = three_sent();
         let id = MonitorId::new(1);
-        checker.watches(a, id, b, at(1)).expect("new");
+        checker.watches(a, id, b, at(1), true).expect("new");
         assert!(checker.told(a, id, b, &ExitReason::Normal).is_err(), "it lives");
         let (mut checker, a, b) = three_sent();
-        checker.watches(a, id, b, at(1)).expect("new");
+        checker.watches(a, id, b, at(1), true).expect("new");
         checker.exits(b, ExitReason::Normal);
         checker.ended(b);
         assert!(checker.at_rest().is_err(), "never told");
@@ -436,7 +446,7 @@ mod tests {
     fn a_gap_must_be_told_to_who_watched_across() {
         let (mut checker, a, b) = three_sent();
         let id = MonitorId::new(1);
-        checker.watches(a, id, b, at(1)).expect("new");
+        checker.watches(a, id, b, at(1), true).expect("new");
         checker.gap(a.node, b.node, Some(b.incarnation), at(9));
         assert!(checker.at_rest().is_err());
         assert_eq!(checker.told(a, id, b, &ExitReason::NoConnection), Ok(()));
