@@ -213,7 +213,7 @@ impl Control {
         self.membership = Some(Membership::new(config, seal, now));
     }
 
-    pub(crate) fn tick(&mut self, now: Instant) {
+    pub(crate) fn tick(&mut self, now: Instant, work: &mut Work) {
         if now < self.tick_at {
             return;
         }
@@ -225,6 +225,7 @@ impl Control {
         if now >= self.load_at {
             self.load_at = now + LOAD_PERIOD;
             self.say_load(now);
+            self.give_up_stalled(now, work);
         }
     }
 

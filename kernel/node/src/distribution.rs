@@ -12,13 +12,15 @@ use crate::work::Work;
 use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
-use craton_abi::{ErrorCode, Instant, NodeId, Payload, ProgramId};
+use craton_abi::{Duration, ErrorCode, Instant, NodeId, Payload, ProgramId};
 use craton_session::SendError;
 use craton_shard::port::LogLevel;
 use craton_wire::{Answer, Body};
 
 /// Most bundles that are being sent at once.
 const UPLOADS_MAX: usize = 256;
+/// How long a source may send nothing before others that have the program are asked.
+const STALL_TIME: Duration = Duration::from_secs(10);
 
 /// A bundle that is being sent to a node.
 pub(crate) struct Upload {
@@ -33,9 +35,9 @@ impl Control {
     pub(crate) fn make_room(&mut self, work: &mut Work) {
         while self.programs.is_crowded() {
             let hosts = &self.hosts;
-            let Some(program) = self.programs.evict(|program| hosts.is_used(program)) else {
-                break;
-            };
+            let runs = &self.runs;
+            let is_used = |program| hosts.is_used(program) || runs.is_of(program);
+            let Some(program) = self.programs.evict(is_used) else { break };
             work.effect(NodeEffect::Unload { program });
         }
     }
@@ -76,6 +78,19 @@ impl Control {
         self.fetch_elsewhere(program, now, work);
     }
 
+    /// Gives up sources that send nothing: who else wants the program must not wait for them.
+    pub(crate) fn give_up_stalled(&mut self, now: Instant, work: &mut Work) {
+        let nanos = now.as_nanos().saturating_sub(STALL_TIME.as_nanos());
+        for (program, source) in self.programs.stalled(Instant::from_nanos(nanos)) {
+            let text = format!("fetching program {program} stalled");
+            self.say(LogLevel::Warn, "programs", text, now, work);
+            match source {
+                Source::Node(node) => self.source_failed(program, node, now, work),
+                Source::Operator(key) => self.bundle_missing(program, key, now, work),
+            }
+        }
+    }
+
     /// A source failed: another of those that ordered the program is asked, if there is one.
     pub(crate) fn fetch_elsewhere(&mut self, program: ProgramId, now: Instant, work: &mut Work) {
         let next = self.programs.waiters(program).iter().find_map(|waiter| match waiter {
@@ -91,7 +106,7 @@ impl Control {
             Waiter::Spawn(..) => None,
         });
         match next {
-            Some(source) if self.programs.refetch(program, source) => {
+            Some(source) if self.programs.refetch(program, source, now) => {
                 self.fetch(program, source, now, work);
             }
             _ => self.program_failed(program, ErrorCode::NoProgram, "", now, work),
@@ -170,7 +185,7 @@ impl Control {
         work: &mut Work,
     ) {
         let (offset, total) = (offset as usize, total as usize);
-        match self.programs.part(program, from, offset, total, part) {
+        match self.programs.part(program, from, offset, total, part, now) {
             Part::Unasked | Part::Taken => {}
             Part::Whole(bundle) => {
                 let text = format!("fetched program {program}: {total} bytes");

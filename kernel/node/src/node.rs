@@ -141,7 +141,7 @@ impl Node {
         let control = &mut self.control;
         match input {
             NodeInput::Tick => {
-                control.tick(now);
+                control.tick(now, work);
                 // What is lost is told before anybody does more: a message sent in between would
                 // cross in the next epoch and be counted in none.
                 while control.pump(now, work) {}

@@ -67,7 +67,7 @@ struct Program<W> {
 }
 
 enum State {
-    Fetching { source: Source, bytes: Vec<u8> },
+    Fetching { source: Source, bytes: Vec<u8>, heard_at: Instant },
     Loading(Arc<[u8]>),
     Ready(Arc<[u8]>),
 }
@@ -107,7 +107,7 @@ impl<W> Programs<W> {
         if self.all.len() >= PROGRAMS_MAX {
             return Wanted::Refused(waiter, ErrorCode::LimitPrograms);
         }
-        let state = State::Fetching { source, bytes: Vec::new() };
+        let state = State::Fetching { source, bytes: Vec::new(), heard_at: now };
         self.all.insert(id, Program { state, waiters: alloc::vec![waiter], used_at: now });
         Wanted::Fetch
     }
@@ -120,13 +120,17 @@ impl<W> Programs<W> {
         offset: usize,
         total: usize,
         part: &[u8],
+        now: Instant,
     ) -> Part {
         let held = self.bytes_held();
         let Some(program) = self.all.get_mut(&id) else { return Part::Unasked };
-        let State::Fetching { source, bytes } = &mut program.state else { return Part::Unasked };
+        let State::Fetching { source, bytes, heard_at } = &mut program.state else {
+            return Part::Unasked;
+        };
         if *source != from {
             return Part::Unasked;
         }
+        *heard_at = now;
         let in_order = offset == bytes.len() && !part.is_empty() && part.len() <= PART_BYTES_MAX;
         let within = bytes.len() + part.len() <= total && total <= limit::BUNDLE_BYTES_MAX;
         if !in_order || !within {
@@ -173,6 +177,15 @@ impl<W> Programs<W> {
         self.all.keys().filter(|id| self.is_fetching_from(**id, gone)).copied().collect()
     }
 
+    /// The programs whose source has said nothing since `before`, and that source.
+    pub(crate) fn stalled(&self, before: Instant) -> Vec<(ProgramId, Source)> {
+        let stalled = |(id, program): (&ProgramId, &Program<W>)| match &program.state {
+            State::Fetching { source, heard_at, .. } if *heard_at < before => Some((*id, *source)),
+            _ => None,
+        };
+        self.all.iter().filter_map(stalled).collect()
+    }
+
     /// Forgets waiters that nobody waits for any more.
     pub(crate) fn forget_waiters(&mut self, gone: impl Fn(ProgramId, &W) -> bool) {
         for (id, program) in &mut self.all {
@@ -190,10 +203,11 @@ impl<W> Programs<W> {
     }
 
     /// Fetches from another source, from the start. `false` if it is not being fetched.
-    pub(crate) fn refetch(&mut self, id: ProgramId, from: Source) -> bool {
+    pub(crate) fn refetch(&mut self, id: ProgramId, from: Source, now: Instant) -> bool {
         let Some(program) = self.all.get_mut(&id) else { return false };
-        let State::Fetching { source, bytes } = &mut program.state else { return false };
+        let State::Fetching { source, bytes, heard_at } = &mut program.state else { return false };
         *source = from;
+        *heard_at = now;
         bytes.clear();
         true
     }
@@ -258,7 +272,8 @@ mod tests {
     fn feed(programs: &mut Programs<u8>, id: ProgramId, from: Source, bundle: &[u8]) -> Part {
         let mut last = Part::Taken;
         for (index, part) in bundle.chunks(PART_BYTES_MAX).enumerate() {
-            last = programs.part(id, from, index * PART_BYTES_MAX, bundle.len(), part);
+            last =
+                programs.part(id, from, index * PART_BYTES_MAX, bundle.len(), part, Instant::ZERO);
         }
         last
     }
@@ -285,14 +300,14 @@ mod tests {
     fn wrong_bytes_and_strange_parts_are_refused() {
         let (id, mut bundle) = sample();
         let mut programs = Programs::<u8>::new();
-        assert_eq!(programs.part(id, A, 0, 10, &[1]), Part::Unasked);
+        assert_eq!(programs.part(id, A, 0, 10, &[1], Instant::ZERO), Part::Unasked);
         assert_eq!(programs.want(id, 1, Some(A), Instant::ZERO), Wanted::Fetch);
-        assert_eq!(programs.part(id, B, 0, 10, &[1]), Part::Unasked);
+        assert_eq!(programs.part(id, B, 0, 10, &[1], Instant::ZERO), Part::Unasked);
         let failed = Part::Failed(ErrorCode::NoProgram);
-        assert_eq!(programs.part(id, A, 1, 10, &[1]), failed);
-        assert_eq!(programs.part(id, A, 0, 10, &[]), failed);
-        assert_eq!(programs.part(id, A, 0, 1, &[1, 2]), failed);
-        assert_eq!(programs.part(id, A, 0, usize::MAX, &[1]), failed);
+        assert_eq!(programs.part(id, A, 1, 10, &[1], Instant::ZERO), failed);
+        assert_eq!(programs.part(id, A, 0, 10, &[], Instant::ZERO), failed);
+        assert_eq!(programs.part(id, A, 0, 1, &[1, 2], Instant::ZERO), failed);
+        assert_eq!(programs.part(id, A, 0, usize::MAX, &[1], Instant::ZERO), failed);
         bundle[70_000] ^= 1;
         assert_eq!(feed(&mut programs, id, A, &bundle), failed);
         assert_eq!(programs.fail(id), [1]);
@@ -331,7 +346,8 @@ mod tests {
             assert_eq!(programs.want(id, 0, Some(A), Instant::ZERO), Wanted::Fetch);
             for index in 0..limit::BUNDLE_BYTES_MAX / PART_BYTES_MAX - 1 {
                 let offset = index * PART_BYTES_MAX;
-                let part = programs.part(id, A, offset, limit::BUNDLE_BYTES_MAX, &part);
+                let part =
+                    programs.part(id, A, offset, limit::BUNDLE_BYTES_MAX, &part, Instant::ZERO);
                 failed += usize::from(part == Part::Failed(ErrorCode::LimitPrograms));
             }
         }

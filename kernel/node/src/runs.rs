@@ -89,6 +89,11 @@ impl Runs {
         self.all.clear();
     }
 
+    /// Whether a run that is not over is of this program.
+    pub(crate) fn is_of(&self, program: ProgramId) -> bool {
+        self.all.values().any(|run| run.program == program && !run.over)
+    }
+
     /// The request of an operator that waits for this program.
     pub(crate) fn waiting(&self, program: ProgramId, operator: PeerKey) -> Option<RequestId> {
         let mut runs = self.all.values();

@@ -153,6 +153,31 @@ fn a_program_that_nobody_has_fails_all_who_want_it() {
 }
 
 #[test]
+fn an_operator_who_sends_nothing_holds_up_no_other() {
+    let mut world = World::new(1, parent_of_a_stranger);
+    let [slow, quick] = [1, 2].map(|life| world.guest(Role::Operator, life));
+    let bytes = vec![7; 1_000];
+    let program = craton_bundle::program_id(&bytes);
+    let question = Question::Run { program, arguments: vec![], place: Place::Here };
+    for operator in [slow, quick] {
+        world.say(operator, Body::Ask { request: REQUEST, question: question.clone() });
+    }
+    assert_eq!(world.heard(quick), []);
+    world.run(Duration::from_secs(12));
+    let is_failure = |body: &Body| {
+        matches!(
+            body,
+            Body::Answer { answer: Answer::Failed { error: ErrorCode::NoProgram, .. }, .. }
+        )
+    };
+    assert!(world.heard(slow).iter().any(is_failure));
+    let wanted = Body::Answer { request: REQUEST, answer: Answer::ProgramWanted };
+    assert_eq!(world.heard(quick), [wanted]);
+    world.hand_over(quick, program, &bytes);
+    assert_eq!(world.loads, [1]);
+}
+
+#[test]
 fn a_node_cannot_order_a_process_of_the_system() {
     let mut world = World::new(1, parent_of_a_stranger);
     let rogue = world.guest(Role::Node, ROGUE_LIFE.get());
