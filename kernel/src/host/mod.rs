@@ -80,7 +80,8 @@ impl Host {
             let now = clock::now();
             self.node.step(NodeInput::Tick, now, &mut self.effects);
             if !self.perform() {
-                return false;
+                // What was done may have woken a process after the tick had looked for one.
+                return self.node.runnable();
             }
             if now >= end || self.network.arm() {
                 break;
