@@ -5,7 +5,9 @@
 //! differ.
 
 use craton_qemu::testing::{kernel, launch};
-use craton_qemu::{Board, EXIT_EXCEPTION, EXIT_PANIC, EXIT_SUCCESS, Lan, MachineConfig, node_mac};
+use craton_qemu::{
+    Board, EXIT_EXCEPTION, EXIT_FAILURE, EXIT_PANIC, EXIT_SUCCESS, Lan, MachineConfig, node_mac,
+};
 
 /// What the selftest prints before the counts, for each test and for the sum.
 const OK: &str = "ok ";
@@ -129,6 +131,23 @@ fn a_double_fault_is_reported() {
 
 #[test]
 fn a_panic_is_reported_with_its_place() {
-    let words = ["PANIC at kernel/src/main.rs:"];
-    expect_report("panic", &words, "craton_kernel::main", EXIT_PANIC);
+    let words = ["PANIC at kernel/src/command_line.rs:"];
+    expect_report("panic", &words, "craton_kernel::command_line::obey", EXIT_PANIC);
+}
+
+#[test]
+fn what_the_command_line_gets_wrong_is_told_with_the_nearest_that_is_right() {
+    let line = "sedes=10.0.0.1 name=\"n 1\" boot log=\"debug";
+    let mut machine = launch(machine().command_line(line));
+    machine.expect_line("command line: a quote is not closed");
+    machine.expect_line("unknown configuration key 'sedes': did you mean 'seeds'?");
+    machine.expect_line("configuration key 'name': wanted 1 to 63 letters");
+    assert_eq!(machine.expect_exit().code(), Some(EXIT_FAILURE));
+}
+
+#[test]
+fn a_fault_of_no_known_name_is_refused() {
+    let mut machine = launch(machine().command_line("fault=nul-read"));
+    machine.expect_line("did you mean fault=null-read?");
+    assert_eq!(machine.expect_exit().code(), Some(EXIT_FAILURE));
 }

@@ -129,10 +129,12 @@ impl Bed {
         }
     }
 
-    /// An operator's link to a node.
+    /// An operator's link to a node. A node that is in a crowd, or full of tools that were here a
+    /// moment ago, may have no room at first.
     #[track_caller]
     pub fn client(&self, at: usize) -> Client {
-        Client::connect(self.nodes[at].session, &self.keys).unwrap_or_else(|e| panic!("{e}"))
+        let what = format!("{} lets an operator in", self.nodes[at].name);
+        self.eventually(&what, || Client::connect(self.nodes[at].session, &self.keys).ok())
     }
 
     /// The bundle of a program of `userland/programs`, signed by this bed's compiler.

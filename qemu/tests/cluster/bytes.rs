@@ -3,7 +3,6 @@
 use crate::bed::{Bed, ask_nodes, run_well};
 use crate::peer::{Peer, Tamper};
 use crate::random::Random;
-use craton_tool::client::Client;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
@@ -30,22 +29,15 @@ fn drain(mut stream: TcpStream) {
 
 #[track_caller]
 fn expect_sound(bed: &Bed) {
-    let mut client = eventual_client(bed);
+    let mut client = bed.client(0);
     assert_eq!(ask_nodes(&mut client).unwrap().len(), bed.nodes.len());
     run_well(&mut client, &bed.guest("nothing"), &[]);
 }
 
-/// A link to the node, which may have to get through a crowd first.
-#[track_caller]
-fn eventual_client(bed: &Bed) -> Client {
-    bed.eventually("an operator gets through", || {
-        Client::connect(bed.nodes[0].session, &bed.keys).ok()
-    })
-}
-
-/// A node that has been used: every table has its size.
+/// A node that has been used: every table has its size. It logs little, since the log that it keeps
+/// is bounded but takes long to fill.
 fn used_bed() -> Bed {
-    let bed = Bed::boot(1);
+    let bed = Bed::boot_with(1, 1, "log=error");
     expect_sound(&bed);
     let crowd: Vec<_> = (0..CROWD).map(|_| TcpStream::connect(bed.nodes[0].session)).collect();
     drop(crowd);

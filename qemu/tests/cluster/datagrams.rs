@@ -92,7 +92,7 @@ fn datagram(to: u8, from: Ipv4Addr, payload: &[u8]) -> Vec<u8> {
 
 #[test]
 fn noise_and_forgeries_on_the_lan_change_nothing() {
-    let mut bed = Bed::boot(2);
+    let mut bed = Bed::boot_with(2, 1, "log=warn");
     let mut attacker = Attacker::new(bed.lan.attach().unwrap());
     // A third node makes the others talk, and itself be heard by everybody.
     let config = bed.keys.node_config("n3").unwrap().render();
