@@ -1,12 +1,13 @@
 //! The kernel's binary: wiring, and no policy.
 //!
-//! Owns the order in which the parts start, the command line, and the panic handler.
+//! Owns the order in which the parts start, and the panic handler.
 
 #![no_std]
 #![no_main]
 
 extern crate alloc;
 
+mod command_line;
 mod host;
 mod selftest;
 mod selftest_engine;
@@ -18,7 +19,7 @@ use core::panic::PanicInfo;
 use craton_hal::memory::heap::KernelHeap;
 use craton_hal::memory::layout::PHYSICAL_MAP_BASE;
 use craton_hal::power::ExitCode;
-use craton_hal::{apic, backtrace, boot, clock, cpu, fault, interrupt, logger, memory};
+use craton_hal::{apic, backtrace, boot, clock, cpu, interrupt, logger, memory};
 use craton_hal::{power, serial, timer, trap};
 use log::{LevelFilter, info};
 
@@ -58,21 +59,8 @@ extern "C" fn main(boot_info: &'static mut BootInfo) -> ! {
         memory.usable_bytes.div_ceil(1 << 20),
         memory::free_bytes() / 1024,
     );
-    obey_command_line();
+    command_line::obey();
     start::node()
-}
-
-/// What the command line asks for instead of a node: tests.
-fn obey_command_line() {
-    for word in boot::command_line().split_ascii_whitespace() {
-        match word.split_once('=') {
-            None if word == "selftest" => selftest::run(),
-            Some(("selftest", "engine")) => selftest_engine::run(),
-            Some(("fault", "panic")) => panic!("asked for by the command line"),
-            Some(("fault", name)) => fault::provoke(name),
-            _ => {}
-        }
-    }
 }
 
 #[panic_handler]

@@ -10,6 +10,7 @@ mod kills;
 mod measure;
 mod preemption;
 
+use crate::command_line;
 use alloc::format;
 use alloc::string::String;
 use craton_abi::{
@@ -71,9 +72,9 @@ pub(crate) fn run() -> ! {
 
 /// The bundle and the key that the machine was started with.
 fn module() -> Result<(&'static [u8], CompilerKey), String> {
-    let words = boot::command_line().split_ascii_whitespace();
-    let key = words.filter_map(|word| word.strip_prefix("compiler-keys=")).next();
-    let key = key.ok_or("the command line has no compiler-keys=")?.parse();
+    let word = command_line::words().into_iter().find(|word| word.key == "compiler-keys");
+    let key =
+        word.and_then(|word| word.value).ok_or("the command line has no compiler-keys=")?.parse();
     let range = boot::module().ok_or("no module: start with -initrd and a bundle")?;
     let bundle = memory::physical_bytes(range.start, (range.end - range.start) as usize);
     Ok((

@@ -3,6 +3,7 @@
 //! Owns the order: configuration, randomness, engine, network card, node. Where one of them is
 //! missing it says so in one sentence and ends the machine: a node that cannot talk is none.
 
+use crate::command_line;
 use crate::host::{Host, log_filter};
 use alloc::string::String;
 use core::fmt;
@@ -11,7 +12,8 @@ use craton_engine::{Clocks, Engine};
 use craton_hal::pci::{Bus, DEVICE_VECTOR_FIRST, Ports, Window, note_interrupt};
 use craton_hal::power::ExitCode;
 use craton_hal::virtio::net::Net;
-use craton_hal::{apic, boot, clock, entropy, fw_cfg, interrupt, logger, power};
+use craton_hal::{apic, clock, entropy, fw_cfg, interrupt, logger, power};
+use craton_node::command_line::apply;
 use craton_node::{Node, NodeConfig, NodeInput, OnPanic};
 use log::{LevelFilter, error, info, warn};
 
@@ -52,11 +54,8 @@ fn configuration() -> NodeConfig {
     let text = text.unwrap_or_else(|_| refuse(format_args!("{CONFIG_FILE} is not text")));
     let config = NodeConfig::parse(&text);
     let mut config = config.unwrap_or_else(|error| refuse(format_args!("{CONFIG_FILE}: {error}")));
-    for word in boot::command_line().split_ascii_whitespace() {
-        let (key, value) = word.split_once('=').unwrap_or((word, ""));
-        if let Err(error) = config.set(key, value) {
-            warn!("command line: {error}");
-        }
+    for problem in apply(&command_line::words(), &command_line::OWN_KEYS, &mut config) {
+        warn!("command line: {problem}");
     }
     config
 }
@@ -75,7 +74,7 @@ fn network_card() -> Net {
 }
 
 /// Says why there will be no node, and ends the machine.
-fn refuse(why: fmt::Arguments<'_>) -> ! {
+pub(crate) fn refuse(why: fmt::Arguments<'_>) -> ! {
     error!("cannot run: {why}");
     power::end(ExitCode::Failure)
 }

@@ -9,6 +9,7 @@
 extern crate alloc;
 
 mod api;
+pub mod command_line;
 pub mod config;
 mod control;
 mod distribution;

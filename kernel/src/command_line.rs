@@ -1,0 +1,52 @@
+//! What the command line asks of the kernel itself, in place of a node.
+//!
+//! Owns [`OWN_KEYS`] and what they do: `selftest` and `fault`. All other keys are the node's
+//! configuration and are read in `start.rs`.
+
+use crate::start::refuse;
+use crate::{selftest, selftest_engine};
+use alloc::vec::Vec;
+use craton_hal::{boot, fault};
+use craton_node::command_line::{Word, parse};
+use craton_node::config::nearest;
+use log::warn;
+
+/// Keys that are not the node's.
+pub(crate) const OWN_KEYS: [&str; 2] = ["selftest", "fault"];
+
+/// The words of the machine's command line.
+pub(crate) fn words() -> Vec<Word> {
+    parse(boot::command_line()).0
+}
+
+/// Runs the tests or provokes the fault that the line asks for. Returns if it asks for neither.
+pub(crate) fn obey() {
+    let (words, problem) = parse(boot::command_line());
+    if let Some(problem) = problem {
+        warn!("command line: {problem}");
+    }
+    for Word { key, value } in &words {
+        match (key.as_str(), value.as_deref()) {
+            ("selftest", None) => selftest::run(),
+            ("selftest", Some("engine")) => selftest_engine::run(),
+            ("selftest", Some(_)) => {
+                refuse(format_args!("the tests are selftest and selftest=engine"))
+            }
+            ("fault", name) => provoke(name.unwrap_or("")),
+            _ => {}
+        }
+    }
+}
+
+fn provoke(name: &str) -> ! {
+    if name == "panic" {
+        panic!("asked for by the command line");
+    }
+    fault::provoke(name);
+    let known = fault::NAMES;
+    match nearest(name, &known) {
+        _ if known.contains(&name) => refuse(format_args!("fault={name} did not happen")),
+        Some(near) => refuse(format_args!("no fault of this name: did you mean fault={near}?")),
+        None => refuse(format_args!("no fault of this name: {}, panic", known.join(", "))),
+    }
+}
