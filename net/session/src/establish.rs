@@ -202,7 +202,7 @@ impl Sessions {
         if self.is_dead(&peer) {
             return Err(Failure::Refused(Refusal::Dead));
         }
-        self.ensure_link(key)?;
+        self.ensure_link(key, now)?;
         let link = self.links.get(&key).ok_or(Failure::Violation)?;
         let (old, dialling) = (link.conn(), link.dialling);
         let other_life =
@@ -222,19 +222,37 @@ impl Sessions {
         Ok(())
     }
 
-    fn ensure_link(&mut self, key: LinkKey) -> Result<(), Failure> {
+    fn ensure_link(&mut self, key: LinkKey, now: Instant) -> Result<(), Failure> {
         if self.links.contains_key(&key) {
             return Ok(());
         }
-        let tools = || self.links.keys().filter(|other| other.tool.is_some());
-        let its = || tools().filter(|other| other.node == key.node);
-        let crowded = self.links.len() >= PEERS_MAX
-            || (key.tool.is_some()
-                && (tools().count() >= TOOLS_MAX || its().count() >= TOOLS_PER_CERTIFICATE_MAX));
-        let link = if crowded { None } else { self.new_link() };
+        if self.is_crowded(key)
+            && let Some(gone) = self.tool_longest_gone(key)
+        {
+            // One person's short commands in a row: each was another tool, and none comes back.
+            self.end_link(gone, LostWhy::TimedOut, now);
+        }
+        let link = if self.is_crowded(key) { None } else { self.new_link() };
         let link = link.ok_or(Failure::Refused(Refusal::Crowded))?;
         self.links.insert(key, link);
         Ok(())
+    }
+
+    fn is_crowded(&self, key: LinkKey) -> bool {
+        let tools = || self.links.keys().filter(|other| other.tool.is_some());
+        let its = || tools().filter(|other| other.node == key.node);
+        self.links.len() >= PEERS_MAX
+            || (key.tool.is_some()
+                && (tools().count() >= TOOLS_MAX || its().count() >= TOOLS_PER_CERTIFICATE_MAX))
+    }
+
+    /// Of the tools with the same certificate, the one that has been without a connection longest.
+    fn tool_longest_gone(&self, key: LinkKey) -> Option<LinkKey> {
+        key.tool?;
+        let its =
+            self.links.iter().filter(|(other, _)| other.tool.is_some() && other.node == key.node);
+        let gone = its.filter(|(_, link)| link.conn().is_none());
+        gone.min_by_key(|(_, link)| link.end_at).map(|(other, _)| *other)
     }
 
     fn on_frames(
