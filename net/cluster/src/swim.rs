@@ -17,6 +17,16 @@ const PROBE_PERIOD: Duration = Duration::from_millis(600);
 const PROBE_WAIT: Duration = Duration::from_millis(250);
 /// How long a suspect has to say that it lives.
 const SUSPICION: Duration = Duration::from_millis(2_700);
+/// How long a node that hears nobody at all, of several, holds its verdicts back: it is likelier
+/// that it is cut off than that all others died at once, and by then they have declared it dead.
+/// Otherwise its verdicts, spread when it is back, would end nodes that all others see alive.
+const CUT_OFF: Duration = Duration::from_millis(4_600);
+/// Hearing nobody for this long, where several speak many times a second, is having been cut off.
+const SILENCE: Duration = Duration::from_millis(1_000);
+/// How long a suspect has to answer the last call before it is declared dead.
+const LAST_CALL: Duration = Duration::from_millis(300);
+/// Most nodes whose last sign of life is remembered.
+const HEARD_MAX: usize = 1 << 10;
 /// How often news is spread on its own, besides with probes.
 const GOSSIP_PERIOD: Duration = Duration::from_millis(200);
 /// How often a node asks another for all members.
@@ -30,9 +40,14 @@ const LATE: Duration = Duration::from_millis(300);
 const TIMERS_MAX: usize = 1 << 16;
 
 const _: () = assert!(
-    PROBE_PERIOD.as_nanos() * 3 + SUSPICION.as_nanos() < 5_000_000_000,
+    PROBE_PERIOD.as_nanos() * 3 + SUSPICION.as_nanos() + LAST_CALL.as_nanos() < 5_000_000_000,
     "in a cluster of three a silent node is probed within two periods, suspected within a third, \
      and must be declared dead within five seconds"
+);
+const _: () = assert!(
+    CUT_OFF.as_nanos() > PROBE_PERIOD.as_nanos() * 2 + SUSPICION.as_nanos()
+        && CUT_OFF.as_nanos() + LAST_CALL.as_nanos() < 5_000_000_000,
+    "later than the verdict of the others, and still within five seconds"
 );
 const _: () = assert!(PROBE_WAIT.as_nanos() * 2 < PROBE_PERIOD.as_nanos(), "indirect probes fit");
 
@@ -40,6 +55,12 @@ const _: () = assert!(PROBE_WAIT.as_nanos() * 2 < PROBE_PERIOD.as_nanos(), "indi
 pub(crate) struct Swim {
     foca: Foca<Member, PostcardCodec, ChaCha8Rng, NoCustomBroadcast>,
     world: World,
+    /// When each node last said anything, and in which life.
+    heard: BTreeMap<NodeId, (u64, Instant)>,
+    /// When anybody last did.
+    heard_any: Instant,
+    /// Suspects that were called for the last time, in which life, and when.
+    called: BTreeMap<NodeId, (u64, Instant)>,
 }
 
 /// What foca asked for and nobody has done yet.
@@ -62,7 +83,14 @@ impl Swim {
             changed: false,
             defunct: false,
         };
-        Swim { foca: Foca::new(me, config(), rng, PostcardCodec), world }
+        let foca = Foca::new(me, config(), rng, PostcardCodec);
+        Swim {
+            foca,
+            world,
+            heard: BTreeMap::new(),
+            heard_any: Instant::ZERO,
+            called: BTreeMap::new(),
+        }
     }
 
     pub(crate) fn me(&self) -> &Member {
@@ -77,6 +105,11 @@ impl Swim {
         if (header.src.node, header.src.incarnation.get()) != (sender, life) {
             return;
         }
+        if self.heard.len() >= HEARD_MAX && !self.heard.contains_key(&sender) {
+            self.heard.clear();
+        }
+        self.heard.insert(sender, (life, now));
+        self.heard_any = now;
         // What foca calls an error is a peer's malformed or belated packet: dropped like any.
         let _ = self.foca.handle_data(bytes, &mut self.world);
     }
@@ -110,8 +143,40 @@ impl Swim {
                 break;
             }
             let timer = entry.remove();
-            let _ = self.foca.handle_timer(timer, &mut self.world);
+            match self.sentence(&timer, now) {
+                Sentence::Carry => {
+                    let _ = self.foca.handle_timer(timer, &mut self.world);
+                }
+                Sentence::Drop => {}
+                Sentence::Defer(at) => self.world.set_timer(at, timer),
+            }
         }
+    }
+
+    /// What to do with a timer, which may be a suspect's sentence of death. A suspicion is spread
+    /// a few times only, and if that was into the void the suspect never hears of it and cannot
+    /// refute it. So what it says to us counts too, and it is called once more: if it speaks, it
+    /// lives, and the next probe that fails raises a new suspicion.
+    fn sentence(&mut self, timer: &Timer<Member>, now: Instant) -> Sentence {
+        let Timer::ChangeSuspectToDown { member_id, .. } = timer else { return Sentence::Carry };
+        let (node, life) = (member_id.node, member_id.incarnation.get());
+        let lately = |at: &(u64, Instant)| at.0 == life && now.since(at.1) < SUSPICION;
+        if self.heard.get(&node).is_some_and(lately) {
+            return Sentence::Drop;
+        }
+        let is_cut_off = now.since(self.heard_any) >= SILENCE && self.foca.num_members() > 1;
+        let verdicts_at = self.heard_any + CUT_OFF;
+        if is_cut_off && now < verdicts_at {
+            return Sentence::Defer(verdicts_at);
+        }
+        if let Some((_, at)) = self.called.get(&node).filter(|call| lately(call)) {
+            let answer_at = *at + LAST_CALL;
+            return if now < answer_at { Sentence::Defer(answer_at) } else { Sentence::Carry };
+        }
+        self.called.retain(|_, (_, at)| now.since(*at) < SUSPICION);
+        self.called.insert(node, (life, now));
+        let _ = self.foca.announce(member_id.clone(), &mut self.world);
+        Sentence::Defer(now + LAST_CALL)
     }
 
     pub(crate) fn deadline(&self) -> Option<Instant> {
@@ -146,7 +211,21 @@ impl Swim {
     }
 }
 
+/// What becomes of a timer that is due.
+enum Sentence {
+    Carry,
+    Drop,
+    Defer(Instant),
+}
+
 impl World {
+    fn set_timer(&mut self, at: Instant, timer: Timer<Member>) {
+        if self.timers.len() < TIMERS_MAX {
+            self.timers.insert((at, self.timer_next), timer);
+            self.timer_next += 1;
+        }
+    }
+
     /// Moves all timers by the lateness of the first, if that is large.
     fn forgive_own_absence(&mut self, now: Instant) {
         let Some(((first, _), _)) = self.timers.first_key_value() else { return };
@@ -176,12 +255,8 @@ impl foca::Runtime<Member> for World {
     }
 
     fn submit_after(&mut self, timer: Timer<Member>, after: core::time::Duration) {
-        if self.timers.len() < TIMERS_MAX {
-            let after = u64::try_from(after.as_nanos()).unwrap_or(u64::MAX);
-            let at = self.now + Duration::from_nanos(after);
-            self.timers.insert((at, self.timer_next), timer);
-            self.timer_next += 1;
-        }
+        let after = u64::try_from(after.as_nanos()).unwrap_or(u64::MAX);
+        self.set_timer(self.now + Duration::from_nanos(after), timer);
     }
 }
 

@@ -438,3 +438,24 @@ fn a_node_is_called_what_its_certificate_says() {
         }
     }
 }
+
+#[test]
+fn a_node_that_was_cut_off_buries_nobody_whom_the_others_see() {
+    let mut hurt = Vec::new();
+    for seed in 0..120 {
+        let count = 3 + (seed % 3) as usize;
+        let mut world = World::new(seed, count);
+        world.run_until_joined(Duration::from_secs(3));
+        let lives: Vec<_> = (1..count).map(|index| world.life(index)).collect();
+        world.side[0] = 1;
+        // Not so long that the others have declared it dead.
+        world.run(Duration::from_millis(1_000 + seed * 29));
+        world.side[0] = 0;
+        world.run(Duration::from_secs(10));
+        let after: Vec<_> = (1..count).map(|index| world.life(index)).collect();
+        if after != lives {
+            hurt.push(seed);
+        }
+    }
+    assert!(hurt.is_empty(), "seeds {hurt:?}: a healthy node had to begin anew");
+}
