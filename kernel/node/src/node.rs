@@ -11,7 +11,6 @@ use crate::hosts::Host;
 use crate::log_ring::one_line;
 use crate::operators::LISTED_MAX;
 use crate::work::Work;
-use alloc::collections::VecDeque;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -31,8 +30,6 @@ pub struct Node {
     pub(crate) control: Control,
     /// Used by each input of a shard; kept for its room.
     effects: Vec<Effect>,
-    /// Used by each step; kept for its room.
-    inputs: VecDeque<(ShardId, Input)>,
     /// Used by each step; kept for its room, and empty in between.
     work: Work,
 }
