@@ -51,6 +51,7 @@ impl Bench {
             kernel: self.kernel.clone(),
             command_line: String::new(),
             verbose: false,
+            debugger: None,
         }
     }
 

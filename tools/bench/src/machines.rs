@@ -5,7 +5,7 @@
 
 use crate::bench::{BOOT_WAIT, Bench};
 use crate::programs;
-use crate::report::{Row, Unit};
+use crate::report::{MIB, Row, Unit};
 use craton_qemu::{Gateway, Lan, Machine, MachineConfig, node_mac};
 use craton_tool::cluster::Cluster;
 use craton_tool::error::{Context, Error, Result};
@@ -118,7 +118,7 @@ pub fn memory(bench: &Bench) -> Result<Vec<Row>> {
         let mib = mib.ok_or_else(|| {
             Error::new(format!("find the memory for: {what}"), format!("{MEMORY_MIB} MiB fail"))
         })?;
-        Ok(bytes_row(name, what, vec![f64::from(mib) * f64::from(1 << 20)]))
+        Ok(bytes_row(name, what, vec![f64::from(mib) * MIB]))
     };
     Ok(vec![
         row("memory.ready", "least -m that gets ready", ready)?,

@@ -13,7 +13,7 @@ mod report;
 use bench::{Bench, Section};
 use clap::{Parser, ValueEnum};
 use craton_tool::cluster::{accelerator_phrase, default_kernel};
-use craton_tool::error::{Context, Result};
+use craton_tool::error::{Context, Error, Result};
 use craton_tool::keys::Keys;
 use peers::Peers;
 use report::PeerFigures;
@@ -83,15 +83,16 @@ fn run(arguments: &Arguments) -> Result<()> {
         let report = json!({ "host": host.json(), "rows": report::json(&rows, &figures) });
         let text = serde_json::to_string_pretty(&report).tried(|| "write JSON".into())?;
         println!("{text}");
-        return Ok(());
+    } else {
+        println!("{}\n", host.phrase());
+        print!("{}", report::table(&rows, &figures));
+        let peers = peers.map_or_else(|| "none".into(), |peers| peers.phrase());
+        println!("\npeers: {peers}; docs/promises.md says more of them");
     }
-    println!("{}\n", host.phrase());
-    print!("{}", report::table(&rows, &figures));
-    match &peers {
-        Some(peers) => println!("\npeers: {}; docs/promises.md says what differs", peers.phrase()),
-        None => println!("\npeers: none; docs/promises.md says how to measure them beside this"),
+    match report::broken(&rows).as_slice() {
+        [] => Ok(()),
+        broken => Err(Error::new("keep every promise", broken.join("\n  "))),
     }
-    Ok(())
 }
 
 /// What the figures depend on.

@@ -5,7 +5,7 @@
 //! line. Whatever of them fails is a dash and a complaint, not the end of the run.
 
 use crate::bench::Section;
-use crate::report::{Peer, PeerFigures};
+use crate::report::{MIB, Peer, PeerFigures};
 use craton_qemu::Accelerator;
 use craton_tool::error::{Context, Error, Result};
 use serde_json::Value;
@@ -14,7 +14,6 @@ use std::process::{Command, Stdio};
 
 /// Kernels that the peers may have been built with, the leanest first.
 const KERNELS: [(&str, &str); 2] = [("vmlinux-lean", "min"), ("vmlinux-debian", "debian")];
-const MIB: f64 = 1048576.0;
 
 /// Built peers.
 pub struct Peers {

@@ -7,6 +7,9 @@ use craton_tool::table::{Table, bytes};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
+/// Bytes in a MiB.
+pub const MIB: f64 = 1048576.0;
+
 /// What a number counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
@@ -100,6 +103,26 @@ impl Row {
     }
 }
 
+/// What docs/promises.md promises of a row: its worst sample is at most this, in the row's unit.
+const BOUNDS: [(&str, f64); 5] = [
+    ("boot.joined", 3.0),
+    ("image", 6.0 * MIB),
+    ("memory.ready", 64.0 * MIB),
+    ("memory.wordcount", 64.0 * MIB),
+    ("loss.told", 5.0),
+];
+
+/// The promises that these rows break, a sentence each.
+pub fn broken(rows: &[Row]) -> Vec<String> {
+    let broken = rows.iter().filter_map(|row| {
+        let (_, bound) = BOUNDS.iter().find(|(name, _)| *name == row.name)?;
+        let (_, worst) = row.range();
+        let (is, most) = (row.unit.show(worst), row.unit.show(*bound));
+        (worst > *bound).then(|| format!("{}: {is}, promised are {most}", row.what))
+    });
+    broken.collect()
+}
+
 /// The rows as a table.
 pub fn table(rows: &[Row], peers: &PeerFigures) -> Table {
     let heading = ["measured", "craton", "min", "max", "n", "linux + beam", "lean linux"];
@@ -171,6 +194,13 @@ mod tests {
         assert_eq!(Unit::Seconds.show(2.5), "2.50 s");
         assert_eq!(Unit::Cpu.show(0.0123), "1.23 %");
         assert_eq!(Unit::BytesPerSecond.show(2048.0), "2.00 KiB/s");
+    }
+
+    #[test]
+    fn a_promise_is_broken_by_the_worst_sample() {
+        let joined = |samples: &[f64]| Row { name: "boot.joined", ..row(samples) };
+        assert_eq!(broken(&[joined(&[0.5, 3.0]), row(&[99.0])]), [""; 0]);
+        assert_eq!(broken(&[joined(&[0.5, 3.1, 0.6])]), ["A: 3.10 s, promised are 3.00 s"]);
     }
 
     #[test]
