@@ -40,7 +40,8 @@ fn connect(bench: &Bench, cluster: &Cluster) -> Result<Client> {
     Client::connect(node.forwarded, &bench.keys)
 }
 
-/// Runs a program to its end and returns what it printed. `progress` hears of the bytes it has read.
+/// Runs a program to its end and returns what it printed. `progress` hears of the bytes that it has
+/// read.
 fn run_to_end(
     client: &mut Client,
     program: &str,
