@@ -26,6 +26,10 @@ pub const WINDOW_MESSAGES: u32 = 16;
 /// Bytes that one other shard or node may have under way to one mailbox. A message of any length
 /// may be sent while at most half of them are, so that small messages never block a large one.
 pub const WINDOW_BYTES: u32 = 256 << 10;
+/// Bytes of messages that one shard hands over for one other node before it waits for word of room.
+pub const NODE_ROOM_BYTES: usize = 2 << 20;
+/// There is room again once less than this waits to be sent to that node or acknowledged by it.
+pub const NODE_BACKLOG_BYTES: usize = 2 << 20;
 /// Monitors that one process may hold at once.
 pub const MONITORS_PER_PROCESS_MAX: usize = 4096;
 /// Processes on one shard.

@@ -68,6 +68,8 @@ pub(crate) struct Control {
     tick_at: Instant,
     load_at: Instant,
     load_said: Option<Load>,
+    /// Shards whose senders wait until less is under way to a node.
+    pub(crate) wants_room: Vec<(NodeId, ShardId)>,
     /// Connections refused since that was last said.
     refused: u64,
     /// When it may be said again.
@@ -130,6 +132,7 @@ impl Control {
             tick_at: now,
             load_at: now,
             load_said: None,
+            wants_room: Vec::new(),
             refused: 0,
             refused_at: now,
         })
@@ -159,6 +162,7 @@ impl Control {
         self.runs.restart();
         self.hosts.clear();
         self.load_said = None;
+        self.wants_room.clear();
         work.inputs.clear();
         work.listings.clear();
         // What was asked for processes of the former life is void, done or not.
@@ -234,7 +238,7 @@ impl Control {
         let all = [Some(self.load_at), membership, self.links.deadline()];
         let first = all.into_iter().flatten().min().map(|at| at.max(self.tick_at));
         // What sessions have said already does not wait for a tick.
-        if self.links.has_said() { Some(Instant::ZERO) } else { first }
+        if self.links.has_said() || self.roomy().is_some() { Some(Instant::ZERO) } else { first }
     }
 
     /// Takes what sessions and membership have to say. `false` if nothing was there.
@@ -247,7 +251,19 @@ impl Control {
             self.cluster_event(event, now, work);
             return true;
         }
+        if let Some(index) = self.roomy() {
+            let (node, shard) = self.wants_room.swap_remove(index);
+            work.input(shard, Input::Room { node });
+            return true;
+        }
         false
+    }
+
+    /// A shard that waits for room at a node to which little is under way now.
+    fn roomy(&self) -> Option<usize> {
+        let has_room =
+            |&(node, _): &(NodeId, _)| self.links.backlog_bytes(node) < limit::NODE_BACKLOG_BYTES;
+        self.wants_room.iter().position(has_room)
     }
 
     fn session_event(&mut self, event: Event, now: Instant, work: &mut Work) {

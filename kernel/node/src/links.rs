@@ -232,6 +232,12 @@ impl Links {
         Ok(())
     }
 
+    /// Bytes that wait to be sent to a node or to be acknowledged by it.
+    pub(crate) fn backlog_bytes(&self, node: NodeId) -> usize {
+        let parked = self.parked.get(&Dest::Node(node)).map_or(0, |parked| parked.bytes);
+        self.sessions.backlog_bytes(node) + parked
+    }
+
     /// Whether a body certainly fits the queue, so that no copy of it need be kept.
     fn has_room(&self, dest: Dest, body: &Body) -> bool {
         let Dest::Node(node) = dest else { return false };

@@ -208,12 +208,12 @@ impl Node {
         let mut effects = core::mem::take(&mut self.effects);
         value.step(input, now, &mut effects);
         for effect in effects.drain(..) {
-            self.carry_out(effect, now, work);
+            self.carry_out(effect, shard, now, work);
         }
         self.effects = effects;
     }
 
-    fn carry_out(&mut self, effect: Effect, now: Instant, work: &mut Work) {
+    fn carry_out(&mut self, effect: Effect, from: ShardId, now: Instant, work: &mut Work) {
         let control = &mut self.control;
         match effect {
             Effect::Start { pid, program, entry, argument, limits } => {
@@ -233,6 +233,7 @@ impl Node {
             Effect::Credit { node, shard, mailbox, messages, bytes } => {
                 control.return_credit((node, shard), mailbox, (messages, bytes), now, work);
             }
+            Effect::WantRoom { node } => control.wants_room.push((node, from)),
             Effect::Gone { node, shard, pid } => control.tell_gone((node, shard), pid, now, work),
             Effect::Place { place, order } => control.place(place, order, now, work),
             Effect::SpawnReply { request, parent, result } => {

@@ -14,6 +14,7 @@ mod amount;
 mod credit;
 mod mailbox;
 mod monitors;
+mod pacing;
 mod queue;
 mod table;
 mod wait;
@@ -27,6 +28,7 @@ pub use mailbox::{
     Taken,
 };
 pub use monitors::TooManyMonitors;
+pub use pacing::Pacing;
 pub use table::{Table, TableFull};
 pub use wait::{Ticket, WaitQueue};
 pub use watchers::{TooManyWatchers, WATCHERS_PER_PROCESS_MAX, Watchers, node_range};

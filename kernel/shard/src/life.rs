@@ -119,6 +119,8 @@ impl Shard {
         for waiting in self.windows.close_node(node, incarnation) {
             self.fail_waiting(waiting, ErrorCode::NoConnection);
         }
+        // What was handed over for it is no longer in anybody's way.
+        self.room(node, out);
         for process in self.processes.values_mut().filter_map(Tenant::live_mut) {
             process.watchers.forget_node(node, incarnation);
             process.mailbox.forget_node(node, incarnation);

@@ -8,7 +8,7 @@ use crate::port::{Effect, HostReply, Received};
 use crate::process::State;
 use crate::shard::{Shard, Whereabouts, may_signal};
 use alloc::vec::Vec;
-use craton_abi::{AppId, Duration, ErrorCode, Payload, Pid, SignalBody, Slot, limit};
+use craton_abi::{AppId, Duration, ErrorCode, NodeId, Payload, Pid, SignalBody, Slot, limit};
 use craton_process::{
     Amount, CreditDue, Message, NoCredit, Refused, Source, Taken, Ticket, WaitQueue,
 };
@@ -36,6 +36,7 @@ impl Shard {
         let amount = Amount::of_message(payload.0.len());
         let sent = match self.find(to) {
             Whereabouts::Here => self.admits(slot, to, amount),
+            Whereabouts::Away if !self.pacing.admits(to.node) => Sent::Wait,
             Whereabouts::Away => match self.windows.draw(to, amount) {
                 Ok(()) => Sent::Yes,
                 Err(NoCredit::Wait) => Sent::Wait,
@@ -75,12 +76,28 @@ impl Shard {
     /// Moves a message that has room or credit.
     fn deliver(&mut self, from: Slot, to: Pid, tag: u64, payload: Payload, out: &mut Vec<Effect>) {
         if self.find(to) == Whereabouts::Away {
-            return self.emit(from, to, SignalBody::Message { tag, payload }, out);
+            return self.send_away(from, to, tag, payload, out);
         }
         let from = self.pid(from);
         if let Some(target) = self.live_mut(to.slot) {
             target.mailbox.push_local(Message { from, tag, payload });
             self.arrived(to.slot, out);
+        }
+    }
+
+    /// Hands over a message that has credit.
+    fn send_away(
+        &mut self,
+        from: Slot,
+        to: Pid,
+        tag: u64,
+        payload: Payload,
+        out: &mut Vec<Effect>,
+    ) {
+        let bytes = payload.0.len();
+        self.emit(from, to, SignalBody::Message { tag, payload }, out);
+        if to.node != self.config.node && self.pacing.charge(to.node, bytes) {
+            out.push(Effect::WantRoom { node: to.node });
         }
     }
 
@@ -91,6 +108,9 @@ impl Shard {
         let deadline = self.now + timeout;
         if self.find(to) == Whereabouts::Away {
             self.windows.wait(to, ticket, slot, amount);
+            if !self.pacing.admits(to.node) {
+                self.pacing.wait(to);
+            }
         } else if let Some(target) = self.live_mut(to.slot) {
             target.senders.join(ticket, slot, amount);
         }
@@ -197,12 +217,26 @@ impl Shard {
         }
     }
 
-    /// Lets senders that wait for a mailbox elsewhere send, in order, as far as credit goes.
+    /// Lets senders that wait for a mailbox elsewhere send, in order, as far as credit and room go.
     fn send_waiting(&mut self, mailbox: Pid, out: &mut Vec<Effect>) {
-        while let Some(sender) = self.windows.pop_ready(mailbox) {
+        loop {
+            if !self.pacing.admits(mailbox.node) {
+                return self.pacing.wait(mailbox);
+            }
+            let Some(sender) = self.windows.pop_ready(mailbox) else { return };
             let Some((tag, payload)) = self.take_unsent(sender) else { continue };
-            self.emit(sender, mailbox, SignalBody::Message { tag, payload }, out);
+            self.send_away(sender, mailbox, tag, payload, out);
             self.reply(sender, HostReply::Done);
+        }
+    }
+
+    /// There is room for messages to a node again: who waited for it sends, mailbox by mailbox.
+    pub(crate) fn room(&mut self, node: NodeId, out: &mut Vec<Effect>) {
+        self.pacing.room(node);
+        while self.pacing.admits(node)
+            && let Some(mailbox) = self.pacing.next(node)
+        {
+            self.send_waiting(mailbox, out);
         }
     }
 

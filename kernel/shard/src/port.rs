@@ -219,6 +219,11 @@ pub enum Input {
         /// Why.
         reason: ExitReason,
     },
+    /// There is room for messages to a node again: the answer to [`Effect::WantRoom`].
+    Room {
+        /// The node.
+        node: NodeId,
+    },
     /// There is no process `pid` at the far end: who waits for its credit is told so.
     Gone {
         /// The process that is not.
@@ -294,6 +299,12 @@ pub enum Effect {
         messages: u32,
         /// Bytes taken.
         bytes: u32,
+    },
+    /// As much was sent to a node as may be at once; answer with [`Input::Room`] when most of it is
+    /// there. Until then senders wait.
+    WantRoom {
+        /// The node.
+        node: NodeId,
     },
     /// Tell the shard that sent to `pid` that there is no such process.
     Gone {

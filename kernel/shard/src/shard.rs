@@ -16,7 +16,7 @@ use craton_abi::{
     AppId, ErrorCode, Incarnation, Instant, MonitorId, NodeId, Pid, RequestId, ShardId, Signal,
     SignalBody, Slot, limit,
 };
-use craton_process::{Table, Ticket, Windows};
+use craton_process::{Pacing, Table, Ticket, Windows};
 
 /// The shard's index stands above this many bits of its monitor and request ids, so that no two
 /// shards of a node give out the same. Bit 63 stays clear for every index a node can have (guests
@@ -52,6 +52,7 @@ pub struct Shard {
     pub(crate) timers: Timers,
     /// Credit for mailboxes elsewhere.
     pub(crate) windows: Windows,
+    pub(crate) pacing: Pacing,
     /// Monitors of this shard's processes on other nodes, by target: what a lost node fires.
     pub(crate) watches: BTreeMap<(Pid, MonitorId), Slot>,
     /// Children, by parent, whose parent does not know of them yet.
@@ -87,6 +88,7 @@ impl Shard {
             runnable: 0,
             timers: Timers::new(),
             windows: Windows::new(),
+            pacing: Pacing::new(),
             watches: BTreeMap::new(),
             unheard: BTreeSet::new(),
             monitor_last: MonitorId::new(id_first),
@@ -110,6 +112,7 @@ impl Shard {
                 self.credit(mailbox, messages, bytes, out);
             }
             Input::End { slot, reason } => self.end(slot, reason, out),
+            Input::Room { node } => self.room(node, out),
             Input::Gone { pid } => self.gone(pid),
             Input::Spawn(order) => self.spawn(order, out),
             Input::SpawnReply { request, parent, result } => {

@@ -1,7 +1,7 @@
 //! Messages between shards and nodes, and the credit that bounds them.
 
 use super::*;
-use craton_abi::limit::{WINDOW_BYTES, WINDOW_MESSAGES};
+use craton_abi::limit::{MESSAGE_BYTES_MAX, NODE_ROOM_BYTES, WINDOW_BYTES, WINDOW_MESSAGES};
 
 fn signals(rig: &mut Rig) -> usize {
     rig.effects().iter().filter(|effect| matches!(effect, Effect::Signal(_))).count()
@@ -160,4 +160,45 @@ fn messages_from_before_a_loss_give_no_credit_after_it() {
     }
     let credit = rig.effects().iter().any(|effect| matches!(effect, Effect::Credit { .. }));
     assert!(!credit, "the sender would send more than the mailbox takes from it");
+}
+
+/// Uses up the room for node 2 by messages to mailboxes 1, 2, … of it.
+fn use_up_room(rig: &mut Rig, sender: Pid) -> u32 {
+    let count = (NODE_ROOM_BYTES / MESSAGE_BYTES_MAX) as u32;
+    for index in 1..=count {
+        assert_eq!(rig.send(sender, away(2, index), 0, MESSAGE_BYTES_MAX), Some(HostReply::Done));
+    }
+    let asked = |effect: &&Effect| **effect == Effect::WantRoom { node: away(2, 0).node };
+    assert_eq!(rig.effects().iter().filter(asked).count(), 1);
+    count
+}
+
+#[test]
+fn who_sends_to_many_mailboxes_of_a_node_waits_for_room_there() {
+    let mut rig = Rig::new();
+    let (a, b) = (rig.process(), rig.process());
+    let count = use_up_room(&mut rig, a);
+    assert_eq!(rig.send(a, away(2, count + 1), 7, 1), None);
+    assert_eq!(rig.send(b, away(3, 1), 8, 1), Some(HostReply::Done), "another node is free");
+    assert_eq!(rig.call(b, send(away(2, 99), 9, 1, Duration::ZERO)), failed(ErrorCode::Full));
+    rig.effects();
+    rig.step(Input::Room { node: away(2, 0).node });
+    assert_eq!(rig.answer(a), Some(HostReply::Done));
+    assert_eq!(signals(&mut rig), 1);
+    assert_eq!(rig.send(b, away(2, 99), 9, 1), Some(HostReply::Done));
+}
+
+#[test]
+fn waiting_for_room_ends_with_its_time_or_with_the_node() {
+    let mut rig = Rig::new();
+    let (a, b) = (rig.process(), rig.process());
+    let far = away(2, use_up_room(&mut rig, a) + 1);
+    assert_eq!(rig.call(a, send(far, 1, 1, Duration::from_millis(5))), None);
+    assert_eq!(rig.call(b, send(far, 1, 1, Duration::from_secs(5))), None);
+    rig.advance(Duration::from_millis(5));
+    assert_eq!(rig.answer(a), failed(ErrorCode::Full));
+    assert_eq!(rig.answer(b), None);
+    rig.step(Input::NodeLost { node: far.node, incarnation: far.incarnation });
+    assert_eq!(rig.answer(b), failed(ErrorCode::NoConnection));
+    assert_eq!(rig.shard.windows.waiting(), 0);
 }

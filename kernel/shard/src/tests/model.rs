@@ -136,6 +136,9 @@ impl World {
                 self.push(member, to, LANE_OTHER, Input::Spawn(order));
             }
             Effect::Log { .. } => {}
+            Effect::WantRoom { node } => {
+                self.push(member, member, LANE_OTHER, Input::Room { node });
+            }
             Effect::Signal(_)
             | Effect::Credit { .. }
             | Effect::Gone { .. }
