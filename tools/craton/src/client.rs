@@ -10,8 +10,9 @@ use craton_abi::{
     AppId, ExitReason, Incarnation, Instant, NodeId, Payload, Pid, Place, ProgramId, RequestId,
     TraceId,
 };
-use craton_session::{Config, ConnId, Event, Sessions};
+use craton_session::{Config, ConnId, Event, SendError, Sessions};
 use craton_wire::{Answer, Body, Lane, OutputStream, Question, RunEvent};
+use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
@@ -42,6 +43,8 @@ pub struct Client {
     stream: TcpStream,
     wakes: Receiver<Wake>,
     wake: SyncSender<Wake>,
+    /// What was heard while something else was waited for.
+    heard: VecDeque<Turn>,
     node: Option<NodeId>,
     started: std::time::Instant,
     next: RequestId,
@@ -94,6 +97,7 @@ impl Client {
             stream,
             wakes,
             wake,
+            heard: VecDeque::new(),
             node: None,
             started: std::time::Instant::now(),
             next: RequestId::new(1),
@@ -126,6 +130,14 @@ impl Client {
     /// Moves bytes both ways until the node says something, the person stops the run, input was
     /// read, or `limit` passes.
     fn turn(&mut self, limit: std::time::Instant) -> Result<Option<Turn>> {
+        match self.heard.pop_front() {
+            Some(turn) => Ok(Some(turn)),
+            None => self.wait(limit),
+        }
+    }
+
+    /// As [`Client::turn`], past what was heard while something else was waited for.
+    fn wait(&mut self, limit: std::time::Instant) -> Result<Option<Turn>> {
         loop {
             if let Some(turn) = self.poll_session()? {
                 return Ok(Some(turn));
@@ -182,7 +194,8 @@ impl Client {
                 Event::Lost { why, .. } => return Err(self.lost(&why.to_string())),
                 Event::Refused { why, .. } => return Err(self.lost(&why.to_string())),
                 Event::Unreachable { .. } => return Err(self.lost("unreachable")),
-                Event::Close { .. } | Event::Ready { .. } | Event::Room { .. } => {}
+                Event::Room { .. } => return Ok(Some(Turn::Room)),
+                Event::Close { .. } | Event::Ready { .. } => {}
             }
         }
         Ok(None)
@@ -205,17 +218,20 @@ impl Client {
 
     fn say(&mut self, body: Body) -> Result<()> {
         let Some(node) = self.node else { return Err(self.lost("no session yet")) };
-        let now = self.now();
-        let sent = self.sessions.send(
-            node,
-            Lane::CONTROL,
-            AppId::default(),
-            TraceId::default(),
-            body,
-            now,
-        );
-        sent.map_err(|error| self.lost(&error.to_string()))?;
-        self.transmit()
+        let (app, trace) = (AppId::default(), TraceId::default());
+        let limit = std::time::Instant::now() + ANSWER_TIMEOUT;
+        loop {
+            let now = self.now();
+            match self.sessions.send(node, Lane::CONTROL, app, trace, &body, now) {
+                Ok(()) => return self.transmit(),
+                // A large program is more than a queue holds at once.
+                Err(SendError::Full) => match self.wait(limit)? {
+                    Some(turn) => self.heard.push_back(turn),
+                    None => return Err(self.lost("it takes nothing in")),
+                },
+                Err(error) => return Err(self.lost(&error.to_string())),
+            }
+        }
     }
 
     fn request(&mut self) -> RequestId {
@@ -356,7 +372,7 @@ impl Client {
                     let question = Question::Kill { pid: main };
                     self.say(Body::Ask { request, question })?;
                 }
-                Some(Turn::Said(_) | Turn::Up) | None => {}
+                Some(Turn::Said(_) | Turn::Up | Turn::Room) | None => {}
             }
         }
     }
@@ -365,6 +381,7 @@ impl Client {
 /// What a turn brought.
 enum Turn {
     Up,
+    Room,
     Said(Body),
     Input(Vec<u8>),
     Stop,
