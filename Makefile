@@ -11,6 +11,7 @@ NODES ?= 3
 CPUS ?= 1
 MEMORY ?= 64
 TEXT ?=
+export APPEND ?=
 
 export CRATON_KEYS ?= $(CURDIR)/build/keys
 
@@ -21,7 +22,7 @@ $(shell mkdir -p $(TMPDIR))
 # What make starts ends with it, even if make is killed.
 TIED := exec setpriv --pdeathsig
 
-.PHONY: help setup setup-test build kernel tool programs keys run test bench lint fmt clean
+.PHONY: help setup setup-test build kernel tool programs keys run boot debug test bench lint fmt clean
 
 help: ## list the verbs
 	@echo "Craton: bare machines as one computer for distributed programs"
@@ -33,6 +34,12 @@ help: ## list the verbs
 run: build ## boot three machines, join them, count the words of 50 MB of text
 	@$(TIED) TERM build/craton-demo --nodes $(NODES) --cpus $(CPUS) --memory $(MEMORY) \
 		$(if $(TEXT),--text "$(TEXT)")
+
+boot: kernel keys ## boot one machine with its log on this terminal; APPEND=boottrace and such
+	@$(TIED) TERM build/craton boot --cpus $(CPUS) --memory $(MEMORY) --append "$$APPEND"
+
+debug: kernel keys ## the same, waiting for gdb; it says how to attach
+	@$(TIED) TERM build/craton debug --cpus $(CPUS) --memory $(MEMORY) --append "$$APPEND"
 
 test: setup-test ## every test: style, host, simulator, QEMU; ends with "N passed, N failed"
 	@$(TIED) KILL tools/test/run.sh

@@ -1,6 +1,6 @@
 //! What the command line asks of the kernel itself, in place of a node.
 //!
-//! Owns [`OWN_KEYS`] and what they do: `selftest` and `fault`. All other keys are the node's
+//! Owns [`OWN_KEYS`] and what they do: `selftest`, `fault` and `boottrace`. All other keys are the node's
 //! configuration and are read in `start.rs`.
 
 use crate::start::refuse;
@@ -12,11 +12,16 @@ use craton_node::config::nearest;
 use log::warn;
 
 /// Keys that are not the node's.
-pub(crate) const OWN_KEYS: [&str; 2] = ["selftest", "fault"];
+pub(crate) const OWN_KEYS: [&str; 3] = ["selftest", "fault", "boottrace"];
 
 /// The words of the machine's command line.
 pub(crate) fn words() -> Vec<Word> {
     parse(boot::command_line()).0
+}
+
+/// Whether a word stands there, alone.
+pub(crate) fn asks_for(key: &str) -> bool {
+    words().iter().any(|word| word.key == key && word.value.is_none())
 }
 
 /// Runs the tests or provokes the fault that the line asks for. Returns if it asks for neither.

@@ -16,6 +16,7 @@ mod start;
 use bootloader_api::BootInfo;
 use bootloader_api::config::{BootloaderConfig, Mapping};
 use core::panic::PanicInfo;
+use craton_hal::boottrace::mark;
 use craton_hal::memory::heap::KernelHeap;
 use craton_hal::memory::layout::PHYSICAL_MAP_BASE;
 use craton_hal::power::ExitCode;
@@ -42,16 +43,21 @@ fn kernel_main(boot_info: &'static mut BootInfo) -> ! {
 /// Starts the parts in the order in which they need each other.
 extern "C" fn main(boot_info: &'static mut BootInfo) -> ! {
     clock::mark_origin();
+    mark("entry code");
     serial::start();
     cpu::start_boot_cpu();
     trap::start();
     cpu::protect();
+    mark("serial line, traps");
     let memory = memory::start(boot_info);
+    mark("memory");
     logger::start(LevelFilter::Info);
     power::start(memory.rsdp);
+    mark("ACPI tables");
     interrupt::install();
     apic::start();
     timer::start(clock::start());
+    mark("interrupts, clocks");
     cpu::enable_interrupts();
     info!(
         "craton {}: {} MiB of memory, {} KiB free",

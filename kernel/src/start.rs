@@ -9,10 +9,11 @@ use alloc::string::String;
 use core::fmt;
 use craton_abi::Incarnation;
 use craton_engine::{Clocks, Engine};
+use craton_hal::boottrace::mark;
 use craton_hal::pci::{Bus, DEVICE_VECTOR_FIRST, Ports, Window, note_interrupt};
 use craton_hal::power::ExitCode;
 use craton_hal::virtio::net::Net;
-use craton_hal::{apic, clock, entropy, fw_cfg, interrupt, logger, power};
+use craton_hal::{apic, boottrace, clock, entropy, fw_cfg, interrupt, logger, power};
 use craton_node::command_line::apply;
 use craton_node::{Node, NodeConfig, NodeInput, OnPanic};
 use log::{LevelFilter, error, info, warn};
@@ -25,18 +26,25 @@ const NET_VECTOR: u8 = DEVICE_VECTOR_FIRST;
 /// Starts the node and runs it for as long as the machine is on.
 pub(crate) fn node() -> ! {
     let config = configuration();
+    mark("configuration");
     logger::set_node_name(&config.name);
     log::set_max_level(log_filter(config.log));
     power::reset_after_failure(config.panic == OnPanic::Reset);
     let clocks = Clocks { monotonic: clock::now, wall_nanos };
     let engine = Engine::new(seed(), clocks);
     let engine = engine.unwrap_or_else(|error| refuse(format_args!("no engine: {error:#}")));
+    mark("engine");
     let net = network_card();
+    mark("network card");
     let incarnation = Incarnation::new(word(seed()));
     let now = clock::now();
     let node = Node::new(config, incarnation, 1, seed(), now);
     let mut node = node.unwrap_or_else(|error| refuse(format_args!("no node: {error}")));
     info!("ready: node {} in life {}", node.id(), node.incarnation());
+    mark("ready");
+    if command_line::asks_for("boottrace") {
+        boottrace::print();
+    }
     let mut effects = alloc::vec::Vec::new();
     if let Some(wall) = clock::wall() {
         let since_start = now.since(craton_abi::Instant::ZERO);

@@ -70,6 +70,11 @@ pub fn wall() -> Option<Duration> {
     (epoch != 0).then(|| Duration::from_nanos(epoch.saturating_add(now().as_nanos())))
 }
 
+/// How long so many ticks of the time-stamp counter last; zero until [`start`] has run.
+pub(crate) fn duration(ticks: u64) -> Duration {
+    Duration::from_nanos(scale(ticks, NANOS_PER_TICK.load(Ordering::Relaxed)))
+}
+
 /// Ticks of the time-stamp counter in a duration.
 pub(crate) fn ticks(duration: Duration) -> u64 {
     scale(duration.as_nanos(), TICKS_PER_NANO.load(Ordering::Relaxed))

@@ -19,6 +19,8 @@ pub mod apic;
 pub mod backtrace;
 #[cfg(feature = "metal")]
 pub mod boot;
+#[cfg(feature = "metal")]
+pub mod boottrace;
 pub mod clock;
 pub mod cpu;
 pub mod entropy;

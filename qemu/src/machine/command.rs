@@ -45,6 +45,7 @@ pub struct MachineConfig {
     pub(super) node_config: Option<Vec<u8>>,
     pub(super) network: Option<(Port, Mac)>,
     pub(super) paused: bool,
+    pub(super) debugger: Option<u16>,
     pub(super) on_line: Option<LineSink>,
 }
 
@@ -63,6 +64,7 @@ impl MachineConfig {
             node_config: None,
             network: None,
             paused: false,
+            debugger: None,
             on_line: None,
         }
     }
@@ -128,6 +130,12 @@ impl MachineConfig {
         self
     }
 
+    /// Lets gdb attach at this TCP port of the host, from the host alone.
+    pub fn debugger(mut self, port: u16) -> MachineConfig {
+        self.debugger = Some(port);
+        self
+    }
+
     /// Calls `sink` with each line of serial output, as it comes, on the thread that reads it.
     /// A slow sink slows the machine's serial port down.
     pub fn on_line(mut self, sink: impl FnMut(&str) + Send + 'static) -> MachineConfig {
@@ -178,6 +186,9 @@ pub(super) fn arguments(config: &MachineConfig) -> Vec<OsString> {
     }
     if !config.command_line.is_empty() {
         list.pair("-append", &config.command_line);
+    }
+    if let Some(port) = config.debugger {
+        list.pair("-gdb", format!("tcp:127.0.0.1:{port}"));
     }
     if config.paused {
         list.0.push("-S".into());
@@ -239,6 +250,13 @@ mod tests {
         assert!(!text(&MachineConfig::new("k").own_firmware()).contains("-bios"));
         let given = text(&MachineConfig::new("k")).contains(" -bios ");
         assert_eq!(given, Path::new(QBOOT).exists());
+    }
+
+    #[test]
+    fn a_debugger_attaches_from_this_host_alone() {
+        assert!(!text(&MachineConfig::new("k")).contains("-gdb"));
+        let config = MachineConfig::new("k").debugger(1234).paused();
+        assert!(text(&config).contains(" -gdb tcp:127.0.0.1:1234 -S "));
     }
 
     #[test]

@@ -32,8 +32,10 @@ pub struct ClusterOptions {
     pub kernel: PathBuf,
     /// Added to the kernel's command line.
     pub command_line: String,
-    /// Print every machine's log as it comes.
+    /// Print every machine's log as it comes, with its name in front where there are several.
     pub verbose: bool,
+    /// Machines wait for gdb, the first at this port, the next at the one after it.
+    pub debugger: Option<u16>,
 }
 
 /// A running node of a local cluster.
@@ -109,8 +111,14 @@ impl Cluster {
             .node_config(keys.node_config(&name)?.render())
             .network(port, node_mac(number));
         if options.verbose {
-            let prefix = name.clone();
-            config = config.on_line(move |line| eprintln!("{prefix} | {line}"));
+            let prefix = if options.nodes > 1 { format!("{name} | ") } else { String::new() };
+            config = config.on_line(move |line| eprintln!("{prefix}{line}"));
+        }
+        if let Some(first) = options.debugger {
+            let port = first.checked_add(number.into()).ok_or_else(|| {
+                Error::new(tried(), format!("there is no port {first} + {number} for gdb"))
+            })?;
+            config = config.debugger(port).paused();
         }
         let machine = Machine::launch(config).tried(tried)?;
         self.nodes.push(LocalNode { name, address, forwarded, machine });

@@ -80,6 +80,18 @@ impl Keys {
         Ok(Keys { authority, discovery: read_key(folder, DISCOVERY)?, compiler, operator })
     }
 
+    /// Loads the keys in `folder`, or makes them if there is no such folder.
+    ///
+    /// # Errors
+    ///
+    /// If they are not readable, or cannot be made.
+    pub fn load_or_create(folder: &Path) -> Result<Self> {
+        match Keys::load(folder) {
+            Err(_) if !folder.exists() => Keys::create(folder),
+            loaded => loaded,
+        }
+    }
+
     /// Makes the keys of a new cluster in `folder`.
     ///
     /// # Errors

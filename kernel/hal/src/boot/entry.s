@@ -16,6 +16,12 @@ boot_pml4: .skip 4096
 boot_pdpt: .skip 4096
 boot_pds:  .skip 4096 * 4
 
+# The time-stamp counter at the entry; not in `.bss`, which is cleared after it was written.
+.section .data.boot, "aw"
+.balign 8
+.globl boot_entry_time_stamp
+boot_entry_time_stamp: .quad 0
+
 .section .boot.text, "ax"
 .code32
 .globl pvh_start
@@ -23,6 +29,9 @@ pvh_start:
   cli
   cld
   movl %ebx, %esi               # the start-info survives in ESI
+  rdtsc
+  movl %eax, boot_entry_time_stamp
+  movl %edx, boot_entry_time_stamp + 4
 
   # The upper two tables are mostly empty; loaders do not promise zeroed memory.
   movl $boot_pml4, %edi

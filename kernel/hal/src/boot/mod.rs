@@ -44,6 +44,9 @@ unsafe extern "C" {
     static __boot_tables_end: u8;
     static __image_end: u8;
 
+    // Written by the entry code, once, before any Rust runs.
+    static boot_entry_time_stamp: u64;
+
     // Made by `bootloader_api::entry_point!` in the kernel's binary; the type is Rust's on both
     // sides.
     #[allow(improper_ctypes)]
@@ -74,6 +77,13 @@ pub fn image() -> Image {
         data: rodata_end..&raw const __image_end as u64,
         boot_tables: &raw const __boot_tables_start as u64..&raw const __boot_tables_end as u64,
     }
+}
+
+/// The time-stamp counter when the PVH door was entered; `None` if the kernel came by another.
+pub fn entry_time_stamp() -> Option<u64> {
+    // SAFETY: An aligned word of the image's data that nobody writes to any more.
+    let time_stamp = unsafe { boot_entry_time_stamp };
+    (time_stamp != 0).then_some(time_stamp)
 }
 
 /// The room that the image keeps for the names of its functions; zeros if nothing filled it.

@@ -61,6 +61,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         kernel: default_kernel()?,
         command_line: String::new(),
         verbose: false,
+        debugger: None,
     };
     let keys_folder = Keys::folder(&arguments.keys)?;
     let (down, downed) = channel();

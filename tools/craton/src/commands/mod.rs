@@ -2,6 +2,7 @@
 //!
 //! Owns the list of them and the options they share. One file a verb that does more than ask.
 
+mod boot;
 mod build;
 mod key;
 mod listing;
@@ -29,6 +30,10 @@ pub enum Verb {
     Build(build::Build),
     /// Boot a cluster of local machines in QEMU and stay until Ctrl-C
     Up(up::Up),
+    /// Boot one machine with its log on this terminal, until Ctrl-C
+    Boot(boot::Boot),
+    /// Boot one machine that waits for gdb
+    Debug(boot::Debug),
     /// Shut a local cluster down
     Down(up::Down),
     /// Run a program on the cluster, with this terminal's input and output
@@ -111,6 +116,8 @@ pub fn run(verb: Verb) -> Result<ExitCode> {
         Verb::Key(key) => key.run().map(|()| ExitCode::SUCCESS),
         Verb::Build(build) => build.run().map(|()| ExitCode::SUCCESS),
         Verb::Up(up) => up.run().map(|()| ExitCode::SUCCESS),
+        Verb::Boot(boot) => boot.run(),
+        Verb::Debug(debug) => debug.run(),
         Verb::Down(down) => down.run().map(|()| ExitCode::SUCCESS),
         Verb::Run(run) => run.run(),
         Verb::Nodes(nodes) => nodes.run().map(|()| ExitCode::SUCCESS),

@@ -64,10 +64,7 @@ pub fn boot(
     keys_folder: PathBuf,
     down: std::sync::mpsc::Sender<()>,
 ) -> Result<Running> {
-    let keys = match Keys::load(&keys_folder) {
-        Err(_) if !keys_folder.exists() => Keys::create(&keys_folder)?,
-        loaded => loaded?,
-    };
+    let keys = Keys::load_or_create(&keys_folder)?;
     println!(
         "booting {} machines, {} CPU and {} MiB each ({})",
         options.nodes,
@@ -76,6 +73,23 @@ pub fn boot(
         accelerator_phrase()
     );
     let cluster = Cluster::start(options, &keys)?;
+    let registered = register(&cluster, name, keys_folder, down)?;
+    let joined = cluster.wait_joined()?;
+    for node in cluster.nodes() {
+        println!("  {:<4} {:<12} from here {}", node.name, node.address, node.forwarded);
+    }
+    let count = options.nodes;
+    println!("{count} nodes joined {:.2} s after the start of QEMU", joined.as_secs_f64());
+    Ok(Running { cluster, registered })
+}
+
+/// Lets other `craton` commands find the cluster, and end it by a message to `down`.
+pub(super) fn register(
+    cluster: &Cluster,
+    name: &str,
+    keys_folder: PathBuf,
+    down: std::sync::mpsc::Sender<()>,
+) -> Result<Registered> {
     let nodes = cluster.nodes().iter().map(|node| RegisteredNode {
         name: node.name.clone(),
         forwarded: node.forwarded,
@@ -88,13 +102,7 @@ pub fn boot(
         nodes: nodes.collect(),
     };
     registry::serve(registered.clone(), down)?;
-    let joined = cluster.wait_joined()?;
-    for node in cluster.nodes() {
-        println!("  {:<4} {:<12} from here {}", node.name, node.address, node.forwarded);
-    }
-    let count = options.nodes;
-    println!("{count} nodes joined {:.2} s after the start of QEMU", joined.as_secs_f64());
-    Ok(Running { cluster, registered })
+    Ok(registered)
 }
 
 impl Up {
@@ -106,6 +114,7 @@ impl Up {
             kernel: self.kernel.map_or_else(default_kernel, Ok)?,
             command_line: String::new(),
             verbose: self.verbose,
+            debugger: None,
         };
         let (down, downed) = channel();
         let keys = Keys::folder(&self.keys)?;

@@ -1,0 +1,33 @@
+//! How a machine becomes a node: where the time goes, and what it cannot be without.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
+use craton_qemu::testing::{kernel, launch};
+use craton_qemu::{Lan, MachineConfig, node_mac};
+use craton_tool::keys::Keys;
+
+/// A machine that has all that a node needs.
+fn node(lan: &Lan) -> MachineConfig {
+    let config = Keys::generate("tester").unwrap().node_config("n1").unwrap().render();
+    let port = lan.attach().unwrap();
+    MachineConfig::new(kernel()).memory_mib(64).node_config(config).network(port, node_mac(0))
+}
+
+/// The time in `boottrace: N us ...`.
+fn micros(line: &str) -> u64 {
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+#[test]
+fn the_trace_of_booting_has_all_stages_in_order() {
+    let lan = Lan::new(1);
+    let machine = launch(node(&lan).command_line("boottrace"));
+    machine.expect_line(" us before the kernel's entry");
+    let mut before = 0;
+    for stage in ["entry code", "memory", "interrupts, clocks", "engine", "network card", "ready"] {
+        let line = machine.expect_line(&format!(" us {stage}"));
+        assert!(micros(&line) > before, "{line} after {before}");
+        before = micros(&line);
+    }
+    assert!(before < 60_000_000, "a minute from the entry to ready");
+}
