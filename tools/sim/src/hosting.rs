@@ -125,6 +125,10 @@ impl World {
     /// The log is how a node tells people of gaps; the checker reads it as they would.
     pub(crate) fn read_log(&mut self, place: Place, level: LogLevel, module: &str, text: &str) {
         self.trace.note(self.now, format_args!("{place} {module}: {text}"));
+        if text.contains("without credit") {
+            // All nodes are honest here, so credit was counted wrongly and a message is lost.
+            self.check(Err(Violation(format!("{place}: {module} {text}"))));
+        }
         if level > LogLevel::Warn || !matches!(module, "session" | "cluster") {
             return;
         }
