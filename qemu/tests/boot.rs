@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 use craton_qemu::testing::{kernel, launch};
-use craton_qemu::{Lan, MachineConfig, node_mac};
+use craton_qemu::{EXIT_FAILURE, Lan, MachineConfig, node_mac};
 use craton_tool::keys::Keys;
 
 /// A machine that has all that a node needs.
@@ -24,10 +24,42 @@ fn the_trace_of_booting_has_all_stages_in_order() {
     let machine = launch(node(&lan).command_line("boottrace"));
     machine.expect_line(" us before the kernel's entry");
     let mut before = 0;
-    for stage in ["entry code", "memory", "interrupts, clocks", "engine", "network card", "ready"] {
+    for stage in [
+        "entry code",
+        "memory",
+        "interrupts, clocks",
+        "PCI, randomness",
+        "engine",
+        "network card",
+        "ready",
+    ] {
         let line = machine.expect_line(&format!(" us {stage}"));
         assert!(micros(&line) > before, "{line} after {before}");
         before = micros(&line);
     }
     assert!(before < 60_000_000, "a minute from the entry to ready");
+}
+
+#[test]
+fn a_node_names_the_sources_of_its_randomness() {
+    let lan = Lan::new(1);
+    for (cpu, device, sources) in [
+        (true, true, "the CPU and virtio-rng"),
+        (true, false, "the CPU"),
+        (false, true, "virtio-rng"),
+    ] {
+        let machine = launch(node(&lan).entropy(cpu, device));
+        machine.expect_line("ready: node ");
+        let line = machine.expect_line("randomness comes from ");
+        assert!(line.ends_with(&format!("randomness comes from {sources}")), "{line}");
+    }
+}
+
+#[test]
+fn a_machine_without_randomness_refuses_to_be_a_node() {
+    let lan = Lan::new(1);
+    let mut machine = launch(node(&lan).entropy(false, false));
+    machine.expect_line("cannot run: no source of randomness");
+    assert_eq!(machine.expect_exit().code(), Some(EXIT_FAILURE));
+    assert!(machine.lines().iter().all(|line| !line.contains("ready: node ")));
 }

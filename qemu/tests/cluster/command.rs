@@ -212,6 +212,8 @@ fn the_commands_speak_with_a_cluster() {
         text(&output.stdout)
     };
     assert!(ask("nodes", &[]).starts_with("NAME"));
+    // More commands in a row than a node has places for one person's tools.
+    (0..40).for_each(|_| assert!(ask("nodes", &[]).contains("n2")));
     let nodes: serde_json::Value = serde_json::from_str(&ask("nodes", &["--json"])).unwrap();
     let mut names: Vec<_> = nodes.as_array().unwrap().iter().map(|n| n["name"].clone()).collect();
     names.sort_by_key(|name| name.to_string());

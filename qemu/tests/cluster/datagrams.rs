@@ -130,9 +130,9 @@ fn noise_and_forgeries_on_the_lan_change_nothing() {
         attacker.send(&frame);
     }
     bed.wait_until_all_see(&[0, 1, 2]);
-    for at in 0..3 {
+    for (at, before) in before.iter().enumerate() {
         assert_eq!(bed.count_lines(at, DOWN), 0);
-        bed.expect_memory_back(at, &before[at]);
+        bed.expect_memory_back(at, before);
     }
     count_words(&mut bed.client(0), &bed.program("wordcount"), text(2, 200_000));
 }

@@ -3,11 +3,11 @@
 //! Owns [`Peer`]: a session without the client around it, over a socket that it reads and writes
 //! itself. Everything goes as a real operator's does, but for [`Tamper`].
 
-use craton_abi::{AppId, Incarnation, Instant, NodeId, TraceId};
+use craton_abi::{AppId, Incarnation, Instant, NodeId, RequestId, TraceId};
 use craton_qemu::testing::LONG;
 use craton_session::{Config, ConnId, Event, Sessions};
 use craton_tool::keys::Keys;
-use craton_wire::{Answer, Body, Lane};
+use craton_wire::{Answer, Body, Lane, Question};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -68,6 +68,19 @@ impl Peer {
             self.turn();
         }
         self.node.is_some()
+    }
+
+    /// Whether the node answers a question, if it comes to that.
+    pub fn is_answered(&mut self, within: Duration) -> bool {
+        if !self.try_up(within) {
+            return false;
+        }
+        self.say(Body::Ask { request: RequestId::new(1), question: Question::Nodes });
+        let limit = std::time::Instant::now() + within;
+        while self.answers.is_empty() && !self.closed && std::time::Instant::now() < limit {
+            self.turn();
+        }
+        !self.answers.is_empty()
     }
 
     /// Says something to the node.

@@ -55,6 +55,8 @@ fn three_nodes_exchange_messages_and_get_each_program_once() {
     }
     let id = craton_bundle::program_id(&stress);
     for at in 0..3 {
+        // By then the serial lines have caught up with the network.
+        bed.settled(at);
         assert_eq!(bed.count_lines(at, &format!("loaded program {id}")), 1);
     }
     // The operator sent it to the first node only, which sent it to each other node once.
