@@ -1,7 +1,7 @@
 //! What the command line asks of the kernel itself, in place of a node.
 //!
-//! Owns [`OWN_KEYS`] and what they do: `selftest`, `fault` and `boottrace`. All other keys are the node's
-//! configuration and are read in `start.rs`.
+//! Owns [`OWN_KEYS`] and what they do: `selftest`, `fault` and `boottrace`. All other keys are the
+//! node's configuration and are read in `start.rs`.
 
 use crate::start::refuse;
 use crate::{selftest, selftest_engine};

@@ -16,7 +16,7 @@ use craton_hal::virtio::net::Net;
 use craton_hal::{apic, boottrace, clock, entropy, fw_cfg, interrupt, logger, power};
 use craton_node::command_line::apply;
 use craton_node::{Node, NodeConfig, NodeInput, OnPanic};
-use log::{LevelFilter, error, info, warn};
+use log::{error, info, warn};
 
 /// The file of the firmware's configuration device that holds the node's.
 const CONFIG_FILE: &str = "opt/craton/config";
@@ -30,11 +30,14 @@ pub(crate) fn node() -> ! {
     logger::set_node_name(&config.name);
     log::set_max_level(log_filter(config.log));
     power::reset_after_failure(config.panic == OnPanic::Reset);
+    let mut bus = pci();
+    gather_entropy(&mut bus);
+    mark("PCI, randomness");
     let clocks = Clocks { monotonic: clock::now, wall_nanos };
     let engine = Engine::new(seed(), clocks);
     let engine = engine.unwrap_or_else(|error| refuse(format_args!("no engine: {error:#}")));
     mark("engine");
-    let net = network_card();
+    let net = network_card(&mut bus);
     mark("network card");
     let incarnation = Incarnation::new(word(seed()));
     let now = clock::now();
@@ -68,16 +71,32 @@ fn configuration() -> NodeConfig {
     config
 }
 
-fn network_card() -> Net {
-    interrupt::set_handler(NET_VECTOR, note_interrupt);
+fn pci() -> Bus<Ports> {
     let Some(ports) = Ports::take() else { refuse(format_args!("PCI is taken")) };
-    let mut bus = Bus::scan(ports, Window::BELOW_4G);
-    let Some(function) = Net::find(&bus) else {
+    Bus::scan(ports, Window::BELOW_4G)
+}
+
+/// Asks the host for entropy, and ends the machine if neither it nor the CPU has any: keys and
+/// incarnations that could be guessed are worse than no node.
+fn gather_entropy(bus: &mut Bus<Ports>) {
+    entropy::gather(bus);
+    let (_, sources) = entropy::seed();
+    if !sources.suffice() {
+        refuse(format_args!(
+            "no source of randomness: a node needs RDSEED or RDRAND, or a virtio-rng device on PCI"
+        ));
+    }
+    info!("randomness comes from {sources}");
+}
+
+fn network_card(bus: &mut Bus<Ports>) -> Net {
+    interrupt::set_handler(NET_VECTOR, note_interrupt);
+    let Some(function) = Net::find(bus) else {
         refuse(format_args!("no network card: a node needs a virtio-net device on PCI"))
     };
     // Ids beyond a byte exist only with x2APIC, whose boot CPU has a small one all the same.
     let apic_id = u8::try_from(apic::id()).unwrap_or(0);
-    let net = Net::open(&mut bus, &function, NET_VECTOR, apic_id);
+    let net = Net::open(bus, &function, NET_VECTOR, apic_id);
     net.unwrap_or_else(|error| refuse(format_args!("the network card does not start: {error:?}")))
 }
 
@@ -88,11 +107,7 @@ pub(crate) fn refuse(why: fmt::Arguments<'_>) -> ! {
 }
 
 fn seed() -> [u8; 32] {
-    let (seed, source) = entropy::seed();
-    if source == entropy::Source::Jitter && log::max_level() >= LevelFilter::Warn {
-        warn!("no RDRAND and no RDSEED: randomness comes from the clock's jitter alone");
-    }
-    seed
+    entropy::seed().0
 }
 
 fn word(seed: [u8; 32]) -> u64 {

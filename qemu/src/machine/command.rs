@@ -42,6 +42,8 @@ pub struct MachineConfig {
     pub(super) kernel: PathBuf,
     pub(super) initrd: Option<PathBuf>,
     pub(super) command_line: String,
+    pub(super) cpu_entropy: bool,
+    pub(super) device_entropy: bool,
     pub(super) node_config: Option<Vec<u8>>,
     pub(super) network: Option<(Port, Mac)>,
     pub(super) paused: bool,
@@ -61,6 +63,8 @@ impl MachineConfig {
             kernel: kernel.as_ref().to_path_buf(),
             initrd: None,
             command_line: String::new(),
+            cpu_entropy: true,
+            device_entropy: true,
             node_config: None,
             network: None,
             paused: false,
@@ -124,6 +128,14 @@ impl MachineConfig {
         self
     }
 
+    /// Which sources of randomness the machine has: the CPU's instructions, the virtio device. Both
+    /// unless told.
+    pub fn entropy(mut self, cpu: bool, device: bool) -> MachineConfig {
+        self.cpu_entropy = cpu;
+        self.device_entropy = device;
+        self
+    }
+
     /// Starts the machine with its CPUs stopped.
     pub fn paused(mut self) -> MachineConfig {
         self.paused = true;
@@ -162,7 +174,8 @@ pub(super) fn arguments(config: &MachineConfig) -> Vec<OsString> {
     if qboot && Path::new(QBOOT).exists() {
         list.pair("-bios", QBOOT);
     }
-    list.pair("-cpu", cpu);
+    let without = if config.cpu_entropy { "" } else { ",-rdrand,-rdseed" };
+    list.pair("-cpu", format!("{cpu}{without}"));
     list.pair("-smp", config.cpus.to_string());
     list.pair("-m", format!("{}M", config.memory_mib));
     list.pair("-nodefaults", "-no-reboot");
@@ -170,7 +183,9 @@ pub(super) fn arguments(config: &MachineConfig) -> Vec<OsString> {
     list.pair("-chardev", "stdio,id=serial,signal=off");
     list.pair("-serial", "chardev:serial");
     list.pair("-device", "isa-debug-exit,iobase=0xf4,iosize=0x04");
-    list.pair("-device", if pci { "virtio-rng-pci" } else { "virtio-rng-device" });
+    if config.device_entropy {
+        list.pair("-device", if pci { "virtio-rng-pci" } else { "virtio-rng-device" });
+    }
     if let Some((_, mac)) = &config.network {
         let device =
             if pci { "virtio-net-pci,romfile=,netdev=lan" } else { "virtio-net-device,netdev=lan" };

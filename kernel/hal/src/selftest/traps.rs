@@ -163,10 +163,10 @@ pub(super) fn no_lost_wake_up() -> Outcome {
 }
 
 pub(super) fn seeds() -> Outcome {
-    let ((first, _), (second, source)) = (entropy::seed(), entropy::seed());
+    let ((first, _), (second, sources)) = (entropy::seed(), entropy::seed());
     check!(first != second, "twice the same");
     let distinct = first.iter().filter(|&&byte| byte != first[0]).count();
-    check!(distinct > 8, "{first:x?} from {source:?} is no seed");
+    check!(distinct > 8, "{first:x?} from {sources} is no seed");
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! Registers, bits and layouts: VIRTIO 1.2, by its sections.
 //!
-//! Owns every offset and bit that the driver uses, and no logic; `transport.rs`, `queue.rs` and
-//! `net.rs` give them meaning.
+//! Owns every offset and bit that the driver uses, and no logic; `transport.rs`, `queue.rs`,
+//! `net.rs` and `rng.rs` give them meaning.
 
 /// PCI vendor of all virtio devices (4.1.2).
 pub(crate) const PCI_VENDOR: u16 = 0x1af4;
@@ -9,6 +9,9 @@ pub(crate) const PCI_VENDOR: u16 = 0x1af4;
 pub(crate) const PCI_DEVICE_NET: u16 = 0x1041;
 /// PCI device id of a network device that also speaks the old protocol (4.1.2.1).
 pub(crate) const PCI_DEVICE_NET_TRANSITIONAL: u16 = 0x1000;
+/// PCI device ids of an entropy device: modern, and one that also speaks the old protocol.
+pub(crate) const PCI_DEVICE_RNG: u16 = 0x1044;
+pub(crate) const PCI_DEVICE_RNG_TRANSITIONAL: u16 = 0x1005;
 
 /// Kinds of structures that vendor capabilities point at (4.1.4).
 pub(crate) mod capability {
@@ -119,4 +122,12 @@ pub(crate) mod net {
     pub(crate) const CHECKSUM_VALID: u8 = 2;
     /// The frame is whole.
     pub(crate) const SEGMENTATION_NONE: u8 = 0;
+}
+
+/// The entropy device (5.4).
+pub(crate) mod rng {
+    /// Its one queue.
+    pub(crate) const REQUEST_QUEUE: u16 = 0;
+    /// It has no configuration (5.4.4).
+    pub(crate) const CONFIG_BYTES: usize = 0;
 }

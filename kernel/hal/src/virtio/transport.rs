@@ -58,7 +58,11 @@ impl Transport {
     ) -> Result<Self, OpenError> {
         bus.enable(function);
         let (common, _) = map(bus, function, capability::COMMON, common::BYTES)?;
-        let (device, _) = map(bus, function, capability::DEVICE, device_bytes)?;
+        let device = match device_bytes {
+            // A kind of device without a configuration need not have a structure for it.
+            0 => common.part(0, 0).ok_or(OpenError::Malformed)?,
+            bytes => map(bus, function, capability::DEVICE, bytes)?.0,
+        };
         let (notify, found) = map(bus, function, capability::NOTIFY, 2)?;
         let multiplier = bus
             .capability_word(function, found, NOTIFY_MULTIPLIER_WORD)

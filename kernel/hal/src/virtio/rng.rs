@@ -1,0 +1,117 @@
+//! The entropy device (VIRTIO 1.2, section 5.4): random bytes from the host.
+//!
+//! Owns [`read`], which asks a device once and puts it away again: a node needs a seed when it
+//! starts, and no driver afterwards. The device is polled, not heard by interrupt, for a bounded
+//! time. What it writes is mixed with other sources (`crate::entropy`), so a device that lies
+//! cannot make a seed worse.
+
+use super::Shared;
+use super::queue::{QUEUE_BYTES, Queue};
+use super::spec::{self, feature, rng};
+use super::transport::{OpenError, Transport};
+use crate::clock;
+use crate::memory::physical::DmaBuffer;
+use crate::pci::{Bus, Config, Function};
+use craton_abi::Duration;
+
+/// Bytes that are asked for: twice a seed.
+pub(crate) const BYTES: usize = 64;
+/// How long a device may take; a host has the bytes within a millisecond.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// The first entropy device of the machine.
+pub(crate) fn find<C: Config>(bus: &Bus<C>) -> Option<Function> {
+    let ids = [spec::PCI_DEVICE_RNG, spec::PCI_DEVICE_RNG_TRANSITIONAL];
+    let is_rng = |f: &&Function| f.vendor == spec::PCI_VENDOR && ids.contains(&f.device);
+    bus.functions().iter().find(is_rng).cloned()
+}
+
+/// Asks a device for random bytes: how many of `bytes` it wrote.
+///
+/// # Errors
+///
+/// If it is no device that can be used. One that gives nothing in time gives 0 bytes.
+pub(crate) fn read<C: Config>(
+    bus: &mut Bus<C>,
+    function: &Function,
+    bytes: &mut [u8; BYTES],
+) -> Result<usize, OpenError> {
+    let mut transport = Transport::open(bus, function, rng::CONFIG_BYTES)?;
+    transport.negotiate(feature::ACCESS_PLATFORM, 0)?;
+    let ring = DmaBuffer::new(QUEUE_BYTES).ok_or(OpenError::NoMemory)?;
+    let buffer = DmaBuffer::new(BYTES).ok_or(OpenError::NoMemory)?;
+    let (mut queue, mut bell) = transport.queue(rng::REQUEST_QUEUE, ring, false, None)?;
+    transport.start();
+    if queue.post(buffer.physical(), BYTES as u32, true).is_some() && queue.must_tell() {
+        bell.ring();
+    }
+    let written = wait(&mut queue);
+    // The memory is about to be somebody else's.
+    assert!(transport.reset().is_ok(), "a device that will not stop ends the machine");
+    copy(&buffer, written, bytes);
+    Ok(written)
+}
+
+/// Waits for the one buffer. 0 if the device takes too long or says what cannot be.
+fn wait<M: Shared>(queue: &mut Queue<M>) -> usize {
+    let limit = clock::now() + PATIENCE;
+    loop {
+        match queue.take() {
+            // The queue has checked that it is no more than was asked for.
+            Ok(Some((_, written))) => return written as usize,
+            Ok(None) if clock::now() < limit => core::hint::spin_loop(),
+            Ok(None) | Err(_) => return 0,
+        }
+    }
+}
+
+/// Takes what was written over, one byte after another.
+fn copy<M: Shared>(buffer: &M, written: usize, bytes: &mut [u8; BYTES]) {
+    assert!(written <= buffer.bytes(), "the queue checks the length");
+    for (index, byte) in bytes.iter_mut().take(written).enumerate() {
+        // SAFETY: Within the buffer, which the device, reset by now, does not write to.
+        *byte = unsafe { buffer.pointer().as_ptr().wrapping_add(index).read_volatile() };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::virtio::queue::tests::{Device, Leaked};
+
+    const SIZE: u16 = 8;
+
+    fn parts() -> (Queue<Leaked>, Device, Leaked) {
+        let (ring, buffer) = (Leaked::new(QUEUE_BYTES), Leaked::new(BYTES));
+        let mut queue = Queue::new(ring, SIZE, false);
+        let mut device = Device::new(ring, SIZE);
+        queue.post(buffer.physical(), BYTES as u32, true).expect("the queue is empty");
+        device.look();
+        (queue, device, buffer)
+    }
+
+    #[test]
+    fn what_the_device_wrote_is_taken_and_no_more() {
+        let (mut queue, mut device, buffer) = parts();
+        let (id, address, asked) = device.held.pop_front().expect("the buffer was posted");
+        assert_eq!((address, asked), (buffer.physical(), BYTES as u32));
+        for index in 0..BYTES {
+            // SAFETY: Within the leaked buffer.
+            unsafe { buffer.pointer().as_ptr().wrapping_add(index).write(index as u8 + 1) };
+        }
+        device.finish(id.into(), 40);
+        let mut bytes = [0; BYTES];
+        let written = wait(&mut queue);
+        copy(&buffer, written, &mut bytes);
+        assert_eq!((written, bytes[39], bytes[40]), (40, 40, 0));
+    }
+
+    #[test]
+    fn a_device_that_lies_gives_nothing() {
+        for (id, written) in [(0, BYTES as u32 + 1), (3, 8), (u32::MAX, 8)] {
+            let (mut queue, mut device, _) = parts();
+            device.finish(id, written);
+            assert_eq!(wait(&mut queue), 0, "{written} bytes in buffer {id}");
+        }
+    }
+}
