@@ -39,8 +39,8 @@ pub struct Clocks {
     pub wall_nanos: fn() -> u64,
 }
 
-/// What the kernel must be able to spare before it makes a process, beside the memory and the stack:
-/// store and instance. Most need a tenth of it.
+/// What the kernel must be able to spare before it makes a process, beside the memory and the
+/// stack: store and instance. Most need a tenth of it.
 const PROCESS_HEAP_BYTES: usize = 256 << 10;
 
 /// The host of programs in WebAssembly.

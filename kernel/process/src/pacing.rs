@@ -1,8 +1,8 @@
 //! How much a shard may hand over for each other node before it waits for word of room.
 //!
-//! Owns [`Pacing`]. Credit bounds what is under way to one mailbox; a program that sends to very many
-//! mailboxes of one node is bounded by this, so that its senders wait and no queue between the nodes
-//! overflows. Neighbour: `window.rs`, at whose windows those senders stand.
+//! Owns [`Pacing`]. Credit bounds what is under way to one mailbox; a program that sends to very
+//! many mailboxes of one node is bounded by this, so that its senders wait and no queue between the
+//! nodes overflows. Neighbour: `window.rs`, at whose windows those senders stand.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use core::ops::Bound::{Excluded, Unbounded};
