@@ -117,11 +117,11 @@ extern "C" fn wasmtime_memory_image_map_at(_image: *mut u8, _address: *mut u8, _
 extern "C" fn wasmtime_memory_image_free(_image: *mut u8) {}
 
 // wasmtime's own thread-local variable: one word that follows the fiber; slot 1 is for features
-// that are not compiled in. While wasm runs, wasmtime reads the word only to record a trap, and sets it
-// when the call that trapped has returned. In between an error is owned by a stack frame while
-// control passes through module text, so a process that was killed there would leave the error
-// behind: the read holds preemption off and the set allows it again. Should another version read
-// the word elsewhere, the self-test's endless loops are not preempted, and it fails.
+// that are not compiled in. While wasm runs, wasmtime reads the word only to record a trap, and
+// sets it when the call that trapped has returned. In between an error is owned by a stack frame
+// while control passes through module text, so a process that was killed there would leave the
+// error behind: the read holds preemption off and the set allows it again. Should another version
+// read the word elsewhere, the self-test's endless loops are not preempted, and it fails.
 
 #[unsafe(no_mangle)]
 extern "C" fn wasmtime_tls_get(_slot: usize) -> *mut u8 {
