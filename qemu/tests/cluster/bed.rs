@@ -125,6 +125,7 @@ impl Bed {
                 return found;
             }
             assert!(Instant::now() < limit, "it never came that {what}");
+            // Sleeps: what a node answers changes without a word, so it is asked now and then.
             std::thread::sleep(PERIOD);
         }
     }

@@ -47,6 +47,7 @@ fn a_short_cut_is_bridged_and_the_count_is_exact() {
                 bed.lan.cut(bed.nodes[0].port, bed.nodes[1].port, Cut::Both);
                 was_cut = true;
                 scope.spawn(|| {
+                    // Sleeps: how long the cut lasts is what the test is about.
                     std::thread::sleep(SHORT);
                     bed.lan.heal();
                 });
