@@ -32,10 +32,19 @@ const BANNED: &[Banned] = &[
     Banned { tokens: &["eprint", "!"], applies: is_node, advice: LOG },
     Banned {
         tokens: &["thread", ":", ":", "sleep"],
-        applies: |source, line| source.path.starts_with("qemu/") && source.is_test(line),
-        advice: "wait for what the test is about: SerialLog::wait_for, or a socket's time-out",
+        applies: |source, line| {
+            source.path.starts_with("qemu/") && source.is_test(line) && !has_reason(source, line)
+        },
+        advice: "wait for what the test is about: SerialLog::wait_for, or a socket's time-out; \
+                 where time itself is meant, say so above: `// Sleeps: why`",
     },
 ];
+
+/// Whether the line above says why this one sleeps.
+fn has_reason(source: &Source, line: usize) -> bool {
+    let above = line.checked_sub(2).and_then(|index| source.text.lines().nth(index));
+    above.is_some_and(|above| above.trim_start().starts_with("// Sleeps: "))
+}
 
 /// Code of a node: it has no standard output.
 fn is_node(source: &Source, line: usize) -> bool {
@@ -104,5 +113,7 @@ mod tests {
         assert_eq!(lines("qemu/src/a.rs", &format!("#[cfg(test)] mod tests {{ {text} }}")), [1]);
         assert!(lines("qemu/src/a.rs", text).is_empty());
         assert_eq!(lines("qemu/tests/a.rs", "use std::thread::sleep;"), [1]);
+        let reasoned = "fn a() {\n    // Sleeps: a cut has a length.\n    std::thread::sleep(b);\n}";
+        assert!(lines("qemu/tests/a.rs", reasoned).is_empty());
     }
 }
