@@ -113,7 +113,7 @@ mod tests {
         assert_eq!(lines("qemu/src/a.rs", &format!("#[cfg(test)] mod tests {{ {text} }}")), [1]);
         assert!(lines("qemu/src/a.rs", text).is_empty());
         assert_eq!(lines("qemu/tests/a.rs", "use std::thread::sleep;"), [1]);
-        let reasoned = "fn a() {\n    // Sleeps: a cut has a length.\n    std::thread::sleep(b);\n}";
+        let reasoned = "fn a() {\n    // Sleeps: a cut lasts.\n    std::thread::sleep(b);\n}";
         assert!(lines("qemu/tests/a.rs", reasoned).is_empty());
     }
 }
