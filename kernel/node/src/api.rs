@@ -131,7 +131,7 @@ pub enum NodeEffect {
         /// Which program.
         program: ProgramId,
         /// The signed bundle; its hash is the program's id.
-        bundle: Arc<[u8]>,
+        bundle: Arc<Vec<u8>>,
     },
     /// Forget a loaded program: no process of it is left.
     Unload {

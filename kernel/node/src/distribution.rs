@@ -12,6 +12,7 @@ use crate::work::Work;
 use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use craton_abi::{Duration, ErrorCode, Instant, NodeId, Payload, ProgramId};
 use craton_session::SendError;
 use craton_shard::port::LogLevel;
@@ -26,7 +27,7 @@ const STALL_TIME: Duration = Duration::from_secs(10);
 pub(crate) struct Upload {
     pub(crate) to: NodeId,
     program: ProgramId,
-    bundle: Arc<[u8]>,
+    bundle: Arc<Vec<u8>>,
     sent: usize,
 }
 

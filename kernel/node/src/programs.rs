@@ -55,7 +55,7 @@ pub(crate) enum Part {
     Taken,
     /// The bundle is whole and its hash right: the engine is to load it. Those programs had to
     /// make room.
-    Whole(Arc<[u8]>),
+    Whole(Arc<Vec<u8>>),
     /// The bytes are wrong, or there is no room for them.
     Failed(ErrorCode),
 }
@@ -68,8 +68,8 @@ struct Program<W> {
 
 enum State {
     Fetching { source: Source, bytes: Vec<u8>, heard_at: Instant },
-    Loading(Arc<[u8]>),
-    Ready(Arc<[u8]>),
+    Loading(Arc<Vec<u8>>),
+    Ready(Arc<Vec<u8>>),
 }
 
 /// All programs of a node; `W` is what waits for them.
@@ -139,6 +139,10 @@ impl<W> Programs<W> {
         if held + part.len() > STORE_BYTES_MAX {
             return Part::Failed(ErrorCode::LimitPrograms);
         }
+        // All of the room at once: it is there, or the program is refused and nothing grows in steps.
+        if bytes.try_reserve_exact(total - bytes.len()).is_err() {
+            return Part::Failed(ErrorCode::LimitMemory);
+        }
         bytes.extend_from_slice(part);
         if bytes.len() < total {
             return Part::Taken;
@@ -146,7 +150,7 @@ impl<W> Programs<W> {
         if craton_bundle::program_id(bytes) != id {
             return Part::Failed(ErrorCode::NoProgram);
         }
-        let bundle: Arc<[u8]> = core::mem::take(bytes).into();
+        let bundle = Arc::new(core::mem::take(bytes));
         program.state = State::Loading(Arc::clone(&bundle));
         Part::Whole(bundle)
     }
@@ -227,7 +231,7 @@ impl<W> Programs<W> {
     }
 
     /// The bytes of a bundle that this node has whole.
-    pub(crate) fn bundle(&self, id: ProgramId) -> Option<&Arc<[u8]>> {
+    pub(crate) fn bundle(&self, id: ProgramId) -> Option<&Arc<Vec<u8>>> {
         match &self.all.get(&id)?.state {
             State::Fetching { .. } => None,
             State::Loading(bundle) | State::Ready(bundle) => Some(bundle),

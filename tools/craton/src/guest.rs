@@ -15,7 +15,7 @@ const TARGET: &str = "wasm32-unknown-unknown";
 const FLAGS: &[&str] = &["-Clink-arg=-zstack-size=65536", "-Clink-arg=--demangle"];
 const DEBIAN_CARGO: &str = "/usr/bin/cargo";
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
-const DEBIAN_PACKAGES: &str = "rustc-web cargo-web rust-web-src rust-web-llvm lld";
+const DEBIAN_PACKAGES: &str = "rustc-web cargo-web rust-web-src lld";
 /// Settings of a cargo or a person that must not leak into the build of a guest.
 const LEAKS: &[&str] = &[
     "CARGO_BUILD_TARGET",
