@@ -139,7 +139,8 @@ impl<W> Programs<W> {
         if held + part.len() > STORE_BYTES_MAX {
             return Part::Failed(ErrorCode::LimitPrograms);
         }
-        // All of the room at once: it is there, or the program is refused and nothing grows in steps.
+        // All of the room at once: it is there, or the program is refused and nothing grows in
+        // steps.
         if bytes.try_reserve_exact(total - bytes.len()).is_err() {
             return Part::Failed(ErrorCode::LimitMemory);
         }
