@@ -48,7 +48,8 @@ for program in wordcount hello stress; do
         --manifest-path "userland/programs/$program/Cargo.toml"
 done
 step "tools and simulator" $in_tools $cargo_test --release --workspace --exclude craton-qemu
-step "machines in QEMU" $in_tools $cargo_test --release -p craton-qemu -- --test-threads=1
+# Two at a time: much of a test is waiting for time-outs of the network.
+step "machines in QEMU" $in_tools $cargo_test --release -p craton-qemu -- --test-threads=2
 
 echo
 echo "$passed passed, $failed failed"
