@@ -5,7 +5,7 @@
 
 use craton_hal::memory::physical::DmaBuffer;
 use craton_hal::virtio::net::{Net, PartialChecksum, Receiver, Transmitter};
-use craton_net::{FrameDevice, FrameReceiver, FrameTransmitter, Link, Offload};
+use craton_net::{FrameDevice, FrameReceiver, FrameTransmitter, Link, Offload, Segments};
 
 /// The card as the stack wants it.
 pub(super) struct Nic(pub(super) Net);
@@ -19,7 +19,12 @@ pub(super) struct NicTransmitter<'a>(&'a mut Transmitter<DmaBuffer>);
 /// The card as the stack must know it.
 pub(super) fn link(net: &Net) -> Link {
     let info = net.info();
-    Link { mac: info.mac, mtu: usize::from(info.mtu), checksum_transmit: info.checksum_transmit }
+    Link {
+        mac: info.mac,
+        mtu: usize::from(info.mtu),
+        checksum_transmit: info.checksum_transmit,
+        segments_bytes_max: Segments::default(),
+    }
 }
 
 impl FrameDevice for Nic {
@@ -47,7 +52,8 @@ impl FrameTransmitter for NicTransmitter<'_> {
         self.0.transmit(length, |frame| {
             let (result, offload) = fill(frame);
             let checksum = match offload {
-                Offload::None => None,
+                // The stack asks for segments only where the link offers to cut them.
+                Offload::None | Offload::Segments { .. } => None,
                 Offload::Checksum { start, offset } => Some(PartialChecksum { start, offset }),
             };
             (result, checksum)

@@ -6,7 +6,8 @@
 use crate::checksum;
 use crate::device::{FrameTransmitter, Link, Offload};
 use alloc::vec;
-use smoltcp::phy::{self, Checksum, DeviceCapabilities, Medium};
+use core::num::{NonZeroU16, NonZeroUsize};
+use smoltcp::phy::{self, Checksum, DeviceCapabilities, Medium, PacketMeta};
 use smoltcp::time::Instant;
 
 const ETHERNET_BYTES: usize = 14;
@@ -18,7 +19,18 @@ pub(crate) fn capabilities(link: &Link) -> DeviceCapabilities {
     capabilities.max_transmission_unit = link.mtu + ETHERNET_BYTES;
     capabilities.checksum.tcp = Checksum::None;
     capabilities.checksum.udp = Checksum::None;
+    if link.checksum_transmit {
+        capabilities.segmentation.tcpv4 = link.segments_bytes_max.ipv4.map(whole_packet);
+        capabilities.segmentation.tcpv6 = link.segments_bytes_max.ipv6.map(whole_packet);
+    }
     capabilities
+}
+
+/// A frame to be cut is no longer than its IP header can say.
+fn whole_packet(frame_bytes: NonZeroUsize) -> NonZeroUsize {
+    const FRAME_BYTES_MAX: NonZeroUsize =
+        NonZeroUsize::new(ETHERNET_BYTES + u16::MAX as usize).expect("a sum of positive numbers");
+    frame_bytes.min(FRAME_BYTES_MAX)
 }
 
 /// One frame in, any number out.
@@ -40,12 +52,19 @@ pub(crate) struct RxToken<'a>(&'a [u8]);
 pub(crate) struct TxToken<'a, T> {
     transmitter: &'a mut T,
     by_device: bool,
+    /// Payload of the segments into which the device is to cut the frame.
+    segment_bytes: Option<NonZeroU16>,
     sent: &'a mut u64,
 }
 
 impl<T: FrameTransmitter> Port<'_, T> {
     fn token(&mut self) -> TxToken<'_, T> {
-        TxToken { transmitter: self.transmitter, by_device: self.by_device, sent: self.sent }
+        TxToken {
+            transmitter: self.transmitter,
+            by_device: self.by_device,
+            segment_bytes: None,
+            sent: self.sent,
+        }
     }
 }
 
@@ -81,12 +100,16 @@ impl phy::RxToken for RxToken<'_> {
 
 impl<T: FrameTransmitter> phy::TxToken for TxToken<'_, T> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, length: usize, fill: F) -> R {
-        let TxToken { transmitter, by_device, sent } = self;
+        let TxToken { transmitter, by_device, segment_bytes, sent } = self;
         *sent += 1;
         transmitter.transmit(length, |frame| {
             let result = fill(frame);
-            (result, checksum::finish(frame, by_device))
+            (result, checksum::finish(frame, by_device, segment_bytes))
         })
+    }
+
+    fn set_meta(&mut self, meta: PacketMeta) {
+        self.segment_bytes = meta.segmentation_offload_size;
     }
 }
 

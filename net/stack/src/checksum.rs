@@ -7,12 +7,15 @@
 //! and ICMP remain smoltcp's.
 
 use crate::device::Offload;
+use core::num::NonZeroU16;
 use core::ops::Range;
-use smoltcp::wire::{EthernetFrame, EthernetProtocol, IpProtocol, Ipv4Packet};
+use smoltcp::wire::{EthernetFrame, EthernetProtocol, IpProtocol, Ipv4Packet, Ipv6Packet};
 
 const ETHERNET_BYTES: usize = 14;
 const TCP_CHECKSUM_OFFSET: usize = 16;
 const UDP_CHECKSUM_OFFSET: usize = 6;
+/// Where the length of a TCP header lies in it.
+const TCP_DATA_OFFSET: usize = 12;
 
 /// A TCP or UDP packet within a frame.
 struct Transport {
@@ -23,20 +26,35 @@ struct Transport {
     /// The sum over the pseudo-header.
     pseudo_header: u16,
     protocol: IpProtocol,
+    ipv6: bool,
 }
 
 /// Finishes the checksum of a frame that smoltcp made without: wholly, or as far as the device
 /// needs it.
-pub(crate) fn finish(frame: &mut [u8], by_device: bool) -> Offload {
+pub(crate) fn finish(
+    frame: &mut [u8],
+    by_device: bool,
+    segment_bytes: Option<NonZeroU16>,
+) -> Offload {
     let Some(transport) = transport(frame) else { return Offload::None };
-    let Transport { bytes, offset, pseudo_header, protocol } = transport;
+    let Transport { bytes, offset, pseudo_header, protocol, ipv6 } = transport;
     let start = bytes.start;
     let Some(packet) = frame.get_mut(bytes) else { return Offload::None };
     let Some(field) = packet.get_mut(offset..offset + 2) else { return Offload::None };
     if by_device {
         field.copy_from_slice(&pseudo_header.to_be_bytes());
         // A header starts and a checksum lies within the first hundred bytes.
-        return Offload::Checksum { start: start as u16, offset: offset as u16 };
+        let (start, offset) = (start as u16, offset as u16);
+        return match segment_bytes {
+            None => Offload::Checksum { start, offset },
+            Some(payload_bytes) => Offload::Segments {
+                start,
+                offset,
+                header_bytes: start + u16::from(packet[TCP_DATA_OFFSET] >> 4) * 4,
+                payload_bytes: payload_bytes.get(),
+                ipv6,
+            },
+        };
     }
     field.fill(0);
     let checksum = match !add(sum(packet), pseudo_header) {
@@ -60,22 +78,41 @@ pub(crate) fn holds(frame: &[u8]) -> bool {
 
 fn transport(frame: &[u8]) -> Option<Transport> {
     let ethernet = EthernetFrame::new_checked(frame).ok()?;
-    if ethernet.ethertype() != EthernetProtocol::Ipv4 {
-        return None;
+    match ethernet.ethertype() {
+        EthernetProtocol::Ipv4 => {
+            let packet = Ipv4Packet::new_checked(ethernet.payload()).ok()?;
+            let header = usize::from(packet.header_len());
+            let length = usize::from(packet.total_len()).checked_sub(header)?;
+            let addresses = add(sum(&packet.src_addr().octets()), sum(&packet.dst_addr().octets()));
+            let start = ETHERNET_BYTES + header;
+            located(packet.next_header(), start, length, addresses, false)
+        }
+        EthernetProtocol::Ipv6 => {
+            let packet = Ipv6Packet::new_checked(ethernet.payload()).ok()?;
+            let length = usize::from(packet.payload_len());
+            let addresses = add(sum(&packet.src_addr().octets()), sum(&packet.dst_addr().octets()));
+            let start = ETHERNET_BYTES + packet.header_len();
+            located(packet.next_header(), start, length, addresses, true)
+        }
+        _ => None,
     }
-    let packet = Ipv4Packet::new_checked(ethernet.payload()).ok()?;
-    let protocol = packet.next_header();
+}
+
+fn located(
+    protocol: IpProtocol,
+    start: usize,
+    length: usize,
+    addresses: u16,
+    ipv6: bool,
+) -> Option<Transport> {
     let offset = match protocol {
         IpProtocol::Tcp => TCP_CHECKSUM_OFFSET,
         IpProtocol::Udp => UDP_CHECKSUM_OFFSET,
         _ => return None,
     };
-    let length = packet.total_len().checked_sub(u16::from(packet.header_len()))?;
-    let addresses = add(sum(&packet.src_addr().octets()), sum(&packet.dst_addr().octets()));
-    let pseudo_header = add(addresses, add(u16::from(u8::from(protocol)), length));
-    let start = ETHERNET_BYTES + usize::from(packet.header_len());
-    let bytes = start..start + usize::from(length);
-    Some(Transport { bytes, offset, pseudo_header, protocol })
+    // Lengths come from fields of sixteen bits.
+    let pseudo_header = add(addresses, add(u16::from(u8::from(protocol)), length as u16));
+    Some(Transport { bytes: start..start + length, offset, pseudo_header, protocol, ipv6 })
 }
 
 /// The ones' complement sum of two sums.

@@ -4,6 +4,8 @@
 //! can be built while the frame that caused it is still being read. Drivers implement it (the
 //! kernel's virtio-net, a test's link); nothing here knows smoltcp.
 
+use core::num::NonZeroUsize;
+
 /// What a network device is, fixed for its life.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Link {
@@ -13,6 +15,19 @@ pub struct Link {
     pub mtu: usize,
     /// The device completes TCP and UDP checksums of frames sent with [`Offload::Checksum`].
     pub checksum_transmit: bool,
+    /// Longest frame, in bytes and with its Ethernet header, that the device cuts into TCP segments
+    /// when it is sent with [`Offload::Segments`], over IPv4 and over IPv6 each; none if it cuts
+    /// none. Only of use if the device completes checksums too.
+    pub segments_bytes_max: Segments,
+}
+
+/// How long a frame may be that the device cuts into TCP segments; `None`: it does not.
+#[derive(Copy, Clone, Debug, Default, Eq, PartialEq)]
+pub struct Segments {
+    /// Over IPv4.
+    pub ipv4: Option<NonZeroUsize>,
+    /// Over IPv6.
+    pub ipv6: Option<NonZeroUsize>,
 }
 
 /// Work on a sent frame that is left to the device.
@@ -27,6 +42,21 @@ pub enum Offload {
         start: u16,
         /// Where the checksum lies in that header.
         offset: u16,
+    },
+    /// Cut the frame's TCP payload into segments of `payload_bytes` (the last may be shorter), each
+    /// with a copy of all headers, their lengths, sequence numbers and flags adjusted, and complete
+    /// the checksum of each. The checksum field holds the sum over the pseudo-header of the whole.
+    Segments {
+        /// First byte of the TCP header, counted from the start of the frame.
+        start: u16,
+        /// Where the checksum lies in that header.
+        offset: u16,
+        /// Bytes of all headers, Ethernet to TCP with its options.
+        header_bytes: u16,
+        /// TCP payload of a segment.
+        payload_bytes: u16,
+        /// Over IPv6 rather than IPv4.
+        ipv6: bool,
     },
 }
 
@@ -57,8 +87,9 @@ pub trait FrameTransmitter {
     /// Whether a frame can be sent now.
     fn ready(&mut self) -> bool;
 
-    /// Sends a frame of `length` bytes, at most the link's MTU and the Ethernet header, which
-    /// `fill` writes whole. A device that is not ready, or that cannot take so long a frame, lets
+    /// Sends a frame of `length` bytes, at most the link's MTU and the Ethernet header (or
+    /// [`Link::segments_bytes_max`] if `fill` says [`Offload::Segments`]), which `fill` writes
+    /// whole. A device that is not ready, or that cannot take so long a frame, lets
     /// `fill` write into the void.
     fn transmit<R>(&mut self, length: usize, fill: impl FnOnce(&mut [u8]) -> (R, Offload)) -> R;
 

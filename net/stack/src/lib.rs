@@ -58,7 +58,7 @@ mod udp;
 #[cfg(test)]
 mod tests;
 
-pub use device::{FrameDevice, FrameReceiver, FrameTransmitter, Link, Offload};
+pub use device::{FrameDevice, FrameReceiver, FrameTransmitter, Link, Offload, Segments};
 pub use stack::{Address, AddressSource, Config, Counters, Event, Progress, Stack};
 pub use stream::{Closed, DialError, ListenError, NoStream, StreamId};
 pub use udp::{BindError, DatagramError, UdpId};

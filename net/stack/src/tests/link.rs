@@ -2,15 +2,18 @@
 
 use crate::{
     Address, AddressSource, Config, Event, FrameDevice, FrameReceiver, FrameTransmitter, Link,
-    Offload, Stack,
+    Offload, Segments, Stack,
 };
 use alloc::collections::VecDeque;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use core::num::NonZeroUsize;
 use craton_abi::{Duration, Instant};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
+
+const ETHERNET_BYTES: usize = 14;
 
 /// Faults of a link, each in so many of a thousand frames.
 #[derive(Copy, Clone, Default)]
@@ -39,6 +42,8 @@ pub(super) struct Inbox {
 #[derive(Default)]
 pub(super) struct Outbox {
     pub(super) frames: Vec<Vec<u8>>,
+    /// Segments cut from longer frames.
+    pub(super) cut: usize,
 }
 
 impl Plug {
@@ -79,10 +84,18 @@ impl FrameTransmitter for Outbox {
     fn transmit<R>(&mut self, length: usize, fill: impl FnOnce(&mut [u8]) -> (R, Offload)) -> R {
         let mut frame = vec![0xa5; length];
         let (result, offload) = fill(&mut frame);
-        if let Offload::Checksum { start, offset } = offload {
-            complete(&mut frame, usize::from(start), usize::from(offset));
+        match offload {
+            Offload::None => self.frames.push(frame),
+            Offload::Checksum { start, offset } => {
+                complete(&mut frame, usize::from(start), usize::from(offset));
+                self.frames.push(frame);
+            }
+            Offload::Segments { start, header_bytes, payload_bytes, .. } => {
+                let cut = segments(&frame, start.into(), header_bytes.into(), payload_bytes.into());
+                self.cut += cut.len();
+                self.frames.extend(cut);
+            }
         }
-        self.frames.push(frame);
         result
     }
 
@@ -91,14 +104,52 @@ impl FrameTransmitter for Outbox {
 
 /// What a device does with a partial checksum.
 fn complete(frame: &mut [u8], start: usize, offset: usize) {
-    let mut sum: u32 = frame[start..]
+    let sum = fold(words(&frame[start..]));
+    frame[start + offset..start + offset + 2].copy_from_slice(&(!sum).to_be_bytes());
+}
+
+/// What a device does with a frame that it is to cut: each segment whole, as if nobody had helped.
+fn segments(frame: &[u8], start: usize, headers: usize, payload: usize) -> Vec<Vec<u8>> {
+    let (head, bytes) = frame.split_at(headers);
+    let (checksum, sequence) = (start + 16, start + 4);
+    let first = u32::from_be_bytes(head[sequence..sequence + 4].try_into().expect("four bytes"));
+    let pseudo = u16::from_be_bytes([head[checksum], head[checksum + 1]]);
+    let mut cut = Vec::new();
+    for (index, part) in bytes.chunks(payload).enumerate() {
+        let mut segment = [head, part].concat();
+        let at = first.wrapping_add((index * payload) as u32);
+        segment[sequence..sequence + 4].copy_from_slice(&at.to_be_bytes());
+        if (index + 1) * payload < bytes.len() {
+            // FIN and PSH belong to the last.
+            segment[start + 13] &= !0b1001;
+        }
+        let length = (segment.len() - ETHERNET_BYTES) as u16;
+        segment[16..18].copy_from_slice(&length.to_be_bytes());
+        segment[24..26].fill(0);
+        let header: u32 = words(&segment[ETHERNET_BYTES..start]);
+        segment[24..26].copy_from_slice(&(!fold(header)).to_be_bytes());
+        // The sum over the pseudo-header had the length of the whole.
+        let excess = (bytes.len() - part.len()) as u32;
+        let pseudo = fold(u32::from(pseudo) + u32::from(!fold(excess)));
+        segment[checksum..checksum + 2].copy_from_slice(&pseudo.to_be_bytes());
+        complete(&mut segment, start, 16);
+        cut.push(segment);
+    }
+    cut
+}
+
+fn words(bytes: &[u8]) -> u32 {
+    bytes
         .chunks(2)
         .map(|pair| u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0)))
-        .sum();
+        .sum()
+}
+
+fn fold(mut sum: u32) -> u16 {
     while sum > 0xffff {
         sum = (sum & 0xffff) + (sum >> 16);
     }
-    frame[start + offset..start + offset + 2].copy_from_slice(&(!sum as u16).to_be_bytes());
+    sum as u16
 }
 
 /// Stacks on one link, in virtual time.
@@ -126,7 +177,12 @@ pub(super) fn at(index: usize, port: u16) -> SocketAddr {
 }
 
 pub(super) fn link(index: usize, checksums: bool) -> Link {
-    Link { mac: [2, 0, 0, 0, 0, index as u8 + 1], mtu: 1500, checksum_transmit: checksums }
+    Link {
+        mac: [2, 0, 0, 0, 0, index as u8 + 1],
+        mtu: 1500,
+        checksum_transmit: checksums,
+        segments_bytes_max: Segments { ipv4: NonZeroUsize::new(20_000), ipv6: None },
+    }
 }
 
 pub(super) fn fixed(index: usize) -> AddressSource {
