@@ -11,8 +11,8 @@ use craton_node::command_line::{Word, parse};
 use craton_node::config::nearest;
 use log::warn;
 
-/// Keys that are not the node's.
-pub(crate) const OWN_KEYS: [&str; 3] = ["selftest", "fault", "boottrace"];
+/// Keys that are not the node's. The last is the hypervisor's, and read in `craton-hal`.
+pub(crate) const OWN_KEYS: [&str; 4] = ["selftest", "fault", "boottrace", "virtio_mmio.device"];
 
 /// The words of the machine's command line.
 pub(crate) fn words() -> Vec<Word> {

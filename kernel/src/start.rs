@@ -12,8 +12,9 @@ use craton_engine::{Clocks, Engine};
 use craton_hal::boottrace::mark;
 use craton_hal::pci::{Bus, DEVICE_VECTOR_FIRST, Ports, Window, note_interrupt};
 use craton_hal::power::ExitCode;
+use craton_hal::virtio::Devices;
 use craton_hal::virtio::net::Net;
-use craton_hal::{apic, boottrace, clock, entropy, fw_cfg, interrupt, logger, power};
+use craton_hal::{apic, boot, boottrace, clock, entropy, fw_cfg, interrupt, logger, power};
 use craton_node::command_line::apply;
 use craton_node::{Node, NodeConfig, NodeInput, OnPanic};
 use log::{error, info, warn};
@@ -30,14 +31,14 @@ pub(crate) fn node() -> ! {
     logger::set_node_name(&config.name);
     log::set_max_level(log_filter(config.log));
     power::reset_after_failure(config.panic == OnPanic::Reset);
-    let mut bus = pci();
-    gather_entropy(&mut bus);
-    mark("PCI, randomness");
+    let mut devices = devices();
+    gather_entropy(&mut devices);
+    mark("devices, randomness");
     let clocks = Clocks { monotonic: clock::now, wall_nanos };
     let engine = Engine::new(seed(), clocks);
     let engine = engine.unwrap_or_else(|error| refuse(format_args!("no engine: {error:#}")));
     mark("engine");
-    let net = network_card(&mut bus);
+    let net = network_card(&mut devices);
     mark("network card");
     let incarnation = Incarnation::new(word(seed()));
     let now = clock::now();
@@ -71,33 +72,33 @@ fn configuration() -> NodeConfig {
     config
 }
 
-fn pci() -> Bus<Ports> {
+fn devices() -> Devices<Ports> {
     let Some(ports) = Ports::take() else { refuse(format_args!("PCI is taken")) };
-    Bus::scan(ports, Window::BELOW_4G)
+    Devices::find(Bus::scan(ports, Window::BELOW_4G), boot::command_line())
 }
 
 /// Asks the host for entropy, and ends the machine if neither it nor the CPU has any: keys and
 /// incarnations that could be guessed are worse than no node.
-fn gather_entropy(bus: &mut Bus<Ports>) {
-    entropy::gather(bus);
+fn gather_entropy(devices: &mut Devices<Ports>) {
+    entropy::gather(devices);
     let (_, sources) = entropy::seed();
     if !sources.suffice() {
         refuse(format_args!(
-            "no source of randomness: a node needs RDSEED or RDRAND, or a virtio-rng device on PCI"
+            "no source of randomness: a node needs RDSEED or RDRAND, or a virtio-rng device"
         ));
     }
     info!("randomness comes from {sources}");
 }
 
-fn network_card(bus: &mut Bus<Ports>) -> Net {
+fn network_card(devices: &mut Devices<Ports>) -> Net {
     interrupt::set_handler(NET_VECTOR, note_interrupt);
-    let Some(function) = Net::find(bus) else {
-        refuse(format_args!("no network card: a node needs a virtio-net device on PCI"))
+    let Some(device) = Net::find(devices) else {
+        refuse(format_args!("no network card: a node needs a virtio-net device"))
     };
     // Ids beyond a byte exist only with x2APIC, whose boot CPU has a small one all the same.
     let apic_id = u8::try_from(apic::id()).unwrap_or(0);
-    let net = Net::open(bus, &function, NET_VECTOR, apic_id);
-    net.unwrap_or_else(|error| refuse(format_args!("the network card does not start: {error:?}")))
+    let net = Net::open(devices, &device, NET_VECTOR, apic_id);
+    net.unwrap_or_else(|error| refuse(format_args!("the network card does not start: {error}")))
 }
 
 /// Says why there will be no node, and ends the machine.

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 use craton_qemu::testing::{kernel, launch};
-use craton_qemu::{EXIT_FAILURE, Lan, MachineConfig, node_mac};
+use craton_qemu::{Board, EXIT_FAILURE, Gateway, Lan, MachineConfig, node_mac};
 use craton_tool::keys::Keys;
 
 /// A machine that has all that a node needs.
@@ -28,7 +28,7 @@ fn the_trace_of_booting_has_all_stages_in_order() {
         "entry code",
         "memory",
         "interrupts, clocks",
-        "PCI, randomness",
+        "devices, randomness",
         "engine",
         "network card",
         "ready",
@@ -62,4 +62,25 @@ fn a_machine_without_randomness_refuses_to_be_a_node() {
     machine.expect_line("cannot run: no source of randomness");
     assert_eq!(machine.expect_exit().code(), Some(EXIT_FAILURE));
     assert!(machine.lines().iter().all(|line| !line.contains("ready: node ")));
+}
+
+/// Its devices lie in memory and interrupt through an I/O APIC.
+#[test]
+fn a_node_on_a_board_without_pci_joins_one_on_pci() {
+    let lan = Lan::new(1);
+    let _gateway = Gateway::start(&lan).unwrap();
+    let keys = Keys::generate("tester").unwrap();
+    let launch_on = |board, number: u8| {
+        let config = keys.node_config(&format!("n{number}")).unwrap().render();
+        let port = lan.attach().unwrap();
+        let machine = MachineConfig::new(kernel()).board(board).memory_mib(64);
+        let machine = machine.node_config(config).network(port, node_mac(number));
+        launch(machine.entropy(false, true))
+    };
+    let machines = [launch_on(Board::Microvm, 1), launch_on(Board::Q35, 2)];
+    for machine in &machines {
+        machine.expect_line("randomness comes from virtio-rng");
+        machine.expect_line(" node: address ");
+        machine.expect_line(" is up at ");
+    }
 }

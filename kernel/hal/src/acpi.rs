@@ -1,14 +1,15 @@
-//! The little of ACPI that a machine needs to be switched off and reset.
+//! The little of ACPI that a machine needs: finding tables, switching off, resetting.
 //!
-//! Owns the way from the root pointer to [`Power`]: RSDP, RSDT or XSDT, FADT, and the `_S5` package
-//! in the DSDT (ACPI 6.5, chapters 5 and 7.4.2.6). Firmware's bytes are claims: every table is
-//! checked by length and sum before anything in it is read. Pure; the caller fetches the bytes.
+//! Owns the way from the root pointer to a table ([`find`]) and to [`Power`]: RSDP, RSDT or XSDT,
+//! FADT, and the `_S5` package in the DSDT (ACPI 6.5, chapters 5 and 7.4.2.6). Firmware's bytes are
+//! claims: every table is checked by length and sum before anything in it is read. Pure; the caller
+//! fetches the bytes. The tables' users parse them: `ioapic/madt.rs`, `virtio/place.rs`.
 
 /// Longest table that is looked at.
 const TABLE_BYTES_MAX: usize = 1 << 20;
 /// Tables that the root lists, at most.
 const TABLES_MAX: usize = 64;
-const HEADER_BYTES: usize = 36;
+pub(crate) const HEADER_BYTES: usize = 36;
 const RSDP_BYTES: usize = 20;
 const RSDP_2_BYTES: usize = 36;
 /// PM1 control: go to the state of SLP_TYP.
@@ -31,11 +32,11 @@ pub(crate) struct Power {
 /// Reads bytes of physical memory.
 pub(crate) type Fetch = fn(u64, usize) -> Option<&'static [u8]>;
 
-fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+pub(crate) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     bytes.get(at..at + 4)?.try_into().ok().map(u32::from_le_bytes)
 }
 
-fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
+pub(crate) fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
     bytes.get(at..at + 8)?.try_into().ok().map(u64::from_le_bytes)
 }
 
@@ -62,8 +63,8 @@ fn table(address: u64, fetch: Fetch) -> Option<&'static [u8]> {
     fetch(address, len).filter(|table| sums_to_zero(table))
 }
 
-/// Follows the tables from the root pointer at `rsdp`.
-pub(crate) fn power(rsdp: u64, fetch: Fetch) -> Option<Power> {
+/// The first table with this signature, of those that the root pointer at `rsdp` leads to.
+pub(crate) fn find(rsdp: u64, signature: [u8; 4], fetch: Fetch) -> Option<&'static [u8]> {
     let root = fetch(rsdp, RSDP_BYTES).filter(|bytes| is_rsdp(bytes))?;
     let revision_2 = root.get(15).is_some_and(|&revision| revision >= 2);
     let extended = fetch(rsdp, RSDP_2_BYTES).filter(|bytes| revision_2 && sums_to_zero(bytes));
@@ -72,13 +73,27 @@ pub(crate) fn power(rsdp: u64, fetch: Fetch) -> Option<Power> {
         _ => (u64::from(u32_at(root, 16)?), 4),
     };
     let entries = table(address, fetch)?.get(HEADER_BYTES..)?;
-    let fadt = entries.chunks_exact(entry_bytes).take(TABLES_MAX).find_map(|entry| {
+    entries.chunks_exact(entry_bytes).take(TABLES_MAX).find_map(|entry| {
         let address =
             if entry_bytes == 8 { u64_at(entry, 0) } else { u32_at(entry, 0).map(u64::from) };
-        table(address?, fetch).filter(|table| table.starts_with(b"FACP"))
-    })?;
-    let dsdt = u64_at(fadt, 140).filter(|&address| address != 0);
-    let dsdt = table(dsdt.or(u32_at(fadt, 40).map(u64::from))?, fetch)?;
+        table(address?, fetch).filter(|table| table.starts_with(&signature))
+    })
+}
+
+/// The table that describes the machine's fixed devices.
+pub(crate) fn dsdt(rsdp: u64, fetch: Fetch) -> Option<&'static [u8]> {
+    dsdt_of(find(rsdp, *b"FACP", fetch)?, fetch)
+}
+
+fn dsdt_of(fadt: &[u8], fetch: Fetch) -> Option<&'static [u8]> {
+    let address = u64_at(fadt, 140).filter(|&address| address != 0);
+    table(address.or(u32_at(fadt, 40).map(u64::from))?, fetch)
+}
+
+/// How the machine is switched off, as the tables from the root pointer at `rsdp` have it.
+pub(crate) fn power(rsdp: u64, fetch: Fetch) -> Option<Power> {
+    let fadt = find(rsdp, *b"FACP", fetch)?;
+    let dsdt = dsdt_of(fadt, fetch)?;
     let control_port = u16::try_from(u32_at(fadt, 64)?).ok().filter(|&port| port != 0)?;
     let value = u16::from(sleep_type(dsdt)?) << SLEEP_TYPE_SHIFT | SLEEP_ENABLE;
     Some(Power { off: (control_port, value), reset: reset(fadt) })

@@ -7,8 +7,8 @@
 //! Everything random in the node is drawn from generators seeded here once.
 
 use crate::cpu::{cpuid, time_stamp};
-use crate::pci::{Bus, Config};
-use crate::virtio::rng;
+use crate::pci::Config;
+use crate::virtio::{Devices, rng};
 use core::arch::asm;
 use core::fmt;
 use spin::Mutex;
@@ -77,13 +77,13 @@ impl Pool {
 }
 
 /// Asks the host's entropy device, if there is one, and mixes what it gives into all later seeds.
-pub fn gather<C: Config>(bus: &mut Bus<C>) {
-    let Some(function) = rng::find(bus) else { return };
+pub fn gather<C: Config>(devices: &mut Devices<C>) {
+    let Some(device) = rng::find(devices) else { return };
     let mut bytes = [0; rng::BYTES];
-    match rng::read(bus, &function, &mut bytes) {
+    match rng::read(devices, &device, &mut bytes) {
         Ok(written) if is_plausible(&bytes[..written]) => POOL.lock().mix(&bytes, true),
         Ok(written) => log::warn!("the entropy device gave {written} bytes, of no use"),
-        Err(error) => log::warn!("the entropy device does not start: {error:?}"),
+        Err(error) => log::warn!("the entropy device does not start: {error}"),
     }
 }
 

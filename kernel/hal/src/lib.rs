@@ -30,6 +30,7 @@ pub mod fiber;
 pub mod fw_cfg;
 pub mod idt;
 pub mod interrupt;
+pub mod ioapic;
 pub mod logger;
 pub mod memory;
 pub mod pci;

@@ -38,6 +38,7 @@ pub enum ExitCode {
 }
 
 static ACPI: Once<acpi::Power> = Once::new();
+static ROOT: Once<u64> = Once::new();
 static RESET_AFTER_FAILURE: AtomicBool = AtomicBool::new(false);
 
 /// Finds out how this machine is switched off, so that nothing has to be looked up in a failure.
@@ -46,9 +47,16 @@ pub fn start(rsdp: Option<u64>) {
         let area = memory::physical_bytes(BIOS_AREA, BIOS_AREA_BYTES)?;
         acpi::find_rsdp(area).map(|at| BIOS_AREA + at as u64)
     });
-    if let Some(power) = rsdp.and_then(|rsdp| acpi::power(rsdp, memory::physical_bytes)) {
+    let Some(rsdp) = rsdp else { return };
+    ROOT.call_once(|| rsdp);
+    if let Some(power) = acpi::power(rsdp, memory::physical_bytes) {
         ACPI.call_once(|| power);
     }
+}
+
+/// Physical address of the machine's ACPI root pointer, if it has one.
+pub(crate) fn root_pointer() -> Option<u64> {
+    ROOT.get().copied()
 }
 
 /// What [`end`] does where no test is waiting for an exit code: reset, or else power off.

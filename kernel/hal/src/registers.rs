@@ -7,7 +7,7 @@ use core::ptr::NonNull;
 
 /// A device's registers.
 #[derive(Debug)]
-pub struct Registers {
+pub(crate) struct Registers {
     start: NonNull<u8>,
     bytes: usize,
 }
@@ -18,14 +18,14 @@ unsafe impl Send for Registers {}
 macro_rules! accessors {
     ($($read:ident $write:ident $word:ty;)*) => {$(
         /// Reads the register at `offset`.
-        pub fn $read(&self, offset: usize) -> $word {
+        pub(crate) fn $read(&self, offset: usize) -> $word {
             let register = self.register::<$word>(offset);
             // SAFETY: `register` checked that it lies in the mapping and is aligned.
             unsafe { register.read_volatile() }
         }
 
         /// Writes the register at `offset`.
-        pub fn $write(&mut self, offset: usize, value: $word) {
+        pub(crate) fn $write(&mut self, offset: usize, value: $word) {
             let register = self.register::<$word>(offset);
             // SAFETY: `register` checked that it lies in the mapping and is aligned; what the
             // device does on the write is what the caller wants.
@@ -37,19 +37,19 @@ macro_rules! accessors {
 impl Registers {
     /// Maps `bytes` bytes of a device at a physical address; none if that cannot be mapped.
     #[cfg(feature = "metal")]
-    pub fn map(physical: u64, bytes: usize) -> Option<Self> {
+    pub(crate) fn map(physical: u64, bytes: usize) -> Option<Self> {
         let start = crate::memory::vm::map_device(physical, bytes)?;
         Some(Registers { start, bytes })
     }
 
     /// Host tests have no devices in memory.
     #[cfg(not(feature = "metal"))]
-    pub fn map(_physical: u64, _bytes: usize) -> Option<Self> {
+    pub(crate) fn map(_physical: u64, _bytes: usize) -> Option<Self> {
         None
     }
 
     /// The `bytes` bytes at `offset`, as registers of their own; none if they lie outside.
-    pub fn part(&self, offset: usize, bytes: usize) -> Option<Registers> {
+    pub(crate) fn part(&self, offset: usize, bytes: usize) -> Option<Registers> {
         let end = offset.checked_add(bytes)?;
         let start = NonNull::new(self.start.as_ptr().wrapping_add(offset))?;
         (end <= self.bytes).then_some(Registers { start, bytes })

@@ -1,18 +1,21 @@
 //! Devices that a hypervisor makes for guests: Virtual I/O Device (VIRTIO) version 1.2.
 //!
-//! Owns the transport over PCI and the split ring that all such devices share, the network device
-//! and the entropy device. Neighbours: [`crate::pci`] finds the functions, [`crate::memory`] gives
-//! the memory that device and driver share. Nothing that a device can write decides about memory
-//! here before it was compared with what the driver itself remembers.
+//! Owns finding the devices, the two transports (PCI, and registers plainly in memory) and the
+//! split ring that all such devices share, the network device and the entropy device. Neighbours:
+//! [`crate::pci`] finds the functions, [`crate::memory`] gives the memory that device and driver
+//! share. Nothing that a device can write decides about memory here before it was compared with
+//! what the driver itself remembers.
 
+mod devices;
 pub mod net;
 mod queue;
 pub(crate) mod rng;
 pub(crate) mod spec;
 mod transport;
 
+pub use devices::{Device, Devices};
 pub use queue::Broken;
-pub use transport::{OpenError, Transport};
+pub use transport::OpenError;
 
 use core::ptr::NonNull;
 

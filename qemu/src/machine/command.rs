@@ -170,6 +170,10 @@ pub(super) fn arguments(config: &MachineConfig) -> Vec<OsString> {
         Board::Microvm => "microvm,x-option-roms=off",
     };
     list.pair("-machine", format!("{board},accel={accel}"));
+    if !pci {
+        // QEMU's default for devices in memory is the protocol from before version 1.
+        list.pair("-global", "virtio-mmio.force-legacy=off");
+    }
     let qboot = config.board == Board::Q35 && !config.own_firmware;
     if qboot && Path::new(QBOOT).exists() {
         list.pair("-bios", QBOOT);
@@ -258,6 +262,7 @@ mod tests {
         let text = text(&config);
         assert!(!text.contains("-pci"), "{text}");
         assert!(text.contains(&format!("virtio-net-device,netdev=lan,mac={mac}")), "{text}");
+        assert!(text.contains(" -global virtio-mmio.force-legacy=off "), "{text}");
     }
 
     #[test]

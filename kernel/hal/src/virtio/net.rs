@@ -6,12 +6,14 @@
 //! nothing to look up and nothing that a device could confuse. Neighbours: `queue.rs` (the ring),
 //! `transport.rs` (the registers); the kernel fits it to the network stack.
 
-use super::Shared;
+use super::devices::Messages;
 use super::queue::{Broken, QUEUE_BYTES, QUEUE_SIZE_MAX, Queue};
-use super::spec::{self, feature, net};
-use super::transport::{Bell, OpenError, Transport};
+use super::spec::{Kind, feature, net};
+use super::transport::mmio::Line;
+use super::transport::{Bell, Transport};
+use super::{Device, Devices, OpenError, Shared};
 use crate::memory::physical::DmaBuffer;
-use crate::pci::{Bus, Config, Function, MsixTable};
+use crate::pci::Config;
 use alloc::vec;
 use core::slice;
 
@@ -24,8 +26,8 @@ const MTU_MIN: u16 = 576;
 const ETHERNET_BYTES: usize = 14;
 /// Frames received before the device is told of the buffers that it got back.
 const REFILL_BATCH: usize = 32;
-/// The entry of the interrupt table that receiving uses.
-const RECEIVE_MSIX_ENTRY: u16 = 0;
+/// The entry of the device's table of interrupts that receiving uses.
+const RECEIVE_ENTRY: u16 = 0;
 
 const _: () = assert!(
     net::HEADER_BYTES + ETHERNET_BYTES + MTU_MAX as usize <= BUFFER_BYTES,
@@ -71,7 +73,9 @@ pub struct Counters {
 /// A network device at work.
 pub struct Net {
     transport: Transport,
-    _messages: MsixTable,
+    _messages: Messages,
+    line: Option<Line>,
+    vector: u8,
     info: Info,
     receiver: Receiver<DmaBuffer>,
     transmitter: Transmitter<DmaBuffer>,
@@ -79,10 +83,8 @@ pub struct Net {
 
 impl Net {
     /// The first network device of the machine.
-    pub fn find<C: Config>(bus: &Bus<C>) -> Option<Function> {
-        let ids = [spec::PCI_DEVICE_NET, spec::PCI_DEVICE_NET_TRANSITIONAL];
-        let is_net = |f: &&Function| f.vendor == spec::PCI_VENDOR && ids.contains(&f.device);
-        bus.functions().iter().find(is_net).cloned()
+    pub fn find<C: Config>(devices: &Devices<C>) -> Option<Device> {
+        devices.first(Kind::NET)
     }
 
     /// Brings a device up. Received frames interrupt the CPU with this local APIC id by `vector`.
@@ -91,14 +93,14 @@ impl Net {
     ///
     /// If it is no device that can be used; it was not started then and touches no memory.
     pub fn open<C: Config>(
-        bus: &mut Bus<C>,
-        function: &Function,
+        devices: &mut Devices<C>,
+        device: &Device,
         vector: u8,
         apic_id: u8,
     ) -> Result<Self, OpenError> {
-        let mut transport = Transport::open(bus, function, net::CONFIG_BYTES)?;
-        let mut messages = MsixTable::open(bus, function).map_err(OpenError::NoMessages)?;
-        messages.route(RECEIVE_MSIX_ENTRY, vector, apic_id).map_err(OpenError::NoMessages)?;
+        let mut transport = devices.transport(device, net::CONFIG_BYTES)?;
+        let mut messages = devices.messages(device)?;
+        messages.route(RECEIVE_ENTRY, vector, apic_id)?;
         let wanted = feature::NET_CSUM
             | feature::NET_GUEST_CSUM
             | feature::NET_MTU
@@ -115,12 +117,14 @@ impl Net {
             let (queue, bell) = transport.queue(number, ring, event_index, entry)?;
             Ok((queue, bell, Buffers { memory: buffers }))
         };
-        let (queue, bell, buffers) = set_up(net::RECEIVE_QUEUE, Some(RECEIVE_MSIX_ENTRY))?;
+        let (queue, bell, buffers) = set_up(net::RECEIVE_QUEUE, Some(RECEIVE_ENTRY))?;
         let receiver = Receiver::new(queue, bell, buffers, info.checksum_receive);
         let (queue, bell, buffers) = set_up(net::TRANSMIT_QUEUE, None)?;
         let transmitter = Transmitter::new(queue, bell, buffers);
         transport.start();
-        let mut device = Net { transport, _messages: messages, info, receiver, transmitter };
+        let line = transport.take_line();
+        let mut device =
+            Net { transport, _messages: messages, line, vector, info, receiver, transmitter };
         device.receiver.tell();
         Ok(device)
     }
@@ -138,6 +142,9 @@ impl Net {
     /// Before sleep: asks for an interrupt at the next frame. True if there is a frame already;
     /// then poll instead. Interrupts are off from this call until the CPU sleeps.
     pub fn arm(&mut self) -> bool {
+        if let Some(line) = &mut self.line {
+            line.acknowledge(self.vector);
+        }
         self.receiver.queue.arm()
     }
 

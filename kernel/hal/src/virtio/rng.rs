@@ -5,13 +5,12 @@
 //! time. What it writes is mixed with other sources (`crate::entropy`), so a device that lies
 //! cannot make a seed worse.
 
-use super::Shared;
 use super::queue::{QUEUE_BYTES, Queue};
-use super::spec::{self, feature, rng};
-use super::transport::{OpenError, Transport};
+use super::spec::{Kind, feature, rng};
+use super::{Device, Devices, OpenError, Shared};
 use crate::clock;
 use crate::memory::physical::DmaBuffer;
-use crate::pci::{Bus, Config, Function};
+use crate::pci::Config;
 use craton_abi::Duration;
 
 /// Bytes that are asked for: twice a seed.
@@ -20,10 +19,8 @@ pub(crate) const BYTES: usize = 64;
 const PATIENCE: Duration = Duration::from_millis(500);
 
 /// The first entropy device of the machine.
-pub(crate) fn find<C: Config>(bus: &Bus<C>) -> Option<Function> {
-    let ids = [spec::PCI_DEVICE_RNG, spec::PCI_DEVICE_RNG_TRANSITIONAL];
-    let is_rng = |f: &&Function| f.vendor == spec::PCI_VENDOR && ids.contains(&f.device);
-    bus.functions().iter().find(is_rng).cloned()
+pub(crate) fn find<C: Config>(devices: &Devices<C>) -> Option<Device> {
+    devices.first(Kind::RNG)
 }
 
 /// Asks a device for random bytes: how many of `bytes` it wrote.
@@ -32,11 +29,11 @@ pub(crate) fn find<C: Config>(bus: &Bus<C>) -> Option<Function> {
 ///
 /// If it is no device that can be used. One that gives nothing in time gives 0 bytes.
 pub(crate) fn read<C: Config>(
-    bus: &mut Bus<C>,
-    function: &Function,
+    devices: &mut Devices<C>,
+    device: &Device,
     bytes: &mut [u8; BYTES],
 ) -> Result<usize, OpenError> {
-    let mut transport = Transport::open(bus, function, rng::CONFIG_BYTES)?;
+    let mut transport = devices.transport(device, rng::CONFIG_BYTES)?;
     transport.negotiate(feature::ACCESS_PLATFORM, 0)?;
     let ring = DmaBuffer::new(QUEUE_BYTES).ok_or(OpenError::NoMemory)?;
     let buffer = DmaBuffer::new(BYTES).ok_or(OpenError::NoMemory)?;

@@ -5,13 +5,57 @@
 
 /// PCI vendor of all virtio devices (4.1.2).
 pub(crate) const PCI_VENDOR: u16 = 0x1af4;
-/// PCI device id of a modern network device (4.1.2: 0x1040 and the device's number).
-pub(crate) const PCI_DEVICE_NET: u16 = 0x1041;
-/// PCI device id of a network device that also speaks the old protocol (4.1.2.1).
-pub(crate) const PCI_DEVICE_NET_TRANSITIONAL: u16 = 0x1000;
-/// PCI device ids of an entropy device: modern, and one that also speaks the old protocol.
-pub(crate) const PCI_DEVICE_RNG: u16 = 0x1044;
-pub(crate) const PCI_DEVICE_RNG_TRANSITIONAL: u16 = 0x1005;
+/// PCI device id of a modern device, less the device's number (4.1.2).
+pub(crate) const PCI_DEVICE_MODERN: u16 = 0x1040;
+
+/// A kind of device.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Kind {
+    /// Its number (5).
+    pub(crate) number: u16,
+    /// Its PCI device id where it also speaks the old protocol (4.1.2.1).
+    pub(crate) pci_transitional: u16,
+}
+
+impl Kind {
+    pub(crate) const NET: Kind = Kind { number: 1, pci_transitional: 0x1000 };
+    pub(crate) const RNG: Kind = Kind { number: 4, pci_transitional: 0x1005 };
+}
+
+/// The registers of a device in memory (4.2.2).
+pub(crate) mod mmio {
+    pub(crate) const MAGIC: usize = 0x000;
+    /// "virt".
+    pub(crate) const MAGIC_VALUE: u32 = 0x7472_6976;
+    pub(crate) const VERSION: usize = 0x004;
+    pub(crate) const VERSION_LEGACY: u32 = 1;
+    pub(crate) const VERSION_MODERN: u32 = 2;
+    /// The kind of device; 0 where none is plugged in.
+    pub(crate) const DEVICE_ID: usize = 0x008;
+    pub(crate) const DEVICE_FEATURES: usize = 0x010;
+    pub(crate) const DEVICE_FEATURES_SELECT: usize = 0x014;
+    pub(crate) const DRIVER_FEATURES: usize = 0x020;
+    pub(crate) const DRIVER_FEATURES_SELECT: usize = 0x024;
+    pub(crate) const QUEUE_SELECT: usize = 0x030;
+    pub(crate) const QUEUE_SIZE_MAX: usize = 0x034;
+    pub(crate) const QUEUE_SIZE: usize = 0x038;
+    pub(crate) const QUEUE_READY: usize = 0x044;
+    pub(crate) const QUEUE_NOTIFY: usize = 0x050;
+    /// Why it interrupted, and the register that takes the same bits back.
+    pub(crate) const INTERRUPT_STATUS: usize = 0x060;
+    pub(crate) const INTERRUPT_ACK: usize = 0x064;
+    /// Both.
+    pub(crate) const INTERRUPT_BYTES: usize = 8;
+    /// A used buffer, a change of the configuration.
+    pub(crate) const INTERRUPT_REASONS: u32 = 3;
+    pub(crate) const STATUS: usize = 0x070;
+    pub(crate) const QUEUE_DESC: usize = 0x080;
+    pub(crate) const QUEUE_DRIVER: usize = 0x090;
+    pub(crate) const QUEUE_DEVICE: usize = 0x0a0;
+    pub(crate) const CONFIG_GENERATION: usize = 0x0fc;
+    /// Where the device's own configuration begins.
+    pub(crate) const CONFIG: usize = 0x100;
+}
 
 /// Kinds of structures that vendor capabilities point at (4.1.4).
 pub(crate) mod capability {

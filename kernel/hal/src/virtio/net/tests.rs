@@ -14,7 +14,7 @@ fn parts() -> (Queue<Leaked>, Bell, Buffers<Leaked>, Device, &'static [u64; 1]) 
     let door: &'static mut [u64; 1] = Box::leak(Box::new([u64::MAX]));
     // SAFETY: the register is written through another pointer, and read here volatilely only.
     let seen = unsafe { &*core::ptr::from_mut(door) };
-    let bell = Bell::over(Registers::over(door), 7);
+    let bell = Bell::new(Registers::over(door), 7, false);
     let buffers = Buffers { memory: Leaked::new(usize::from(SIZE) * BUFFER_BYTES) };
     (Queue::new(ring, SIZE, true), bell, buffers, Device::new(ring, SIZE), seen)
 }
