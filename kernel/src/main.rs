@@ -21,7 +21,7 @@ use craton_hal::memory::heap::KernelHeap;
 use craton_hal::memory::layout::PHYSICAL_MAP_BASE;
 use craton_hal::power::ExitCode;
 use craton_hal::{apic, backtrace, boot, clock, cpu, interrupt, logger, memory};
-use craton_hal::{power, serial, timer, trap};
+use craton_hal::{power, serial, smp, timer, trap};
 use log::{LevelFilter, info};
 
 #[global_allocator]
@@ -56,12 +56,16 @@ extern "C" fn main(boot_info: &'static mut BootInfo) -> ! {
     mark("ACPI tables");
     interrupt::install();
     apic::start();
-    timer::start(clock::start());
+    let frequencies = clock::start();
+    timer::start(frequencies);
     mark("interrupts, clocks");
     cpu::enable_interrupts();
+    let cpus = smp::start(frequencies);
+    mark("other CPUs");
     info!(
-        "craton {}: {} MiB of memory, {} KiB free",
+        "craton {}: {cpus} CPU{}, {} MiB of memory, {} KiB free",
         env!("CARGO_PKG_VERSION"),
+        if cpus == 1 { "" } else { "s" },
         memory.usable_bytes.div_ceil(1 << 20),
         memory::free_bytes() / 1024,
     );

@@ -1,15 +1,21 @@
 //! One CPU: its own data behind the GS base, its segments, its protections.
 //!
 //! Owns [`PerCpu`], reached through the GS base on every CPU, with the segment tables and interrupt
-//! stacks that belong to it, and the CPU features that the kernel turns on. Only the boot CPU
-//! exists yet; nothing here assumes that. Neighbours: [`crate::idt`] names the interrupt stacks.
+//! stacks that belong to it, the table of all CPUs, and the CPU features that the kernel turns on.
+//! Neighbours: [`crate::idt`] names the interrupt stacks, [`crate::smp`] starts the other CPUs.
 
 use crate::idt::Ist;
+use crate::memory::layout::PAGE_BYTES;
+use crate::memory::{Reservation, VmError};
+use crate::smp::{Activity, JobSlot};
 use crate::stack::{GUARD_BYTES, GuardedStack};
+use alloc::boxed::Box;
 use core::arch::asm;
 use core::arch::x86_64::{__cpuid, __cpuid_count, CpuidResult};
-use core::mem::offset_of;
-use core::sync::atomic::AtomicU64;
+use core::fmt;
+use core::mem::{forget, offset_of};
+use core::ptr;
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use x86_64::VirtAddr;
 use x86_64::instructions::segmentation::{CS, DS, ES, SS, Segment};
 use x86_64::instructions::tables::load_tss;
@@ -18,6 +24,9 @@ use x86_64::registers::model_specific::GsBase;
 use x86_64::structures::gdt::{Descriptor, GlobalDescriptorTable};
 use x86_64::structures::tss::TaskStateSegment;
 
+/// Most CPUs of a machine; more are left off.
+pub const CPUS_MAX: usize = 64;
+
 /// Words of per-CPU data that [`crate::interrupt`] and [`crate::fiber`] give a meaning.
 pub const PER_CPU_WORDS: usize = 16;
 /// Where the first of them lies from the GS base.
@@ -25,6 +34,8 @@ pub const PER_CPU_WORDS_OFFSET: usize = offset_of!(PerCpu, words);
 
 /// Bytes of each interrupt stack: a report of a fault with a backtrace takes about 4 KiB.
 const IST_STACK_BYTES: usize = 16 * 1024;
+/// Bytes of the main stack of a CPU other than the boot CPU, which runs the same kind of loop.
+const MAIN_STACK_BYTES: usize = crate::stack::BOOT_STACK_BYTES;
 
 /// What belongs to one CPU. Its address is at `gs:[0]`.
 #[repr(C, align(64))]
@@ -33,10 +44,53 @@ pub struct PerCpu {
     own_address: u64,
     /// Words that the interrupt and fiber code number among themselves.
     pub words: [AtomicU64; PER_CPU_WORDS],
-    /// The number of this CPU, from 0.
-    pub index: u32,
+    /// The number of this CPU, from 0, which is the boot CPU's.
+    index: AtomicU32,
+    /// The id of its local APIC: where interrupts for it are sent.
+    apic_id: AtomicU32,
+    /// What to add to its time-stamp counter to get the boot CPU's.
+    time_stamp_offset: AtomicU64,
+    /// What it does, for who wants to wake it.
+    pub(crate) activity: Activity,
+    /// What it is to run.
+    pub(crate) job: JobSlot,
+    /// The guard pages of its interrupt stacks, and of its main stack last.
+    guards: [AtomicU64; Ist::COUNT + 1],
     segments: GlobalDescriptorTable,
     task_state: TaskStateSegment,
+}
+
+impl PerCpu {
+    const fn new() -> Self {
+        PerCpu {
+            own_address: 0,
+            words: [const { AtomicU64::new(0) }; PER_CPU_WORDS],
+            index: AtomicU32::new(0),
+            apic_id: AtomicU32::new(0),
+            time_stamp_offset: AtomicU64::new(0),
+            activity: Activity::new(),
+            job: JobSlot::new(),
+            guards: [const { AtomicU64::new(0) }; Ist::COUNT + 1],
+            segments: GlobalDescriptorTable::new(),
+            task_state: TaskStateSegment::new(),
+        }
+    }
+
+    /// The id of its local APIC.
+    pub(crate) fn apic_id(&self) -> u32 {
+        self.apic_id.load(Ordering::Relaxed)
+    }
+
+    /// Notes the id of its local APIC.
+    pub(crate) fn set_apic_id(&self, id: u32) {
+        self.apic_id.store(id, Ordering::Relaxed);
+    }
+
+    /// Notes what is to be added to its time-stamp counter.
+    pub(crate) fn set_time_stamp_offset(&self, offset: u64) {
+        self.time_stamp_offset.store(offset, Ordering::Relaxed);
+        TIME_STAMPS_DIFFER.fetch_or(offset != 0, Ordering::Release);
+    }
 }
 
 type IstStacks = [GuardedStack<IST_STACK_BYTES>; Ist::COUNT];
@@ -44,13 +98,48 @@ type IstStacks = [GuardedStack<IST_STACK_BYTES>; Ist::COUNT];
 #[unsafe(link_section = ".bss.stacks")]
 static mut BOOT_IST_STACKS: IstStacks = [const { GuardedStack::new() }; Ist::COUNT];
 
-static mut BOOT_CPU: PerCpu = PerCpu {
-    own_address: 0,
-    words: [const { AtomicU64::new(0) }; PER_CPU_WORDS],
-    index: 0,
-    segments: GlobalDescriptorTable::new(),
-    task_state: TaskStateSegment::new(),
-};
+static mut BOOT_CPU: PerCpu = PerCpu::new();
+
+/// The CPUs that run, by their index. Written by the boot CPU before [`COUNT`] says so.
+static CPUS: [AtomicPtr<PerCpu>; CPUS_MAX] = [const { AtomicPtr::new(ptr::null_mut()) }; CPUS_MAX];
+static COUNT: AtomicUsize = AtomicUsize::new(1);
+/// Whether the counters of some CPUs need their offset.
+static TIME_STAMPS_DIFFER: AtomicBool = AtomicBool::new(false);
+
+/// The number of the executing CPU, from 0, which is the boot CPU's. Valid from
+/// [`start_boot_cpu`] on. Without the feature `metal`, as in host tests, there is only CPU 0.
+pub fn index() -> usize {
+    if cfg!(feature = "metal") { current().index.load(Ordering::Relaxed) as usize } else { 0 }
+}
+
+/// How many CPUs run.
+pub fn count() -> usize {
+    COUNT.load(Ordering::Acquire)
+}
+
+/// The data of a CPU, if it runs.
+pub(crate) fn of(index: usize) -> Option<&'static PerCpu> {
+    let cpu = CPUS.get(index)?.load(Ordering::Acquire);
+    // SAFETY: Null, or one of the values that live for ever and are only shared.
+    unsafe { cpu.as_ref() }
+}
+
+/// All CPUs that run.
+pub(crate) fn all() -> impl Iterator<Item = &'static PerCpu> {
+    (0..count()).filter_map(of)
+}
+
+/// Lets CPUs that have started take part, numbered in the order given after those that do.
+pub(crate) fn admit(cpus: impl Iterator<Item = &'static PerCpu>) {
+    let mut count = count();
+    for cpu in cpus {
+        let Some(place) = CPUS.get(count) else { break };
+        cpu.index.store(count as u32, Ordering::Relaxed);
+        place.store(ptr::from_ref(cpu).cast_mut(), Ordering::Release);
+        count += 1;
+    }
+    COUNT.store(count, Ordering::Release);
+}
 
 /// The data of the CPU this runs on.
 pub fn current() -> &'static PerCpu {
@@ -72,8 +161,44 @@ pub fn start_boot_cpu() {
         let stack = stacks as u64 + (index * size_of::<GuardedStack<IST_STACK_BYTES>>()) as u64;
         let top = stack + (GUARD_BYTES + IST_STACK_BYTES) as u64;
         cpu.task_state.interrupt_stack_table[index] = VirtAddr::new(top);
+        cpu.guards[index].store(stack, Ordering::Relaxed);
     }
+    cpu.guards[Ist::COUNT].store(crate::stack::boot_guard(), Ordering::Relaxed);
+    CPUS[0].store(cpu, Ordering::Release);
     load(cpu);
+}
+
+/// Makes the data and the stacks of another CPU. Returns the data and the top of its main stack.
+pub(crate) fn prepare_other() -> Result<(*mut PerCpu, u64), VmError> {
+    let mut cpu = Box::new(PerCpu::new());
+    let mut stacks: [Option<Reservation>; Ist::COUNT + 1] = [const { None }; Ist::COUNT + 1];
+    let mut main_top = 0;
+    for (i, stack) in stacks.iter_mut().enumerate() {
+        let bytes = if i == Ist::COUNT { MAIN_STACK_BYTES } else { IST_STACK_BYTES };
+        let mut reservation = Reservation::new_for_kernel(bytes)?;
+        reservation.commit(bytes)?;
+        let base = reservation.as_ptr() as u64;
+        cpu.guards[i].store(base - PAGE_BYTES, Ordering::Relaxed);
+        if i < Ist::COUNT {
+            cpu.task_state.interrupt_stack_table[i] = VirtAddr::new(base + bytes as u64);
+        } else {
+            main_top = base + bytes as u64;
+        }
+        *stack = Some(reservation);
+    }
+    // A CPU needs its stacks for ever.
+    forget(stacks);
+    Ok((Box::into_raw(cpu), main_top))
+}
+
+/// Loads segments, task state and GS base of the executing CPU, another than the boot CPU.
+///
+/// # Safety
+/// `cpu` comes from [`prepare_other`] and is this CPU's alone until this returns; interrupts are
+/// off.
+pub(crate) unsafe fn start_other(cpu: *mut PerCpu) {
+    // SAFETY: The caller's promise; the value was leaked and lives for ever.
+    load(unsafe { &mut *cpu });
 }
 
 fn load(cpu: &'static mut PerCpu) {
@@ -100,11 +225,34 @@ fn load(cpu: &'static mut PerCpu) {
     GsBase::write(VirtAddr::from_ptr(cpu));
 }
 
-/// The guard pages of this module's stacks, to be unmapped.
+/// The guard pages of the boot CPU's interrupt stacks, to be unmapped.
 pub(crate) fn ist_guards() -> impl Iterator<Item = u64> {
     let stacks = &raw const BOOT_IST_STACKS as u64;
     (0..Ist::COUNT as u64)
         .map(move |i| stacks + i * size_of::<GuardedStack<IST_STACK_BYTES>>() as u64)
+}
+
+/// A stack of a CPU, in words for a report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CpuStack {
+    cpu: usize,
+    is_main: bool,
+}
+
+impl fmt::Display for CpuStack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.is_main { "the main stack" } else { "an interrupt stack" })?;
+        if self.cpu == 0 { Ok(()) } else { write!(f, " of CPU {}", self.cpu) }
+    }
+}
+
+/// The stack whose guard begins at `page`, if one's does. Takes no lock.
+pub(crate) fn stack_guarded_by(page: u64) -> Option<CpuStack> {
+    all().enumerate().find_map(|(cpu, data)| {
+        let guards = data.guards.iter().map(|guard| guard.load(Ordering::Relaxed));
+        let which = guards.enumerate().find(|(_, guard)| *guard == page)?.0;
+        Some(CpuStack { cpu, is_main: which == Ist::COUNT })
+    })
 }
 
 /// A leaf of CPUID, zero where the CPU does not have it.
@@ -139,8 +287,29 @@ pub fn enable_interrupts() {
     x86_64::instructions::interrupts::enable();
 }
 
-/// The time-stamp counter, read in order with what stands before and after it.
+/// The time-stamp counter, read in order with what stands before and after it; equal on all CPUs
+/// as far as [`crate::smp`] could measure.
 pub fn time_stamp() -> u64 {
+    own_time_stamp().wrapping_add(time_stamp_offset())
+}
+
+/// What this CPU's own counter shows at `time_stamp`.
+pub(crate) fn to_own_time_stamp(time_stamp: u64) -> u64 {
+    time_stamp.saturating_sub_signed(time_stamp_offset().cast_signed())
+}
+
+/// What is to be added to this CPU's counter. The data behind the GS base is looked at only if it
+/// matters, so that time can be told before the GS base is set.
+fn time_stamp_offset() -> u64 {
+    if TIME_STAMPS_DIFFER.load(Ordering::Acquire) {
+        current().time_stamp_offset.load(Ordering::Relaxed)
+    } else {
+        0
+    }
+}
+
+/// This CPU's own time-stamp counter.
+pub(crate) fn own_time_stamp() -> u64 {
     let (low, high): (u32, u32);
     // SAFETY: Reads a counter.
     unsafe {

@@ -12,6 +12,7 @@
 //!                        +-- 4 body returns ---------> finished
 //! ```
 
+use crate::cpu::current;
 use crate::interrupt::{Context, CpuLocal, cpu};
 use crate::memory::Reservation;
 use crate::timer;
@@ -19,6 +20,10 @@ use alloc::boxed::Box;
 use core::arch::naked_asm;
 use core::ptr::{self, NonNull};
 use craton_abi::Duration;
+
+/// How long a fiber runs whose CPU was woken by another before it began: it makes progress, and
+/// what the CPU was woken for does not wait long.
+const WOKEN_SLICE: Duration = Duration::from_micros(50);
 
 /// A call stack and what runs on it.
 pub struct Fiber {
@@ -78,10 +83,11 @@ impl Fiber {
             body,
         });
         let inner = NonNull::from(Box::leak(inner));
-        // SAFETY: the box was leaked just now and nobody else knows it.
-        let fiber = unsafe { &mut *inner.as_ptr() };
-        let top = fiber.stack_range().end;
-        fiber.stack_pointer = top - size_of::<FirstFrame>();
+        // SAFETY: the box was leaked just now.
+        let top = unsafe { Inner::stack_range(inner.as_ptr()) }.end;
+        let stack_pointer = top - size_of::<FirstFrame>();
+        // SAFETY: as above, and nobody else knows it.
+        unsafe { (*inner.as_ptr()).stack_pointer = stack_pointer };
         let frame = FirstFrame {
             r15_r14: [0; 2],
             r13: fiber_main as *const () as usize,
@@ -91,7 +97,7 @@ impl Fiber {
             above: [0; 2],
         };
         // SAFETY: the frame lies in the committed stack, below its 16-byte aligned top.
-        unsafe { ptr::write(fiber.stack_pointer as *mut FirstFrame, frame) };
+        unsafe { ptr::write(stack_pointer as *mut FirstFrame, frame) };
         Some(Fiber { inner })
     }
 
@@ -107,11 +113,12 @@ impl Fiber {
         let cpu = cpu();
         assert!(cpu.fiber().is_null(), "a fiber cannot resume a fiber");
         let inner = self.inner.as_ptr();
-        // SAFETY: `self` owns `inner`, which is not running: nobody else touches it now.
-        let (left, stack_pointer, word) = unsafe {
-            let inner = &*inner;
-            (inner.left, inner.stack_pointer, inner.word)
-        };
+        // SAFETY: `self` owns `inner`, which is not running: nobody else touches this field now.
+        let left = unsafe { (*inner).left };
+        // SAFETY: as above.
+        let stack_pointer = unsafe { (*inner).stack_pointer };
+        // SAFETY: as above.
+        let word = unsafe { (*inner).word };
         assert!(left != Left::Finished, "a finished fiber cannot run");
         let outer_word = cpu.replace_word(word);
         cpu.set_held(false);
@@ -119,6 +126,10 @@ impl Fiber {
         // Not before: a tick that finds no fiber is forgotten, one that finds this fiber not yet on
         // its stack comes again.
         timer::arm_about(slice);
+        let activity = &current().activity;
+        if activity.begin_run() {
+            timer::arm(slice.min(WOKEN_SLICE));
+        }
         match left {
             Left::Preempted => {
                 // SAFETY: `self` owns `inner`; no reference is made.
@@ -130,12 +141,14 @@ impl Fiber {
             // SAFETY: the stack pointer was saved by `switch` in `suspend`, or made by `new`.
             _ => unsafe { switch(cpu.scheduler_stack_pointer(), stack_pointer) },
         }
+        activity.end_run();
         cpu.cancel_return_points();
         let word = cpu.replace_word(outer_word);
-        // SAFETY: the fiber left its stack: `self` alone has it again.
-        let inner = unsafe { &mut *inner };
-        inner.word = word;
-        inner.left
+        // SAFETY: the fiber left its stack: `self` alone has it again, all but what its body, which
+        // may be suspended, has borrowed.
+        unsafe { (*inner).word = word };
+        // SAFETY: as above.
+        unsafe { (*inner).left }
     }
 }
 
@@ -153,9 +166,14 @@ impl Drop for Fiber {
 
 impl Inner {
     /// Addresses of the stack.
-    pub(crate) fn stack_range(&self) -> core::ops::Range<usize> {
-        let base = self.stack.as_ptr() as usize;
-        base..base + self.stack.committed_bytes()
+    ///
+    /// # Safety
+    /// `fiber` is alive, and its stack is not being changed; its other fields may be in use.
+    pub(crate) unsafe fn stack_range(fiber: *const Inner) -> core::ops::Range<usize> {
+        // SAFETY: the caller's promise, of the one field that is borrowed.
+        let stack = unsafe { &(*fiber).stack };
+        let base = stack.as_ptr() as usize;
+        base..base + stack.committed_bytes()
     }
 }
 
@@ -197,10 +215,10 @@ pub fn allow_preemption() {
 fn leave(cpu: CpuLocal, inner: *mut Inner, left: Left) {
     let scheduler = cpu.leave();
     // SAFETY: the running fiber's record is touched by this CPU alone, and interrupts no longer see
-    // it since `cpu.leave()`.
-    let fiber = unsafe { &mut *inner };
-    fiber.left = left;
-    let save = &raw mut fiber.stack_pointer;
+    // it since `cpu.leave()`. Its body has its own field borrowed, and no other.
+    unsafe { (*inner).left = left };
+    // SAFETY: as above; no reference is made.
+    let save = unsafe { &raw mut (*inner).stack_pointer };
     // SAFETY: the scheduler's stack pointer was saved by `resume` on this CPU, which waits there.
     unsafe { switch(save, scheduler) };
 }

@@ -26,6 +26,8 @@ use craton_abi::Duration;
 
 /// Vector of each CPU's one-shot timer.
 pub const TIMER_VECTOR: u8 = 0x40;
+/// Vector by which another CPU asks for attention: it ends a halt, or a process's slice.
+pub const WAKE_VECTOR: u8 = 0xf0;
 /// Vector that the local APIC raises for nothing; it wants no end of interrupt.
 pub const SPURIOUS_VECTOR: u8 = 0xff;
 /// The debug exception.
@@ -189,10 +191,11 @@ impl CpuLocal {
             return None;
         }
         // SAFETY: the running fiber's record is kept alive by `Fiber::resume`, which waits on this
-        // CPU's scheduler stack and does not touch it before it is returned to.
-        let fiber: &mut Inner = unsafe { &mut *fiber };
-        fiber.context.clone_from(context);
-        fiber.left = Left::Preempted;
+        // CPU's scheduler stack and does not touch it before it is returned to. The body runs and
+        // has its own field borrowed, so this one alone is written.
+        unsafe { (*fiber).context = context.clone() };
+        // SAFETY: as above.
+        unsafe { (*fiber).left = Left::Preempted };
         self.count_preemption();
         Some(self.leave())
     }
@@ -205,7 +208,7 @@ impl CpuLocal {
         }
         self.count_delayed();
         // SAFETY: as in `preempt`.
-        let stack = unsafe { &*fiber }.stack_range();
+        let stack = unsafe { Inner::stack_range(fiber) };
         let mut points = [0; RETURN_POINTS_MAX];
         let found = find_return_points(context.rsp as usize, stack, &mut points);
         if found > 0 {

@@ -44,6 +44,7 @@ mod rtc;
 #[cfg(feature = "metal")]
 pub mod selftest;
 pub mod serial;
+pub mod smp;
 pub mod stack;
 #[cfg(feature = "metal")]
 pub mod symbols;

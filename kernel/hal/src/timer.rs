@@ -6,7 +6,7 @@
 
 use crate::apic::{self, LVT_MASKED, Register};
 use crate::clock::{self, Frequencies};
-use crate::cpu::{cpuid, time_stamp};
+use crate::cpu::{cpuid, current, time_stamp, to_own_time_stamp};
 use crate::interrupt::{TIMER_VECTOR, cpu as cpu_local};
 use core::sync::atomic::{AtomicU64, Ordering};
 use craton_abi::Duration;
@@ -50,7 +50,10 @@ pub fn start(frequencies: Frequencies) {
 pub fn arm(after: Duration) {
     cpu_local().set_timer_deadline(time_stamp().saturating_add(clock::ticks(after)));
     match COUNTS_PER_NANO.load(Ordering::Relaxed) {
-        0 => write_deadline(time_stamp().saturating_add(clock::ticks(after)).max(1)),
+        0 => {
+            let deadline = time_stamp().saturating_add(clock::ticks(after));
+            write_deadline(to_own_time_stamp(deadline).max(1));
+        }
         counts => apic::write(Register::InitialCount, counts_in(after, counts)),
     }
 }
@@ -86,17 +89,21 @@ fn counts_in(after: Duration, counts_per_nano: u64) -> u32 {
     u32::try_from(counts).unwrap_or(u32::MAX).max(1)
 }
 
-/// Halts until the next interrupt, unless `ready` says that there is work. `ready` is asked with
-/// interrupts off, and the halt follows on their return without a gap, so an interrupt that makes
-/// work is never slept over. Interrupts are on afterwards.
+/// Halts until the next interrupt, unless `ready` says that there is work or another CPU has woken
+/// this one since its turn began ([`crate::smp::wake`]). `ready` is asked with interrupts off, when
+/// the CPU counts as asleep, and the halt follows on its return without a gap, so an interrupt or a
+/// CPU that makes work is never slept over. It takes no lock. A turn begins on return: what others
+/// left is to be looked at then. Interrupts are on afterwards.
 pub fn halt_unless(ready: impl FnOnce() -> bool) {
     interrupts::disable();
-    if ready() {
+    let activity = &current().activity;
+    if !activity.fall_asleep() || ready() {
         interrupts::enable();
     } else {
         // One instruction pair: `sti` takes effect after the instruction that follows it.
         interrupts::enable_and_hlt();
     }
+    activity.end_sleep();
 }
 
 /// Halts as [`halt_unless`] does, for `longest` at most. The timer is armed with interrupts off:

@@ -7,7 +7,7 @@
 
 use crate::idt::{self, VECTORS};
 use crate::power::{self, ExitCode};
-use crate::{backtrace, probe, serial};
+use crate::{backtrace, probe, serial, smp};
 use core::arch::global_asm;
 use core::fmt;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -15,6 +15,7 @@ use x86_64::registers::control::{Cr2, Cr3};
 
 /// Bytes from one entry stub to the next.
 const STUB_BYTES: u64 = 16;
+const NON_MASKABLE: u64 = 2;
 const PAGE_FAULT: u64 = 14;
 /// Bit of a page fault's error code: an instruction was to be fetched (Intel SDM vol. 3, 4.7).
 const FETCH: u64 = 1 << 4;
@@ -137,6 +138,9 @@ pub fn begin_report() -> bool {
 
 extern "C" fn handle(frame: &mut TrapFrame) {
     let fault_address = if frame.vector == PAGE_FAULT { Cr2::read_raw() } else { 0 };
+    if frame.vector == NON_MASKABLE {
+        smp::stop_if_asked();
+    }
     if probe::catch(frame, fault_address) {
         return;
     }

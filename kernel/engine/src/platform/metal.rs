@@ -73,7 +73,7 @@ const CPUS_MAX: usize = 256;
 static MEMORY_LIMITS: [AtomicU64; CPUS_MAX] = [const { AtomicU64::new(0) }; CPUS_MAX];
 
 fn memory_limit() -> &'static AtomicU64 {
-    &MEMORY_LIMITS[cpu::current().index as usize % CPUS_MAX]
+    &MEMORY_LIMITS[cpu::index() % CPUS_MAX]
 }
 
 /// Says how far the memory may grow that this CPU makes next; wasmtime has no argument for it.

@@ -63,6 +63,15 @@ impl<'a> FrameMap<'a> {
         Some(frame as u64 * PAGE_BYTES)
     }
 
+    /// Takes the first free frame, if it lies below `end`, except the one at 0.
+    #[cfg(any(feature = "metal", test))]
+    pub(crate) fn take_below(&mut self, end: u64) -> Option<u64> {
+        let after = ((end / PAGE_BYTES) as usize).min(self.words.len() * WORD_FRAMES);
+        let frame = (1..after).find(|&frame| self.is_free(frame))?;
+        self.set_used(frame);
+        Some(frame as u64 * PAGE_BYTES)
+    }
+
     /// Takes `count` frames that are neighbours: the address of the first. `None` if no such run
     /// shows up within a bounded search.
     pub(crate) fn take_run(&mut self, count: usize) -> Option<u64> {
@@ -205,6 +214,18 @@ mod tests {
         map.hint = 1;
         assert_eq!(map.take_run(4), None, "the last and the first frame are no neighbours");
         assert_eq!(map.take_run(0), None);
+    }
+
+    #[test]
+    fn a_low_frame_is_low() {
+        let mut words = [0; 2];
+        let mut map = FrameMap::new(&mut words);
+        map.add(0, 2 * 4096);
+        map.add(100 * 4096, 101 * 4096);
+        assert_eq!(map.take_below(4096), None, "never the one at 0");
+        assert_eq!(map.take_below(100 * 4096), Some(4096));
+        assert_eq!(map.take_below(100 * 4096), None);
+        assert_eq!((map.take_below(u64::MAX), map.free()), (Some(100 * 4096), 1));
     }
 
     #[test]

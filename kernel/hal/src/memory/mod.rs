@@ -18,7 +18,7 @@ pub mod vm;
 pub use paging::Protection;
 pub use physical::DmaBuffer;
 #[cfg(feature = "metal")]
-pub use start::{Memory, guard_at, start};
+pub use start::{Guarded, Memory, guard_at, start};
 pub use vm::{Reservation, VmError};
 
 use layout::{PAGE_BYTES, PHYSICAL_MAP_BASE, PHYSICAL_MAP_BYTES_MAX};

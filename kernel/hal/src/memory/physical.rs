@@ -6,7 +6,7 @@
 use super::frames::FrameMap;
 use super::layout::{PAGE_BYTES, PHYSICAL_MAP_BASE};
 use core::ptr::{self, NonNull};
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use spin::Mutex;
 
 /// The part of the machine's frames that only the kernel itself gets, so that a machine full of
@@ -30,6 +30,21 @@ pub enum Purpose {
 pub(super) static FRAMES: Mutex<Option<FrameMap<'static>>> = Mutex::new(None);
 
 static KERNEL_RESERVE: AtomicUsize = AtomicUsize::new(KERNEL_RESERVE_FRAMES_MIN);
+
+/// A frame of the first MiB, where other CPUs can begin; 0 if there is none, or it is taken.
+static LOW_FRAME: AtomicU64 = AtomicU64::new(0);
+
+/// Sets a frame of the first MiB aside for [`take_low`], before others take them all.
+#[cfg(feature = "metal")]
+pub(super) fn set_low_frame(frame: Option<u64>) {
+    LOW_FRAME.store(frame.unwrap_or(0), Ordering::Relaxed);
+}
+
+/// Takes the frame of the first MiB that was set aside. It is given back as any other.
+#[cfg(feature = "metal")]
+pub(super) fn take_low() -> Option<u64> {
+    Some(LOW_FRAME.swap(0, Ordering::Relaxed)).filter(|&frame| frame != 0)
+}
 
 /// Sets the kernel's reserve for a machine of `frames` frames.
 #[cfg(feature = "metal")]

@@ -16,6 +16,7 @@ use crate::boot::Image;
 use crate::{boot, cpu, stack};
 use bootloader_api::BootInfo;
 use bootloader_api::info::{MemoryRegion, MemoryRegionKind};
+use core::fmt;
 use core::slice;
 use x86_64::PhysAddr;
 use x86_64::registers::control::{Cr3, Cr3Flags};
@@ -23,6 +24,9 @@ use x86_64::structures::paging::PhysFrame;
 
 /// Where the first 4 GiB end, and with them the part of memory that has devices in between.
 const LOW_MEMORY_END: u64 = 4 << 30;
+
+/// Other CPUs begin in the first MiB.
+const LOW_FRAME_END: u64 = 1 << 20;
 
 /// What was found.
 #[derive(Debug, Clone, Copy)]
@@ -62,6 +66,7 @@ pub fn start(boot_info: &'static mut BootInfo) -> Memory {
     }
     let usable_bytes = usable().map(|region| region.end - region.start).sum();
     physical::set_kernel_reserve(frames.free());
+    physical::set_low_frame(frames.take_below(LOW_FRAME_END));
     *physical::FRAMES.lock() = Some(frames);
 
     let image = boot::image();
@@ -149,15 +154,30 @@ fn switch_to(mapper: Mapper<MachineTables>, image: &Image) {
 /// More than there are: six boot tables and a guard for each stack.
 const UNNEEDED_FRAMES_MAX: usize = 24;
 
-/// What an address that faulted guards, if it does.
-pub fn guard_at(address: u64) -> Option<&'static str> {
-    let page = address / PAGE_BYTES * PAGE_BYTES;
-    if page == stack::boot_guard() {
-        return Some("the main stack");
+/// What runs out where an address faulted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Guarded {
+    /// A stack of a CPU.
+    Stack(cpu::CpuStack),
+    /// A process's memory or stack, or another reservation.
+    Reservation,
+}
+
+impl fmt::Display for Guarded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Guarded::Stack(stack) => stack.fmt(f),
+            Guarded::Reservation => f.write_str("a stack or memory of a reservation"),
+        }
     }
-    if cpu::ist_guards().any(|guard| guard == page) {
-        return Some("an interrupt stack");
+}
+
+/// What an address that faulted guards, if it does.
+pub fn guard_at(address: u64) -> Option<Guarded> {
+    let page = address / PAGE_BYTES * PAGE_BYTES;
+    if let Some(stack) = cpu::stack_guarded_by(page) {
+        return Some(Guarded::Stack(stack));
     }
     let reservations = RESERVATIONS_BASE..RESERVATIONS_BASE + RESERVATIONS_BYTES;
-    reservations.contains(&address).then_some("a stack or memory of a reservation")
+    reservations.contains(&address).then_some(Guarded::Reservation)
 }

@@ -309,6 +309,47 @@ pub fn map_device(physical: u64, len: usize) -> Option<NonNull<u8>> {
     NonNull::new(ptr::with_exposed_provenance_mut((start + offset) as usize))
 }
 
+/// The physical address of the root of the page tables.
+#[cfg(feature = "metal")]
+pub(crate) fn root() -> u64 {
+    with_space(|space| space.mapper.root().as_u64()).unwrap_or(u64::MAX)
+}
+
+/// A page of code in the first MiB, mapped where it lies, for CPUs that begin in real mode.
+#[cfg(feature = "metal")]
+pub(crate) struct LowText {
+    frame: u64,
+}
+
+#[cfg(feature = "metal")]
+impl LowText {
+    /// Has the page filled, told its address, and makes it executable. `None` if there is no frame.
+    pub(crate) fn new(fill: impl FnOnce(&mut [u8], u32)) -> Option<Self> {
+        let frame = physical::take_low()?;
+        let bytes =
+            ptr::slice_from_raw_parts_mut(physical::pointer(frame).as_ptr(), PAGE_BYTES as usize);
+        // SAFETY: The frame was taken just now; the physical map shows it, writable.
+        fill(unsafe { &mut *bytes }, u32::try_from(frame).ok()?);
+        with_space(|space| {
+            let alias = PHYSICAL_MAP_BASE + frame;
+            space.mapper.protect(alias, Protection::ReadOnly).ok()?;
+            tlb::flush(VirtAddr::new_truncate(alias));
+            space.mapper.map(frame, frame, Protection::ReadExecute, Cache::WriteBack).ok()
+        })??;
+        Some(LowText { frame })
+    }
+
+    /// Where it lies: the same address, physical and virtual.
+    pub(crate) fn address(&self) -> u64 {
+        self.frame
+    }
+
+    /// Takes the page away again. Nobody executes there any more.
+    pub(crate) fn end(self) {
+        with_space(|space| space.unmap_all(self.frame, 1));
+    }
+}
+
 /// The physical address behind a mapped one.
 pub fn physical_address(address: u64) -> Option<u64> {
     with_space(|space| space.mapper.lookup(address)).flatten().map(|found| found.physical)

@@ -3,6 +3,7 @@
 //! Owns the list [`TESTS`]. Each test leaves the machine as it found it, and each asserts what the
 //! rest of the kernel relies on. The kernel's binary prints their results and exits with a code.
 
+mod cpus;
 mod memory;
 mod traps;
 
@@ -32,6 +33,12 @@ pub const TESTS: &[Test] = &[
     ("the timer interrupts what computes", traps::timer_interrupts),
     ("the timer fires and wakes a halted CPU", traps::timer),
     ("work that came before the halt is not slept over", traps::no_lost_wake_up),
+    ("every CPU runs jobs, with data and stacks of its own", cpus::jobs),
+    ("every CPU has a timer", cpus::timers),
+    ("CPUs wake one another, and none sleeps over it", cpus::wake_ups),
+    ("waking a CPU ends the slice of its process", cpus::woken_slices),
+    ("time never goes back from one CPU to another", cpus::one_time),
+    ("all CPUs allocate at once", cpus::allocation),
     ("seeds differ", traps::seeds),
     ("the configuration device reads whole files", traps::configuration),
 ];

@@ -76,7 +76,7 @@ pub(super) fn per_cpu() -> Outcome {
     let current = cpu::current();
     let base = x86_64::registers::model_specific::GsBase::read().as_u64();
     check!(base == &raw const *current as u64, "the GS base is {base:#x}");
-    check!(current.index == 0, "the boot CPU has index {}", current.index);
+    check!(cpu::index() == 0, "the boot CPU has index {}", cpu::index());
     Ok(())
 }
 
