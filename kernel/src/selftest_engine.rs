@@ -18,7 +18,7 @@ use craton_abi::{
     ProgramId, ShardId, Slot,
 };
 use craton_bundle::{CompilerKey, program_id};
-use craton_engine::{Clocks, Engine};
+use craton_engine::{Clocks, Engine, Programs};
 use craton_hal::power::{self, ExitCode};
 use craton_hal::{boot, clock, memory, serial};
 use craton_shard::port::{HostCall, Outcome, Resume};
@@ -32,6 +32,7 @@ const TESTS: &[Test] = &[
     ("engine_ends_normally", ends::normal_ends),
     ("engine_traps", ends::every_trap_ends_its_process_alone),
     ("engine_memory_limits", ends::memory_limits),
+    ("engine_slots_are_clean", ends::slots_are_clean),
     ("engine_bad_pointers", ends::bad_pointers),
     ("engine_start_errors", ends::start_errors),
     ("engine_own_calls", calls::own_calls),
@@ -104,14 +105,15 @@ struct Bench {
 
 impl Bench {
     fn new(bundle: &'static [u8], key: CompilerKey) -> Result<Bench, String> {
-        let engine = Engine::new([9; 32], CLOCKS).map_err(|error| format!("{error:#}"))?;
+        let programs = Programs::new().map_err(|error| format!("{error:#}"))?;
+        let engine = Engine::new(programs, [9; 32], CLOCKS);
         let mut bench = Bench { engine, bundle, key, program: program_id(bundle), processes: 0 };
         bench.load()?;
         Ok(bench)
     }
 
     fn load(&mut self) -> Outcomes {
-        let loaded = self.engine.load(self.program, self.bundle, &[self.key]);
+        let loaded = self.engine.programs().load(self.program, self.bundle, &[self.key]);
         loaded.map_err(|error| format!("{error}"))
     }
 

@@ -103,6 +103,18 @@
     (i32.store (i32.const 196604) (i32.const 7))
     (call $assert (i32.eq (i32.load8_u offset=16 (i32.const 0)) (i32.const 97))))
 
+  ;; Leaves its mark everywhere; the next process in its place must find none of it.
+  (func (export "dirty")
+    (call $assert (i32.eq (memory.grow (i32.const 2)) (i32.const 2)))
+    (memory.fill (i32.const 1024) (i32.const 255) (i32.const 261120)))
+  (func (export "clean") (local $at i32)
+    (call $assert (i32.eq (memory.grow (i32.const 2)) (i32.const 2)))
+    (local.set $at (i32.const 1024))
+    (loop $more
+      (call $assert (i64.eqz (i64.load (local.get $at))))
+      (local.set $at (i32.add (local.get $at) (i32.const 8)))
+      (br_if $more (i32.lt_u (local.get $at) (i32.const 262144)))))
+
   ;; The limit on tables is one for all of them.
   (func (export "grow_tables")
     (call $assert (i32.eq (table.grow $functions (ref.null func) (i32.const 40000)) (i32.const 4)))

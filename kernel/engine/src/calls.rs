@@ -19,7 +19,6 @@ use craton_abi::{
     ProgramId, limit,
 };
 use craton_shard::port::{HostCall, HostReply, LogLevel, Received};
-use rand_chacha::rand_core::Rng;
 use wasmtime::{Caller, Error, Linker, Result};
 
 /// Length of the header that `receive` writes.
@@ -52,8 +51,8 @@ fn link_own(linker: &mut Linker<Guest>) -> Result<()> {
     })?;
     linker.func_wrap(MODULE, "random", random)?;
     linker.func_wrap(MODULE, "log", log)?;
-    linker.func_wrap(MODULE, "yield_now", |call: Call<'_>| {
-        ask(&call, HostCall::Yield);
+    linker.func_wrap(MODULE, "yield_now", || {
+        ask(HostCall::Yield);
     })?;
     linker.func_wrap(MODULE, "exit", exit)?;
     Ok(())
@@ -72,12 +71,9 @@ fn link_signals(linker: &mut Linker<Guest>) -> Result<()> {
 }
 
 /// Leaves the fiber with a request; returns when the shard has answered. See the rule above.
-fn ask(call: &Call<'_>, request: HostCall) -> HostReply {
-    let exchange = &call.data().exchange;
-    exchange.lock().call = Some(request);
-    platform::suspend();
+fn ask(request: HostCall) -> HostReply {
     // `Engine::run` resumes a waiting process with a reply only.
-    exchange.lock().reply.take().unwrap_or(HostReply::Failed(ErrorCode::Invalid))
+    platform::ask(request).unwrap_or(HostReply::Failed(ErrorCode::Invalid))
 }
 
 fn memory<'a>(call: &'a Call<'_>) -> &'a [u8] {
@@ -124,12 +120,12 @@ fn random(mut call: Call<'_>, pointer: i32, len: i32) -> Result<()> {
         let chunk = rest.first(RANDOM_CHUNK_BYTES);
         let Some(memory) = call.data().memory else { return Ok(()) };
         let (memory, guest) = memory.data_and_store_mut(&mut call);
-        guest.random.fill_bytes(chunk.of_mut(memory));
+        guest.random.fill(chunk.of_mut(memory));
         rest = rest.after(RANDOM_CHUNK_BYTES);
         if rest.len() == 0 {
             return Ok(());
         }
-        ask(&call, HostCall::Yield);
+        ask(HostCall::Yield);
     }
 }
 
@@ -143,7 +139,7 @@ fn log(call: Call<'_>, level: i32, pointer: i32, len: i32) -> Result<()> {
         _ => LogLevel::Debug,
     };
     let text = String::from_utf8_lossy(line).into_owned();
-    ask(&call, HostCall::Log { level, text });
+    ask(HostCall::Log { level, text });
     Ok(())
 }
 
@@ -157,7 +153,7 @@ fn exit(call: Call<'_>, pointer: i32, len: i32) -> Result<()> {
         Ok(reason @ (ExitReason::Normal | ExitReason::Shutdown | ExitReason::Error(_))) => reason,
         _ => return Err(Error::msg("exit was given bytes that are no reason to give")),
     };
-    ask(&call, HostCall::Exit { reason: reason.bounded() });
+    ask(HostCall::Exit { reason: reason.bounded() });
     Ok(())
 }
 
@@ -199,7 +195,7 @@ fn spawn(
         }
         Err(error) => return Ok(error.code()),
     };
-    let (pid, id) = match ask(&call, order) {
+    let (pid, id) = match ask(order) {
         HostReply::Spawned { pid, monitor } => (pid, monitor.unwrap_or_default()),
         other => return Ok(failure(&other)),
     };
@@ -252,7 +248,7 @@ fn send(call: Call<'_>, to: i32, tag: i64, pointer: i32, len: i32, timeout: i64)
         return Ok(ErrorCode::LimitMemory.code());
     }
     let payload = Payload(message.of(memory).to_vec());
-    Ok(done(&ask(&call, HostCall::Send { to, tag: tag as u64, payload, timeout })))
+    Ok(done(&ask(HostCall::Send { to, tag: tag as u64, payload, timeout })))
 }
 
 fn receive(
@@ -273,7 +269,7 @@ fn receive(
         Err(_) => return Ok(ErrorCode::Invalid.code()),
     };
     let tag = (use_tag != 0).then_some(tag as u64);
-    let reply = ask(&call, HostCall::Receive { tag, timeout, capacity: room.len() });
+    let reply = ask(HostCall::Receive { tag, timeout, capacity: room.len() });
     let memory = memory_mut(&mut call);
     let (kind, from, tag, bytes) = match reply {
         HostReply::Received(Received::Message { from, tag, payload }) => (0, from, tag, payload.0),
@@ -306,14 +302,14 @@ fn monitor(call: Call<'_>, target: i32) -> Result<i64> {
     if !platform::has_room(MONITOR_BYTES) {
         return Ok(i64::from(ErrorCode::LimitMemory.code()));
     }
-    Ok(match ask(&call, HostCall::Monitor { target }) {
+    Ok(match ask(HostCall::Monitor { target }) {
         HostReply::Monitoring(id) => id.get() as i64,
         other => i64::from(failure(&other)),
     })
 }
 
-fn demonitor(call: Call<'_>, id: i64) -> i32 {
-    match ask(&call, HostCall::Demonitor { id: MonitorId::new(id as u64) }) {
+fn demonitor(id: i64) -> i32 {
+    match ask(HostCall::Demonitor { id: MonitorId::new(id as u64) }) {
         HostReply::Flag(queued) => i32::from(queued),
         other => failure(&other),
     }
@@ -321,12 +317,12 @@ fn demonitor(call: Call<'_>, id: i64) -> i32 {
 
 fn kill(call: Call<'_>, target: i32) -> Result<i32> {
     let target = read_pid(&call, target)?;
-    Ok(done(&ask(&call, HostCall::Kill { target })))
+    Ok(done(&ask(HostCall::Kill { target })))
 }
 
 fn nodes(mut call: Call<'_>, pointer: i32, capacity: i32) -> Result<i32> {
     let room = Region::prove_items(memory(&call), pointer, capacity, 8)?;
-    let nodes = match ask(&call, HostCall::Nodes) {
+    let nodes = match ask(HostCall::Nodes) {
         HostReply::Nodes(nodes) => nodes,
         other => return Ok(failure(&other)),
     };

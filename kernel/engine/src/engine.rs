@@ -1,34 +1,24 @@
-//! The engine: programs that are loaded, processes that run them.
+//! The engine of one CPU: the processes that live on it.
 //!
-//! Owns [`Engine`], the host that answers the shard's effects `Start`, `Run` and `Reclaim` for
-//! programs in WebAssembly. It never looks at a clock or a device of its own: time comes in as
-//! [`Clocks`], everything else through the platform layer.
+//! Owns [`Engine`], the host that answers a shard's effects `Start`, `Run` and `Reclaim` for
+//! programs in WebAssembly. Every CPU has its own, over the [`Programs`] that all share; a process
+//! stays with the engine that started it. It never looks at a clock or a device of its own: time
+//! comes in as [`Clocks`], everything else through the platform layer.
 
-use crate::process::{Exchange, Guest, Limiter, exit_reason, memory_bytes};
-use crate::{LoadError, MEMORY, calls, load_module, platform};
+use crate::process::{Exchange, Guest, Limiter, Random, exit_reason};
+use crate::programs::{Program, Programs};
+use crate::{MEMORY, STACK_BYTES, platform};
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
-use alloc::format;
-use alloc::string::String;
 use alloc::sync::Arc;
 use craton_abi::{
     Duration, ErrorCode, ExitReason, Instant, Payload, Pid, ProcessLimits, ProgramId, Slot,
 };
-use craton_bundle::{Bundle, CompilerKey};
 use craton_hal::fiber::{Fiber, Left};
 use craton_shard::port::{Outcome, Resume};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
-use spin::Mutex;
-use wasmtime::{ExternType, InstancePre, Linker, Store, TypedFunc};
-
-/// Most programs loaded at once on a node.
-pub const PROGRAMS_MAX: usize = 64;
-
-const _: () = assert!(
-    PROGRAMS_MAX <= craton_hal::interrupt::TEXT_RANGES_MAX / 2,
-    "programs that were unloaded keep their text while processes of theirs live"
-);
+use wasmtime::{Store, TypedFunc};
 
 /// Where time comes from.
 #[derive(Copy, Clone)]
@@ -43,89 +33,37 @@ pub struct Clocks {
 /// stack: store and instance. Most need a tenth of it.
 const PROCESS_HEAP_BYTES: usize = 256 << 10;
 
-/// The host of programs in WebAssembly.
+/// The host of one CPU's processes. It may be made on another CPU than the one that it is for.
 pub struct Engine {
-    engine: wasmtime::Engine,
-    linker: Linker<Guest>,
+    programs: Arc<Programs>,
     clocks: Clocks,
     seeds: ChaCha8Rng,
-    programs: BTreeMap<ProgramId, Program>,
     processes: BTreeMap<Slot, Process>,
 }
 
-struct Program {
-    name: String,
-    prepared: InstancePre<Guest>,
-}
+const _: () = {
+    const fn is_send<T: Send>() {}
+    is_send::<Engine>();
+};
 
 struct Process {
     fiber: Fiber,
-    exchange: Arc<Mutex<Exchange>>,
+    /// Bytes of its linear memory.
+    memory_bytes: u64,
     /// It asked for something and has no answer yet.
     waits: bool,
 }
 
 impl Engine {
-    /// An engine whose processes draw their randomness from `seed`. One for a node: wasmtime keeps
-    /// its table of code for the whole kernel.
-    ///
-    /// # Errors
-    ///
-    /// Those of wasmtime, if the configuration does not fit the machine.
-    pub fn new(seed: [u8; 32], clocks: Clocks) -> wasmtime::Result<Engine> {
-        let engine = platform::new_engine()?;
-        let mut linker = Linker::new(&engine);
-        calls::link(&mut linker)?;
-        Ok(Engine {
-            engine,
-            linker,
-            clocks,
-            seeds: ChaCha8Rng::from_seed(seed),
-            programs: BTreeMap::new(),
-            processes: BTreeMap::new(),
-        })
+    /// An engine for processes of `programs`, which draw their randomness from `seed`.
+    pub fn new(programs: Arc<Programs>, seed: [u8; 32], clocks: Clocks) -> Engine {
+        let seeds = ChaCha8Rng::from_seed(seed);
+        Engine { programs, clocks, seeds, processes: BTreeMap::new() }
     }
 
-    /// Loads the program of `bundle`, whose id the caller computed. Loading it again changes
-    /// nothing.
-    ///
-    /// # Errors
-    ///
-    /// [`LoadError`]; nothing has changed then.
-    pub fn load(
-        &mut self,
-        program: ProgramId,
-        bundle: &[u8],
-        keys: &[CompilerKey],
-    ) -> Result<(), LoadError> {
-        if self.programs.contains_key(&program) {
-            return Ok(());
-        }
-        if self.programs.len() >= PROGRAMS_MAX {
-            return Err(LoadError::Full);
-        }
-        let verified = Bundle::parse(bundle).and_then(|bundle| bundle.verify(keys));
-        let verified = verified.map_err(LoadError::Bundle)?;
-        // Its text, and about the length of the wasm for what describes it.
-        if !platform::has_room(bundle.len()) {
-            return Err(LoadError::Memory);
-        }
-        let module = load_module(&self.engine, &verified)?;
-        let prepared = self.linker.instantiate_pre(&module);
-        let prepared = prepared.map_err(|error| LoadError::Link(format!("{error:#}")))?;
-        let name = String::from(verified.name());
-        self.programs.insert(program, Program { name, prepared });
-        Ok(())
-    }
-
-    /// Forgets a program. Processes that run it live on.
-    pub fn unload(&mut self, program: ProgramId) {
-        self.programs.remove(&program);
-    }
-
-    /// What people call a loaded program.
-    pub fn name(&self, program: ProgramId) -> Option<&str> {
-        self.programs.get(&program).map(|program| program.name.as_str())
+    /// The programs that it runs.
+    pub fn programs(&self) -> &Arc<Programs> {
+        &self.programs
     }
 
     /// Makes a process that will call `entry`; it runs with [`Engine::run`].
@@ -142,33 +80,33 @@ impl Engine {
         argument: Payload,
         limits: ProcessLimits,
     ) -> Result<(), ErrorCode> {
-        let program = self.programs.get(&program).ok_or(ErrorCode::NoProgram)?;
+        let program = self.programs.get(program).ok_or(ErrorCode::NoProgram)?;
         if self.processes.contains_key(&pid.slot) {
             return Err(ErrorCode::Invalid);
         }
-        if !is_entry(&program.prepared, entry) {
+        if !program.has_entry(entry) {
             return Err(ErrorCode::NoEntry);
         }
         if !platform::has_room(PROCESS_HEAP_BYTES) {
             return Err(ErrorCode::LimitMemory);
         }
-        let exchange = Arc::new(Mutex::new(Exchange::default()));
-        let mut random = [0; 32];
-        self.seeds.fill_bytes(&mut random);
+        let mut seed = [0; 32];
+        self.seeds.fill_bytes(&mut seed);
         let guest = Guest {
             pid,
             argument,
             memory: None,
-            random: ChaCha8Rng::from_seed(random),
+            random: Random::Seed(seed),
             clocks: self.clocks,
-            limiter: Limiter::new(&limits, exchange.clone()),
-            exchange: exchange.clone(),
+            limiter: Limiter::new(&limits),
         };
-        let mut store = Store::new(&self.engine, guest);
+        let mut store = Store::new(self.programs.engine(), guest);
         store.limiter(|guest| &mut guest.limiter);
-        let function = instantiate(&mut store, &program.prepared, entry, &limits)?;
-        let fiber = platform::new_fiber(body(store, function)).ok_or(ErrorCode::LimitMemory)?;
-        self.processes.insert(pid.slot, Process { fiber, exchange, waits: false });
+        let function = instantiate(&mut store, &program, entry, &limits)?;
+        let memory_bytes = store.data().limiter.memory_bytes();
+        let fiber = platform::new_fiber(body(store, function));
+        let fiber = fiber.ok_or(ErrorCode::LimitMemory)?;
+        self.processes.insert(pid.slot, Process { fiber, memory_bytes, waits: false });
         Ok(())
     }
 
@@ -184,17 +122,24 @@ impl Engine {
         };
         let is_reply = matches!(resume, Resume::Reply(_));
         assert_eq!(process.waits, is_reply, "{slot}: a reply goes to a waiting process only");
-        if let Resume::Reply(reply) = resume {
-            process.exchange.lock().reply = Some(reply);
-        }
+        let mut exchange = Exchange {
+            call: None,
+            reply: match resume {
+                Resume::Reply(reply) => Some(reply),
+                _ => None,
+            },
+            ended: None,
+            memory_bytes: process.memory_bytes,
+        };
         let start = (self.clocks.monotonic)();
-        let left = platform::run(&mut process.fiber, slice);
+        let left = platform::run(&mut process.fiber, slice, &mut exchange);
         let used = (self.clocks.monotonic)().since(start);
-        let mut exchange = process.exchange.lock();
+        process.memory_bytes = exchange.memory_bytes;
         let outcome = match left {
             Left::Preempted => Outcome::Preempted,
-            Left::Suspended => exchange.call.take().map_or(Outcome::Preempted, Outcome::Call),
-            Left::Finished => Outcome::Exited(exchange.ended.take().unwrap_or(ExitReason::Normal)),
+            // Without a call it paused in a long operation.
+            Left::Suspended => exchange.call.map_or(Outcome::Preempted, Outcome::Call),
+            Left::Finished => Outcome::Exited(exchange.ended.unwrap_or(ExitReason::Normal)),
         };
         process.waits = matches!(outcome, Outcome::Call(_));
         (outcome, used)
@@ -202,12 +147,20 @@ impl Engine {
 
     /// Drops a process, wherever it is. Unknown slots are ignored: a start may have failed.
     pub fn reclaim(&mut self, slot: Slot) {
-        self.processes.remove(&slot);
+        if let Some(process) = self.processes.remove(&slot) {
+            platform::keep_stack(process.fiber);
+        }
     }
 
     /// Drops every process: the node starts a new life.
     pub fn reclaim_all(&mut self) {
         self.processes.clear();
+        self.give_back();
+    }
+
+    /// Gives back the stacks and memories that are kept for the next processes.
+    pub fn give_back(&mut self) {
+        platform::give_back();
     }
 
     /// Every process that it hosts.
@@ -217,30 +170,20 @@ impl Engine {
 
     /// Bytes that a process takes: its memory and its stack. Zero if there is none.
     pub fn memory_bytes(&self, slot: Slot) -> u64 {
-        self.processes.get(&slot).map_or(0, |process| memory_bytes(&process.exchange))
-    }
-}
-
-/// Whether `entry` is an exported function that takes and returns nothing.
-fn is_entry(prepared: &InstancePre<Guest>, entry: &str) -> bool {
-    match prepared.module().get_export(entry) {
-        Some(ExternType::Func(function)) => {
-            function.params().len() == 0 && function.results().len() == 0
-        }
-        _ => false,
+        self.processes.get(&slot).map_or(0, |process| process.memory_bytes + STACK_BYTES as u64)
     }
 }
 
 /// Makes the instance. Runs no code of the guest: compilers refuse programs with start functions.
 fn instantiate(
     store: &mut Store<Guest>,
-    prepared: &InstancePre<Guest>,
+    program: &Program,
     entry: &str,
     limits: &ProcessLimits,
 ) -> Result<TypedFunc<(), ()>, ErrorCode> {
     platform::set_memory_limit(limits.memory_bytes);
     // What does not trap (a segment outside of its memory does) failed for want of memory.
-    let instance = prepared.instantiate(&mut *store).map_err(|error| {
+    let instance = program.prepared.instantiate(&mut *store).map_err(|error| {
         if error.is::<wasmtime::Trap>() { ErrorCode::Invalid } else { ErrorCode::LimitMemory }
     })?;
     let memory = instance.get_memory(&mut *store, MEMORY).ok_or(ErrorCode::Invalid)?;
@@ -252,8 +195,6 @@ fn instantiate(
 fn body(mut store: Store<Guest>, function: TypedFunc<(), ()>) -> Box<dyn FnMut()> {
     Box::new(move || {
         let result = function.call(&mut store, ());
-        let guest = store.data();
-        let reason = exit_reason(result, &guest.limiter);
-        guest.exchange.lock().ended = Some(reason);
+        platform::end(exit_reason(result, &store.data().limiter));
     })
 }

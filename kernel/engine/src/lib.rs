@@ -2,8 +2,9 @@
 //!
 //! The host's side of the shard's port (`craton_shard::port`) for programs in WebAssembly. Always
 //! compiled: [`config`], which the compiler shares, and the list of [`IMPORTS`]. With the feature
-//! `metal`, which only the kernel turns on: [`Engine`], over the fibers and page tables of
-//! `craton-hal`. Unsafe code is confined to the module `platform`.
+//! `metal`, which only the kernel turns on: [`Programs`], which a node's CPUs share, and
+//! [`Engine`], of which each has its own, over the fibers and page tables of `craton-hal`. Unsafe
+//! code is confined to the module `platform`.
 
 #![no_std]
 #![deny(unsafe_code)]
@@ -22,11 +23,15 @@ mod imports;
 mod platform;
 #[cfg(feature = "metal")]
 mod process;
+#[cfg(feature = "metal")]
+mod programs;
 
 pub use config::{CPU_FEATURES, ENGINE_VERSION, STACK_BYTES, TARGET, WASM_STACK_BYTES, config};
 #[cfg(feature = "metal")]
-pub use engine::{Clocks, Engine, PROGRAMS_MAX};
+pub use engine::{Clocks, Engine};
 pub use imports::{IMPORTS, Import, MEMORY, MODULE, Scalar};
 #[cfg(feature = "compiler")]
 pub use platform::compiler_config;
 pub use platform::{LoadError, load_module};
+#[cfg(feature = "metal")]
+pub use programs::{PROGRAMS_MAX, Programs};

@@ -1,19 +1,19 @@
 //! One process: its store, what it shares with its fiber, and how it ends.
 //!
 //! Owns [`Guest`], the data that host calls see, and [`Exchange`], the only thing that both the
-//! engine and a suspended fiber can reach: the fiber holds its store borrowed for as long as it
-//! lives, so whatever crosses goes through here. Nothing is borrowed or locked across a suspension.
+//! engine and a fiber can reach: the fiber holds its store borrowed for as long as it lives, so
+//! whatever crosses goes through here. Nothing is borrowed across a suspension.
 
 use crate::guest::BadPointer;
-use crate::{Clocks, STACK_BYTES, platform};
+use crate::{Clocks, platform};
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
-use alloc::sync::Arc;
 use core::fmt::{self, Write};
 use craton_abi::{ExitReason, Payload, Pid, ProcessLimits, Resource, TrapKind, limit};
 use craton_shard::port::{HostCall, HostReply};
 use rand_chacha::ChaCha8Rng;
-use spin::Mutex;
+use rand_chacha::rand_core::{Rng, SeedableRng};
 use wasmtime::{Error, Memory, ResourceLimiter, Trap, WasmBacktrace};
 
 /// Most elements of all tables of a process together: function pointers.
@@ -27,16 +27,31 @@ pub(crate) struct Guest {
     pub(crate) argument: Payload,
     /// Its memory; `None` only while it is being instantiated.
     pub(crate) memory: Option<Memory>,
-    pub(crate) random: ChaCha8Rng,
+    pub(crate) random: Random,
     pub(crate) clocks: Clocks,
     pub(crate) limiter: Limiter,
-    pub(crate) exchange: Arc<Mutex<Exchange>>,
+}
+
+/// A process's own generator. Most processes never ask for it: it is made when they do.
+pub(crate) enum Random {
+    Seed([u8; 32]),
+    Made(Box<ChaCha8Rng>),
+}
+
+impl Random {
+    pub(crate) fn fill(&mut self, bytes: &mut [u8]) {
+        if let Random::Seed(seed) = self {
+            *self = Random::Made(Box::new(ChaCha8Rng::from_seed(*seed)));
+        }
+        if let Random::Made(random) = self {
+            random.fill_bytes(bytes);
+        }
+    }
 }
 
 /// What passes between a fiber and the engine.
-#[derive(Default)]
 pub(crate) struct Exchange {
-    /// What the process asks for; taken when it has left its stack.
+    /// What the process asks for; set before it leaves its stack.
     pub(crate) call: Option<HostCall>,
     /// The answer; set before it goes on.
     pub(crate) reply: Option<HostReply>,
@@ -53,15 +68,25 @@ pub(crate) struct Limiter {
     refused: bool,
     /// Bytes of memory before the last growth, in case the frames for it are missing.
     before: u64,
+    /// Bytes of memory, the last growth included.
+    memory_bytes: u64,
     /// Elements of all tables.
     table_elements: usize,
-    exchange: Arc<Mutex<Exchange>>,
 }
 
 impl Limiter {
-    pub(crate) fn new(limits: &ProcessLimits, exchange: Arc<Mutex<Exchange>>) -> Self {
+    pub(crate) fn new(limits: &ProcessLimits) -> Self {
         let memory_bytes_max = limits.memory_bytes;
-        Limiter { memory_bytes_max, refused: false, before: 0, table_elements: 0, exchange }
+        Limiter { memory_bytes_max, refused: false, before: 0, memory_bytes: 0, table_elements: 0 }
+    }
+
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        self.memory_bytes
+    }
+
+    fn set_memory_bytes(&mut self, bytes: u64) {
+        self.memory_bytes = bytes;
+        platform::note_memory(bytes);
     }
 
     pub(crate) fn has_refused(&self) -> bool {
@@ -79,14 +104,14 @@ impl ResourceLimiter for Limiter {
         self.refused = desired as u64 > self.memory_bytes_max;
         self.before = current as u64;
         if !self.refused {
-            self.exchange.lock().memory_bytes = desired as u64;
+            self.set_memory_bytes(desired as u64);
         }
         Ok(!self.refused)
     }
 
     fn memory_grow_failed(&mut self, _error: Error) -> wasmtime::Result<()> {
         self.refused = true;
-        self.exchange.lock().memory_bytes = self.before;
+        self.set_memory_bytes(self.before);
         Ok(())
     }
 
@@ -105,11 +130,6 @@ impl ResourceLimiter for Limiter {
         }
         Ok(fits)
     }
-}
-
-/// What a process costs its node, in bytes: its linear memory and its stack.
-pub(crate) fn memory_bytes(exchange: &Mutex<Exchange>) -> u64 {
-    exchange.lock().memory_bytes + STACK_BYTES as u64
 }
 
 /// How a call of the entry ended.

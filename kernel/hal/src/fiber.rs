@@ -54,7 +54,8 @@ pub(crate) struct Inner {
     /// See [`local_word`].
     word: *mut u8,
     stack: Reservation,
-    body: Box<dyn FnMut()>,
+    /// `None` in a fiber that waits for its next one.
+    body: Option<Box<dyn FnMut()>>,
 }
 
 impl Fiber {
@@ -76,18 +77,43 @@ impl Fiber {
         }
         let inner = Box::new(Inner {
             context: Context::EMPTY,
-            left: Left::Suspended,
+            left: Left::Finished,
             stack_pointer: 0,
             word: ptr::null_mut(),
             stack,
-            body,
+            body: None,
         });
-        let inner = NonNull::from(Box::leak(inner));
-        // SAFETY: the box was leaked just now.
+        let mut fiber = Fiber { inner: NonNull::from(Box::leak(inner)) };
+        // SAFETY: the caller promises it of `body`.
+        unsafe { fiber.renew(body) };
+        Some(fiber)
+    }
+
+    /// Drops the body, as dropping the fiber does, and keeps the stack for another.
+    pub fn clear(&mut self) {
+        // SAFETY: `self` owns `inner`, which is not running while `self` is borrowed.
+        let fiber = unsafe { self.inner.as_mut() };
+        fiber.left = Left::Finished;
+        fiber.body = None;
+    }
+
+    /// Makes the fiber a new one, with another body on the same stack. What the last body left on
+    /// the stack stays there: compiled code reads of its stack only what it has written.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Fiber::new`].
+    pub unsafe fn renew(&mut self, body: Box<dyn FnMut()>) {
+        self.clear();
+        let inner = self.inner;
+        // SAFETY: `self` owns what it points to.
         let top = unsafe { Inner::stack_range(inner.as_ptr()) }.end;
-        let stack_pointer = top - size_of::<FirstFrame>();
-        // SAFETY: as above, and nobody else knows it.
-        unsafe { (*inner.as_ptr()).stack_pointer = stack_pointer };
+        // SAFETY: as in `clear`.
+        let fiber = unsafe { self.inner.as_mut() };
+        fiber.left = Left::Suspended;
+        fiber.word = ptr::null_mut();
+        fiber.body = Some(body);
+        fiber.stack_pointer = top - size_of::<FirstFrame>();
         let frame = FirstFrame {
             r15_r14: [0; 2],
             r13: fiber_main as *const () as usize,
@@ -97,8 +123,7 @@ impl Fiber {
             above: [0; 2],
         };
         // SAFETY: the frame lies in the committed stack, below its 16-byte aligned top.
-        unsafe { ptr::write(stack_pointer as *mut FirstFrame, frame) };
-        Some(Fiber { inner })
+        unsafe { ptr::write(fiber.stack_pointer as *mut FirstFrame, frame) };
     }
 
     /// Runs the fiber on this CPU until it leaves its stack: for `slice` at most and, if nothing
@@ -227,7 +252,7 @@ fn leave(cpu: CpuLocal, inner: *mut Inner, left: Left) {
 extern "C" fn fiber_main(inner: *mut Inner) -> ! {
     // SAFETY: `resume` keeps the record alive; the body is called nowhere else.
     let body = unsafe { &mut (*inner).body };
-    body();
+    body.as_mut().expect("`resume` refuses a fiber without a body")();
     leave(cpu(), inner, Left::Finished);
     unreachable!("`resume` refuses a finished fiber")
 }

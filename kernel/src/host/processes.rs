@@ -14,11 +14,11 @@ impl Host {
     pub(super) fn perform_for_process(&mut self, effect: NodeEffect) {
         let input = match effect {
             NodeEffect::Load { program, bundle } => {
-                let loaded = self.engine.load(program, &bundle, &self.keys);
+                let loaded = self.engine.programs().load(program, &bundle, &self.keys);
                 NodeInput::Loaded { program, result: loaded.map_err(told) }
             }
             NodeEffect::Unload { program } => {
-                self.engine.unload(program);
+                self.engine.programs().unload(program);
                 return;
             }
             NodeEffect::Start { pid, program, entry, argument, limits } => {

@@ -15,19 +15,19 @@ pub(super) fn bad_bundles_are_refused(bench: &mut Bench) -> Outcomes {
     let good = bench.bundle;
     let stranger = CompilerKey::from_bytes([1; 32]);
     for (keys, who) in [(&[][..], "no key"), (&[stranger][..], "a stranger's key")] {
-        let refused = bench.engine.load(program_id(b"x"), good, keys);
+        let refused = bench.engine.programs().load(program_id(b"x"), good, keys);
         check(matches!(refused, Err(LoadError::Bundle(_))), || format!("accepted with {who}"))?;
     }
     let mut unsigned = good.to_vec();
     unsigned[40..104].fill(0);
-    let refused = bench.engine.load(program_id(&unsigned), &unsigned, &[bench.key]);
+    let refused = bench.engine.programs().load(program_id(&unsigned), &unsigned, &[bench.key]);
     check(refused.is_err(), || String::from("an unsigned bundle was accepted"))?;
     let mut random = Random(1);
     for seed in 0..MUTATIONS {
         let mut bad = good.to_vec();
         let at = random.below(if seed % 2 == 0 { 300 } else { bad.len() });
         bad[at] ^= 1 << random.below(8);
-        let refused = bench.engine.load(program_id(&bad), &bad, &[bench.key]);
+        let refused = bench.engine.programs().load(program_id(&bad), &bad, &[bench.key]);
         check(refused.is_err(), || format!("accepted with byte {at} changed"))?;
     }
     Ok(())
@@ -122,6 +122,24 @@ pub(super) fn memory_limits(bench: &mut Bench) -> Outcomes {
     check(started == Err(ErrorCode::LimitMemory), || {
         format!("a memory above its limit started: {started:?}")
     })
+}
+
+/// More processes than slots that are kept warm.
+const DIRTY: usize = 40;
+
+/// No process finds what another left in the memory that was its own.
+pub(super) fn slots_are_clean(bench: &mut Bench) -> Outcomes {
+    for entry in ["dirty", "clean", "dirty", "clean"] {
+        let mut live = Vec::new();
+        for _ in 0..DIRTY {
+            live.push(bench.start(entry, b"")?);
+        }
+        for slot in live {
+            let end = bench.finish(slot, Resume::Start)?;
+            check(end == ExitReason::Normal, || format!("{entry} ended with {end}"))?;
+        }
+    }
+    Ok(())
 }
 
 /// More small processes than fit where a longest message does not.

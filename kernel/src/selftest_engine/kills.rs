@@ -36,8 +36,10 @@ struct Victim(Slot, Option<Resume>);
 pub(super) fn ten_thousand_kills(bench: &mut Bench) -> Outcomes {
     // The first round warms what is kept for ever: lists of the heap, tables of pages.
     kill(bench, KILLS / 10)?;
+    bench.engine.give_back();
     let before = (memory::heap::live_bytes(), memory::free_bytes());
     kill(bench, KILLS)?;
+    bench.engine.give_back();
     let after = (memory::heap::live_bytes(), memory::free_bytes());
     check(before == after, || {
         format!("(heap in use, memory free) went from {before:?} to {after:?}, seed {SEED}")

@@ -76,7 +76,7 @@ pub(super) fn results_are_equal(bench: &mut Bench) -> Outcomes {
 pub(super) fn unload_under_a_process(bench: &mut Bench) -> Outcomes {
     let slot = bench.start("spin", b"")?;
     check(bench.resume(slot, Resume::Start) == Outcome::Preempted, || String::from("no loop"))?;
-    bench.engine.unload(bench.program);
+    bench.engine.programs().unload(bench.program);
     let outcome = bench.resume(slot, Resume::Continue);
     check(outcome == Outcome::Preempted, || format!("after unloading: {outcome:?}"))?;
     bench.load()?;

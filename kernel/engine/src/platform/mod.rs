@@ -5,12 +5,20 @@
 //! platform symbols, code and memory from page tables, and fibers that can be dropped anywhere.
 
 #[cfg(feature = "metal")]
+mod exchange;
+#[cfg(feature = "metal")]
 mod metal;
 #[cfg(feature = "metal")]
 mod symbols;
+#[cfg(feature = "metal")]
+mod warm;
 
 #[cfg(feature = "metal")]
-pub(crate) use metal::{has_room, new_engine, new_fiber, run, set_memory_limit, suspend};
+pub(crate) use exchange::{ask, end, note_memory, pause, run};
+#[cfg(feature = "metal")]
+pub(crate) use metal::{new_engine, new_fiber};
+#[cfg(feature = "metal")]
+pub(crate) use warm::{give_back, has_room, keep_stack, set_memory_limit};
 
 use crate::ENGINE_VERSION;
 use alloc::string::String;

@@ -78,7 +78,9 @@ extern "C" fn wasmtime_mmap_new(size: usize, _flags: u32, out: &mut *mut u8) -> 
 
 #[unsafe(no_mangle)]
 extern "C" fn wasmtime_munmap(start: *mut u8, _size: usize) -> i32 {
-    status(CODE.lock().remove(&(start as usize)).map(drop))
+    let code = CODE.lock().remove(&(start as usize));
+    // Unmapped with the lock free: other CPUs may wait for it.
+    status(code.map(drop))
 }
 
 #[unsafe(no_mangle)]

@@ -246,6 +246,37 @@ impl<S: TableStore> Mapper<S> {
         }
     }
 
+    /// Visits the pages of a range that were written to since they were mapped or visited here: the
+    /// address of each and its frame. The caller flushes them, or the CPU notes no later write.
+    pub(crate) fn take_dirty(&mut self, start: u64, end: u64, mut each: impl FnMut(u64, u64)) {
+        let mut page = start;
+        while page < end {
+            let next = (page - page % LARGE_PAGE_BYTES + LARGE_PAGE_BYTES).min(end);
+            if let Ok(table) = self.table_of(page) {
+                let first = index(page, 1);
+                let pages = ((next - page) / PAGE_BYTES) as usize;
+                for (i, entry) in table.iter_mut().skip(first).take(pages).enumerate() {
+                    let flags = entry.flags();
+                    if flags.contains(PageTableFlags::PRESENT | PageTableFlags::DIRTY) {
+                        entry.set_flags(flags - PageTableFlags::DIRTY);
+                        each(page + i as u64 * PAGE_BYTES, entry.addr().as_u64());
+                    }
+                }
+            }
+            page = next;
+        }
+    }
+
+    /// The table of the last level that covers an address.
+    fn table_of(&mut self, address: u64) -> Result<&mut PageTable, MapError> {
+        let entry = self.entry(address, 2, false)?;
+        if entry.is_unused() || entry.flags().contains(PageTableFlags::HUGE_PAGE) {
+            return Err(MapError::NotMapped);
+        }
+        let table = entry.addr();
+        Ok(self.store.table(table))
+    }
+
     /// Looks an address up.
     pub(crate) fn lookup(&mut self, address: u64) -> Option<Mapping> {
         if let Ok(entry) = self.entry(address, 1, false) {

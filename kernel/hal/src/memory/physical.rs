@@ -92,11 +92,16 @@ pub(crate) fn take(purpose: Purpose) -> Option<u64> {
 /// Takes a frame full of zeros.
 pub(crate) fn take_zeroed(purpose: Purpose) -> Option<u64> {
     let frame = take(purpose)?;
-    let start = pointer(frame);
-    // SAFETY: The frame was free, so nobody else refers to it, and the physical map has it
-    // writable.
-    unsafe { start.as_ptr().write_bytes(0, PAGE_BYTES as usize) };
+    zero(frame);
     Some(frame)
+}
+
+/// Fills with zeros a frame that belongs to the caller and that nothing refers to.
+pub(super) fn zero(frame: u64) {
+    let start = pointer(frame);
+    // SAFETY: The physical map has every frame that is not executable writable, and the caller
+    // answers for nobody referring to this one.
+    unsafe { start.as_ptr().write_bytes(0, PAGE_BYTES as usize) };
 }
 
 /// Takes neighbouring frames for the kernel.

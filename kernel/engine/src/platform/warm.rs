@@ -1,0 +1,200 @@
+//! Linear memories and stacks from the kernel's page tables, those of dead processes first.
+//!
+//! Owns the `MemoryCreator` that wasmtime asks, and for each CPU the memories and stacks that are
+//! kept warm for its next processes. A memory stays mapped and is full of zeros again, since
+//! [`Reservation::zero`] wipes what the last process wrote before the next one can see it. All of
+//! it is made, grown and dropped on the CPU whose engine has its process, and given back when
+//! memory is wanted for anything else.
+
+use super::{PAGE_BYTES, pause};
+use crate::STACK_BYTES;
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::vec::Vec;
+use craton_hal::cpu::{self, CPUS_MAX};
+use craton_hal::fiber::Fiber;
+use craton_hal::memory::{self, Reservation};
+use spin::Mutex;
+use wasmtime::{Error, LinearMemory, MemoryCreator, MemoryType, Result};
+
+/// Growing maps this much before others may run.
+const CHUNK_BYTES: usize = 64 << 10;
+/// Address space of every memory that needs no more, so that one fits the next process.
+const USUAL_BYTES: usize = craton_abi::limit::PROCESS_MEMORY_BYTES as usize;
+/// A memory that grew beyond this is not kept.
+const KEPT_BYTES_MAX: usize = 256 << 10;
+/// A CPU keeps no more memories than this, and as many stacks.
+const WARM_MAX: usize = 32;
+/// Nor more bytes of memories.
+const WARM_BYTES_MAX: usize = 4 << 20;
+/// While less than this can be had, nothing is kept.
+const SPARE_BYTES: usize = WARM_BYTES_MAX + WARM_MAX * STACK_BYTES;
+
+/// What one CPU knows that wasmtime has no argument for.
+struct Local {
+    /// How far the memory may grow that is made next.
+    limit: u64,
+    memories: Vec<Reservation>,
+    memories_bytes: usize,
+    /// Fibers without a body.
+    stacks: Vec<Fiber>,
+}
+
+impl Local {
+    const EMPTY: Local =
+        Local { limit: 0, memories: Vec::new(), memories_bytes: 0, stacks: Vec::new() };
+}
+
+/// Each CPU locks its own alone, so nobody waits.
+static LOCAL: [Mutex<Local>; CPUS_MAX] = [const { Mutex::new(Local::EMPTY) }; CPUS_MAX];
+
+fn local() -> &'static Mutex<Local> {
+    &LOCAL[cpu::index()]
+}
+
+/// Says how far the memory may grow that this CPU makes next.
+pub(crate) fn set_memory_limit(bytes: u64) {
+    local().lock().limit = bytes;
+}
+
+/// Whether the kernel can take `bytes` on a process's behalf without touching its own reserve. What
+/// is kept warm gives way.
+pub(crate) fn has_room(bytes: usize) -> bool {
+    memory::has_room(bytes) || give_back() && memory::has_room(bytes)
+}
+
+/// Gives back all that this CPU keeps warm. False if that was nothing.
+pub(crate) fn give_back() -> bool {
+    let mut local = local().lock();
+    local.memories_bytes = 0;
+    let (memories, stacks) =
+        (core::mem::take(&mut local.memories), core::mem::take(&mut local.stacks));
+    drop(local);
+    // Unmapped when they go out of scope, with the lock free.
+    !memories.is_empty() || !stacks.is_empty()
+}
+
+/// A stack that a process left, to be renewed.
+pub(super) fn take_stack() -> Option<Fiber> {
+    local().lock().stacks.pop()
+}
+
+/// Ends a process's fiber, wherever it is, and keeps its stack if it is worth it.
+pub(crate) fn keep_stack(mut fiber: Fiber) {
+    // Drops the process's store with everything in it, its memory too: not under the lock.
+    fiber.clear();
+    let mut local = local().lock();
+    if local.stacks.len() < WARM_MAX && memory::has_room(SPARE_BYTES) {
+        local.stacks.push(fiber);
+    }
+}
+
+impl Local {
+    /// A warm memory that can grow to `capacity`.
+    fn take(&mut self, capacity: usize) -> Option<Reservation> {
+        let pages = self.memories.pop_if(|pages| pages.max_bytes() >= capacity)?;
+        self.memories_bytes -= pages.committed_bytes();
+        Some(pages)
+    }
+
+    /// Keeps a memory, zeroed, or gives it back where it is not worth keeping.
+    fn keep(&mut self, pages: Reservation) -> Option<Reservation> {
+        let bytes = pages.committed_bytes();
+        let fits = self.memories.len() < WARM_MAX && self.memories_bytes + bytes <= WARM_BYTES_MAX;
+        if !fits || pages.max_bytes() != USUAL_BYTES {
+            return Some(pages);
+        }
+        self.memories_bytes += bytes;
+        self.memories.push(pages);
+        None
+    }
+}
+
+/// Makes linear memories: address space for the whole limit, pages as they are asked for.
+pub(super) struct Memories;
+
+// SAFETY: memories are zeroed, at least as large as asked for, and never move. The shared
+// configuration has no guard pages and no reservation that code could lean on.
+unsafe impl MemoryCreator for Memories {
+    fn new_memory(
+        &self,
+        _kind: MemoryType,
+        minimum: usize,
+        maximum: Option<usize>,
+        _reserved: Option<usize>,
+        _guard: usize,
+    ) -> Result<Box<dyn LinearMemory>, String> {
+        let mut local = local().lock();
+        let limit = local.limit.min(1 << 32) as usize;
+        let capacity = maximum.unwrap_or(limit).min(limit).max(minimum).max(PAGE_BYTES);
+        let warm = local.take(capacity);
+        drop(local);
+        let pages = warm.map_or_else(|| Reservation::new(capacity.max(USUAL_BYTES)), Ok);
+        let Some(mut pages) = pages.ok().filter(|pages| pages.max_bytes() >= capacity) else {
+            return Err(String::from("no addresses"));
+        };
+        if !commit(&mut pages, minimum) {
+            return Err(String::from("no memory"));
+        }
+        Ok(Box::new(Linear { pages: Some(pages), bytes: minimum, capacity }))
+    }
+}
+
+/// Maps `bytes` of a memory. What is kept warm gives way.
+fn commit(pages: &mut Reservation, bytes: usize) -> bool {
+    pages.commit(bytes).is_ok() || give_back() && pages.commit(bytes).is_ok()
+}
+
+struct Linear {
+    /// `None` only while it is dropped.
+    pages: Option<Reservation>,
+    bytes: usize,
+    capacity: usize,
+}
+
+// SAFETY: `as_ptr` is the base of a reservation of which at least `bytes` are mapped, readable and
+// writable, until this value is dropped. It never moves.
+unsafe impl LinearMemory for Linear {
+    fn byte_size(&self) -> usize {
+        self.bytes
+    }
+
+    fn byte_capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// Maps in chunks: between two the process can be suspended, and dropped. The frames above this
+    /// one, of wasmtime's library call, hold references into the store and numbers.
+    fn grow_to(&mut self, bytes: usize) -> Result<()> {
+        let Some(pages) = self.pages.as_mut().filter(|_| bytes <= self.capacity) else {
+            return Err(Error::msg("no memory"));
+        };
+        while pages.committed_bytes() < bytes {
+            let next = (pages.committed_bytes() + CHUNK_BYTES).min(bytes);
+            if !commit(pages, next) {
+                return Err(Error::msg("no memory"));
+            }
+            if next < bytes {
+                pause();
+            }
+        }
+        self.bytes = bytes;
+        Ok(())
+    }
+
+    fn as_ptr(&self) -> *mut u8 {
+        self.pages.as_ref().map_or(core::ptr::null_mut(), Reservation::as_ptr)
+    }
+}
+
+impl Drop for Linear {
+    fn drop(&mut self) {
+        let Some(mut pages) = self.pages.take() else { return };
+        if pages.committed_bytes() > KEPT_BYTES_MAX || !memory::has_room(SPARE_BYTES) {
+            return;
+        }
+        pages.zero();
+        let refused = local().lock().keep(pages);
+        drop(refused);
+    }
+}

@@ -1,0 +1,143 @@
+//! The programs of a node: what all of its CPUs share.
+//!
+//! Owns [`Programs`]: wasmtime's engine, of which there is one because its table of code is the
+//! kernel's, the linker, and every loaded program. Any CPU may load, unload or look up at any time.
+//! The one lock here guards the table alone: it is held neither while a bundle is verified and its
+//! code mapped nor while an instance is made, let alone while a process runs.
+
+use crate::process::Guest;
+use crate::{LoadError, calls, load_module, platform};
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::string::String;
+use alloc::sync::Arc;
+use craton_abi::ProgramId;
+use craton_bundle::{Bundle, CompilerKey};
+use spin::Mutex;
+use wasmtime::{ExternType, InstancePre, Linker};
+
+/// Most programs loaded at once on a node.
+pub const PROGRAMS_MAX: usize = 64;
+
+const _: () = assert!(
+    PROGRAMS_MAX <= craton_hal::interrupt::TEXT_RANGES_MAX / 2,
+    "programs that were unloaded keep their text while processes of theirs live"
+);
+
+/// Every program that is loaded, for all CPUs of a node.
+pub struct Programs {
+    engine: wasmtime::Engine,
+    linker: Linker<Guest>,
+    loaded: Mutex<BTreeMap<ProgramId, Arc<Program>>>,
+}
+
+/// A program, ready to be made instances of.
+pub(crate) struct Program {
+    name: String,
+    pub(crate) prepared: InstancePre<Guest>,
+}
+
+const _: () = {
+    const fn is_shared<T: Send + Sync>() {}
+    is_shared::<Programs>();
+};
+
+impl Programs {
+    /// No programs yet. Once for a kernel: wasmtime keeps one table of code.
+    ///
+    /// # Errors
+    ///
+    /// Those of wasmtime, if the configuration does not fit the machine.
+    pub fn new() -> wasmtime::Result<Arc<Programs>> {
+        let engine = platform::new_engine()?;
+        let mut linker = Linker::new(&engine);
+        calls::link(&mut linker)?;
+        Ok(Arc::new(Programs { engine, linker, loaded: Mutex::new(BTreeMap::new()) }))
+    }
+
+    /// Loads the program of `bundle`, whose id the caller computed. Loading it again changes
+    /// nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError`]; nothing has changed then.
+    pub fn load(
+        &self,
+        program: ProgramId,
+        bundle: &[u8],
+        keys: &[CompilerKey],
+    ) -> Result<(), LoadError> {
+        if self.holds(program)? {
+            return Ok(());
+        }
+        let verified = Bundle::parse(bundle).and_then(|bundle| bundle.verify(keys));
+        let verified = verified.map_err(LoadError::Bundle)?;
+        // Its text, and about the length of the wasm for what describes it.
+        if !platform::has_room(bundle.len()) {
+            return Err(LoadError::Memory);
+        }
+        let module = load_module(&self.engine, &verified)?;
+        let prepared = self.linker.instantiate_pre(&module);
+        let prepared = prepared.map_err(|error| LoadError::Link(format!("{error:#}")))?;
+        let fresh = Arc::new(Program { name: String::from(verified.name()), prepared });
+        self.insert(program, fresh)
+    }
+
+    /// Whether a program is loaded already.
+    fn holds(&self, program: ProgramId) -> Result<bool, LoadError> {
+        let loaded = self.loaded.lock();
+        if loaded.contains_key(&program) {
+            return Ok(true);
+        }
+        if loaded.len() >= PROGRAMS_MAX { Err(LoadError::Full) } else { Ok(false) }
+    }
+
+    /// Adds a program, unless another CPU did meanwhile.
+    fn insert(&self, program: ProgramId, fresh: Arc<Program>) -> Result<(), LoadError> {
+        let mut loaded = self.loaded.lock();
+        if loaded.contains_key(&program) {
+            // Code is never unmapped under the lock.
+            drop(loaded);
+            return Ok(());
+        }
+        if loaded.len() >= PROGRAMS_MAX {
+            drop(loaded);
+            return Err(LoadError::Full);
+        }
+        loaded.insert(program, fresh);
+        Ok(())
+    }
+
+    /// Forgets a program. Processes that run it live on, on every CPU.
+    pub fn unload(&self, program: ProgramId) {
+        let last = self.loaded.lock().remove(&program);
+        // The lock is free again: dropping it may unmap its code.
+        drop(last);
+    }
+
+    /// What people call a loaded program.
+    pub fn name(&self, program: ProgramId) -> Option<String> {
+        self.loaded.lock().get(&program).map(|program| program.name.clone())
+    }
+
+    /// A loaded program, to make an instance of.
+    pub(crate) fn get(&self, program: ProgramId) -> Option<Arc<Program>> {
+        self.loaded.lock().get(&program).cloned()
+    }
+
+    pub(crate) fn engine(&self) -> &wasmtime::Engine {
+        &self.engine
+    }
+}
+
+impl Program {
+    /// Whether `entry` is an exported function that takes and returns nothing.
+    pub(crate) fn has_entry(&self, entry: &str) -> bool {
+        match self.prepared.module().get_export(entry) {
+            Some(ExternType::Func(function)) => {
+                function.params().len() == 0 && function.results().len() == 0
+            }
+            _ => false,
+        }
+    }
+}
