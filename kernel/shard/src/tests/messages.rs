@@ -93,14 +93,21 @@ fn a_small_message_does_not_overtake_a_large_one() {
     assert_eq!(tags, [1, 2, 3]);
 }
 
-#[test]
-fn a_waiting_sender_that_leaves_lets_the_next_in() {
-    let mut rig = Rig::new();
+/// A receiver with 60 of 100 bytes in its mailbox, a sender that waits a second to send 60 more,
+/// and behind it one that waits two seconds to send 40, which would fit.
+fn small_behind_large(rig: &mut Rig) -> [Pid; 3] {
     let b = rig.process_with_mailbox(10, 100);
     let (large, small) = (rig.process(), rig.process());
     rig.send(large, b, 1, 60);
     assert_eq!(rig.call(large, send(b, 2, 60, Duration::from_secs(1))), None);
     assert_eq!(rig.call(small, send(b, 3, 40, Duration::from_secs(2))), None);
+    [b, large, small]
+}
+
+#[test]
+fn a_waiting_sender_that_leaves_lets_the_next_in() {
+    let mut rig = Rig::new();
+    let [b, large, small] = small_behind_large(&mut rig);
     rig.advance(Duration::from_secs(1));
     assert_eq!(rig.answer(large), failed(ErrorCode::Full));
     assert_eq!(rig.answer(small), Some(HostReply::Done));
@@ -109,11 +116,7 @@ fn a_waiting_sender_that_leaves_lets_the_next_in() {
 #[test]
 fn a_receiver_by_tag_is_woken_by_a_sender_that_comes_in_late() {
     let mut rig = Rig::new();
-    let b = rig.process_with_mailbox(10, 100);
-    let (large, small) = (rig.process(), rig.process());
-    rig.send(large, b, 1, 60);
-    assert_eq!(rig.call(large, send(b, 2, 60, Duration::from_secs(1))), None);
-    assert_eq!(rig.call(small, send(b, 3, 40, Duration::from_secs(2))), None);
+    let [b, ..] = small_behind_large(&mut rig);
     assert_eq!(rig.call(b, receive(Some(3))), None);
     rig.advance(Duration::from_secs(1));
     assert_eq!(rig.answer(b).and_then(|reply| tag_of(&reply)), Some(3));
