@@ -9,6 +9,7 @@ use craton_tool::registry;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -49,8 +50,11 @@ impl Place {
     }
 
     fn craton(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(tool());
+        // Tied to this process: if the test is killed, so is what it started.
+        let mut command = Command::new("setpriv");
         command
+            .args(["--pdeathsig", "KILL", "--"])
+            .arg(tool())
             .args(arguments)
             .env("CRATON_KERNEL", kernel())
             .env("CRATON_KEYS", self.folder.join("keys"))
@@ -262,6 +266,57 @@ fn an_interrupted_run_ends_with_130(place: &Place) {
     while text(&place.ask("ps", &["--json"]).stdout).trim() != "[]" {
         assert!(Instant::now() < limit, "the program was not ended");
     }
+}
+
+/// The command by which `craton debug` says that gdb attaches, run with more of gdb's words.
+fn attach(place: &Place, debug: &mut Child, more: &[&str]) -> String {
+    let mut lines = BufReader::new(debug.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let line = lines.find(|line| line.trim_start().starts_with("gdb ")).unwrap();
+    std::thread::spawn(move || lines.for_each(drop));
+    let words = more.iter().map(|word| format!(" -ex '{word}'")).collect::<String>();
+    let gdb = Command::new("setpriv")
+        .args(["--pdeathsig", "KILL", "--", "sh", "-c"])
+        .arg(format!("{line} -nx -batch{words}"))
+        .current_dir(&place.folder)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    text(&gdb.stdout) + &text(&gdb.stderr)
+}
+
+#[test]
+fn gdb_attaches_as_it_is_told_and_sees_every_cpu() {
+    if Command::new("gdb").arg("--version").output().is_err() {
+        eprintln!("gdb is not installed: not tested");
+        return;
+    }
+    let place = Place::new("debug");
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let options = ["debug", "--cpus", "2", "--append", "selftest", "--port", &free.to_string()];
+    let mut debug = place
+        .craton(&[&options[..], &["--cluster", &place.name]].concat())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let breakpoint = "hbreak craton_kernel::main";
+    let seen = attach(
+        &place,
+        &mut debug,
+        &["info threads", breakpoint, "continue", "backtrace 1", "info symbol $pc", "kill"],
+    );
+    for words in [
+        "(CPU#0",
+        "(CPU#1",
+        "Thread 1 hit Breakpoint 1, craton_kernel::main",
+        "kernel/src/main.rs:",
+        "craton_kernel::main + ",
+    ] {
+        assert!(seen.contains(words), "{words:?} is not in what gdb says: {seen}");
+    }
+    // gdb has ended the machine, and with it goes the tool.
+    debug.wait().unwrap();
+    place.expect_nothing_left();
 }
 
 #[test]

@@ -1,10 +1,11 @@
 //! `make bench`: what Craton costs on this machine, beside its peers where they are there.
 //!
 //! Owns the command line and the order of measuring: each section's peers run right after it, under
-//! the same QEMU and accelerator. Neighbours: `machines` and `programs` measure Craton, `peers`
-//! runs the others, `report` shows it all.
+//! the same QEMU and accelerator. Neighbours: `machines`, `kernel` and `programs` measure Craton,
+//! `peers` runs the others, `report` shows it all.
 
 mod bench;
+mod kernel;
 mod machines;
 mod peers;
 mod programs;
@@ -13,7 +14,7 @@ mod report;
 use bench::{Bench, Section};
 use clap::{Parser, ValueEnum};
 use craton_tool::cluster::{accelerator_phrase, default_kernel};
-use craton_tool::error::{Context, Error, Result};
+use craton_tool::error::{Context, Error, Result, exit_code};
 use craton_tool::keys::Keys;
 use peers::Peers;
 use report::PeerFigures;
@@ -47,13 +48,8 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    match run(&Arguments::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("craton-bench: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    let done = run(&Arguments::parse());
+    exit_code("craton-bench", done.map(|()| ExitCode::SUCCESS))
 }
 
 fn run(arguments: &Arguments) -> Result<()> {

@@ -25,6 +25,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes read from the connection, and pulled from the session, at once.
 const BLOCK_BYTES: usize = 64 << 10;
+/// What to do where a node has closed the connection without a word.
+const ADVICE: &str = "again in a moment; keys must be of the same cluster; a node's log says why";
 /// Bytes of a bundle in one part.
 const PART_BYTES: usize = 32 << 10;
 
@@ -156,9 +158,7 @@ impl Client {
                     let now = self.now();
                     self.sessions.received(self.conn, &bytes, now);
                 }
-                Ok(Wake::Closed(why)) => {
-                    return Err(self.lost(&why));
-                }
+                Ok(Wake::Closed(why)) => return Err(self.closed(&why)),
                 Ok(Wake::Input(bytes)) => {
                     let bytes = bytes.tried(|| "read standard input".into())?;
                     return Ok(Some(Turn::Input(bytes)));
@@ -170,6 +170,20 @@ impl Client {
             let now = self.now();
             self.sessions.tick(now);
         }
+    }
+
+    /// The other side ended the connection. A node tells strangers nothing, so of one that ends
+    /// before there is a session the reason is in the node's log alone.
+    fn closed(&self, why: &str) -> Error {
+        if self.node.is_some() {
+            return self.lost(why);
+        }
+        let tried = format!("connect to the node at {}", self.address);
+        let happened = format!(
+            "{why} without a word: it does not know these keys' authority, or serves as many tools \
+             as it can"
+        );
+        Error::new(tried, happened).advise(ADVICE)
     }
 
     fn lost(&self, why: &str) -> Error {

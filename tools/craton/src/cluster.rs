@@ -75,6 +75,22 @@ pub fn default_kernel() -> Result<PathBuf> {
         .advise("make build, --kernel FILE, or CRATON_KERNEL=FILE"))
 }
 
+impl ClusterOptions {
+    /// Machines that say nothing here and get nothing on their command line.
+    pub fn new(kernel: PathBuf, nodes: u8, cpus: u8, memory_mib: u32) -> Self {
+        let command_line = String::new();
+        ClusterOptions {
+            nodes,
+            cpus,
+            memory_mib,
+            kernel,
+            command_line,
+            verbose: false,
+            debugger: None,
+        }
+    }
+}
+
 impl Cluster {
     /// Starts the machines; [`Cluster::wait_joined`] waits until they have found each other.
     ///

@@ -3,6 +3,7 @@
 //! Owns [`Error`] and the adaptor [`Context`]. Every failure that reaches a person passes here.
 
 use std::fmt;
+use std::process::ExitCode;
 
 /// A failure, as a person reads it.
 #[derive(Debug)]
@@ -40,6 +41,14 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+/// The exit code of a program, whose name is put before what went wrong.
+pub fn exit_code(program: &str, result: Result<ExitCode>) -> ExitCode {
+    result.unwrap_or_else(|error| {
+        eprintln!("{program}: {error}");
+        ExitCode::FAILURE
+    })
+}
 
 /// Turns any error into an [`Error`] by saying what was tried.
 pub trait Context<T> {

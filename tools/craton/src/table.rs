@@ -61,6 +61,12 @@ pub fn bytes(count: u64) -> String {
     }
 }
 
+/// So many things: `1 node`, `3 nodes`.
+pub fn counted(count: impl Into<u64>, noun: &str) -> String {
+    let count = count.into();
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
 /// Nanoseconds as a person reads them: `12.3 ms`, `4.56 s`, `3 min 20 s`.
 pub fn nanos(count: u64) -> String {
     match count {
@@ -82,6 +88,13 @@ mod tests {
         table.row(["é".into(), "1".into()]);
         table.row(["longer".into(), "2".into()]);
         assert_eq!(table.to_string(), "NAME    ID\né       1\nlonger  2\n");
+    }
+
+    #[test]
+    fn one_thing_is_not_many() {
+        assert_eq!(counted(1u8, "node"), "1 node");
+        assert_eq!(counted(0u8, "node"), "0 nodes");
+        assert_eq!(counted(12u64, "node"), "12 nodes");
     }
 
     #[test]

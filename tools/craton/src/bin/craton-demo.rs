@@ -6,9 +6,8 @@
 use clap::Parser;
 use craton_abi::Place;
 use craton_tool::client::{Client, RunIo};
-use craton_tool::cluster::{ClusterOptions, default_kernel};
-use craton_tool::commands::{Running, boot, print_nodes};
-use craton_tool::error::{Context, Error, Result};
+use craton_tool::commands::{Machines, Running, boot, print_nodes};
+use craton_tool::error::{Context, Error, Result, exit_code};
 use craton_tool::keys::Keys;
 use craton_tool::signals;
 use craton_tool::table::bytes;
@@ -29,43 +28,23 @@ struct Arguments {
     /// How many machines
     #[arg(long, default_value_t = 3)]
     nodes: u8,
-    /// CPUs of each machine
-    #[arg(long, default_value_t = 1)]
-    cpus: u8,
-    /// Memory of each machine, in MiB
-    #[arg(long, default_value_t = 64)]
-    memory: u32,
+    #[command(flatten)]
+    machines: Machines,
     /// The folder whose files are the text [default: the sources of this build's dependencies]
     #[arg(long)]
     text: Option<PathBuf>,
-    /// The folder with the cluster's keys [default: ~/.config/craton/keys]
-    #[arg(long, value_name = "FOLDER", env = "CRATON_KEYS")]
-    keys: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
-    match run(&Arguments::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("craton: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    let done = run(&Arguments::parse());
+    exit_code("craton", done.map(|()| ExitCode::SUCCESS))
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
-    let options = ClusterOptions {
-        nodes: arguments.nodes,
-        cpus: arguments.cpus,
-        memory_mib: arguments.memory,
-        kernel: default_kernel()?,
-        command_line: String::new(),
-        verbose: false,
-        debugger: None,
-    };
-    let keys_folder = Keys::folder(&arguments.keys)?;
+    let options = arguments.machines.options(arguments.nodes)?;
+    let keys_folder = arguments.machines.keys_folder()?;
     let (down, downed) = channel();
-    let running = boot(&options, "local", keys_folder, down.clone())?;
+    let running = boot(&options, &arguments.machines.cluster, keys_folder, down.clone())?;
     let node = running.registered.nodes.first();
     let node = node.ok_or_else(|| Error::new("reach the cluster", "it has no nodes"))?;
     let keys = Keys::load(&running.registered.keys)?;
@@ -75,7 +54,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     println!();
     let text = Text::find(arguments.text.as_deref(), TEXT_BYTES_WANTED)?;
     count(&mut client, &text)?;
-    stay(&running, down, &downed)
+    stay(running, down, &downed)
 }
 
 /// Counts on the cluster, counts again here, and compares.
@@ -130,9 +109,9 @@ fn count(client: &mut Client, text: &Text) -> Result<()> {
 }
 
 /// On a terminal: tells how to reach the cluster and stays. Else ends at once.
-fn stay(running: &Running, down: std::sync::mpsc::Sender<()>, downed: &Receiver<()>) -> Result<()> {
+fn stay(running: Running, down: std::sync::mpsc::Sender<()>, downed: &Receiver<()>) -> Result<()> {
     if !(io::stdin().is_terminal() && io::stdout().is_terminal()) {
-        println!("shutting {} machines down", running.cluster.nodes().len());
+        running.end();
         return Ok(());
     }
     signals::forward_to(down)?;
@@ -143,8 +122,6 @@ fn stay(running: &Running, down: std::sync::mpsc::Sender<()>, downed: &Receiver<
     println!("  build/craton run build/programs/wordcount.craton < FILE");
     println!("  build/craton logs --node n2");
     println!("Ctrl-C here, or build/craton down, ends it");
-    // Only threads that never end hold the other end.
-    let _ = downed.recv();
-    println!("shutting {} machines down", running.cluster.nodes().len());
+    running.wait_and_end(downed);
     Ok(())
 }

@@ -4,6 +4,7 @@
 
 use clap::Parser;
 use craton_tool::commands::{Verb, run};
+use craton_tool::error::exit_code;
 use std::process::ExitCode;
 
 /// Bare machines as one computer for distributed programs.
@@ -15,11 +16,5 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    match run(Arguments::parse().verb) {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("craton: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    exit_code("craton", run(Arguments::parse().verb))
 }

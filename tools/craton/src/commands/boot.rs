@@ -3,14 +3,15 @@
 //! Owns what a person at work on the kernel sees: the log as it comes, how to attach gdb, and how
 //! the machine ended. The machine is a cluster of one, so the other verbs find it.
 
+use super::machines::Machines;
 use super::up::register;
-use crate::cluster::{Cluster, ClusterOptions, default_kernel};
+use crate::cluster::{Cluster, ClusterOptions};
 use crate::error::{Context, Result};
 use crate::keys::Keys;
 use crate::signals;
 use clap::Args;
 use craton_qemu::WaitError;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
@@ -22,21 +23,8 @@ const FOREVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 /// The options of `craton boot`.
 #[derive(Debug, Args)]
 pub struct Boot {
-    /// CPUs of the machine
-    #[arg(long, default_value_t = 1, value_name = "C")]
-    cpus: u8,
-    /// Memory of the machine, in MiB
-    #[arg(long, default_value_t = 64, value_name = "M")]
-    memory: u32,
-    /// The name by which other craton commands find it
-    #[arg(long, value_name = "NAME", default_value = "local")]
-    cluster: String,
-    /// The kernel to boot [default: kernel.elf beside this tool]
-    #[arg(long, value_name = "FILE", env = "CRATON_KERNEL")]
-    kernel: Option<PathBuf>,
-    /// The folder with the cluster's keys; made if it is not there [default: ~/.config/craton/keys]
-    #[arg(long, value_name = "FOLDER", env = "CRATON_KEYS")]
-    keys: Option<PathBuf>,
+    #[command(flatten)]
+    machine: Machines,
     /// The kernel's command line, such as "boottrace log=debug"
     #[arg(long, value_name = "LINE", default_value = "")]
     append: String,
@@ -58,21 +46,18 @@ impl Boot {
     }
 
     fn start(self, debugger: Option<u16>) -> Result<ExitCode> {
-        let keys_folder = Keys::folder(&self.keys)?;
+        let keys_folder = self.machine.keys_folder()?;
         let keys = Keys::load_or_create(&keys_folder)?;
         let options = ClusterOptions {
-            nodes: 1,
-            cpus: self.cpus,
-            memory_mib: self.memory,
-            kernel: self.kernel.map_or_else(default_kernel, Ok)?,
             command_line: self.append,
             verbose: true,
             debugger,
+            ..self.machine.options(1)?
         };
         let (stop, stopped) = channel();
         signals::forward_to(stop.clone())?;
         let mut cluster = Cluster::start(&options, &keys)?;
-        register(&cluster, &self.cluster, keys_folder, stop.clone())?;
+        register(&cluster, &self.machine.cluster, keys_folder, stop.clone())?;
         if let Some(port) = debugger {
             say_how_to_attach(&options.kernel, port);
         }
@@ -92,7 +77,8 @@ fn say_how_to_attach(kernel: &Path, port: u16) {
     println!("the machine waits for gdb; in another terminal:");
     println!("  gdb {} -ex 'target remote :{port}'", symbols.display());
     println!("breakpoints before the kernel is loaded are hardware's: hbreak craton_kernel::main");
-    println!("then: continue. Ctrl-C here ends the machine");
+    println!("then: continue. CPUs are gdb's threads: info threads, thread 2, thread apply all bt");
+    println!("Ctrl-C here ends the machine");
 }
 
 /// Waits for the machine's end, or for somebody to wish it.

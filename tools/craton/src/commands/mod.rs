@@ -6,10 +6,12 @@ mod boot;
 mod build;
 mod key;
 mod listing;
+mod machines;
 mod run;
 mod up;
 
 pub use listing::print_nodes;
+pub use machines::Machines;
 pub use up::{Running, boot};
 
 use crate::client::Client;

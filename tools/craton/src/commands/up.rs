@@ -2,14 +2,16 @@
 //!
 //! Owns what a person sees of it. The cluster lives in the process of `up` and ends with it.
 
-use crate::cluster::{Cluster, ClusterOptions, accelerator_phrase, default_kernel};
+use super::machines::Machines;
+use crate::cluster::{Cluster, ClusterOptions, accelerator_phrase};
 use crate::error::Result;
 use crate::keys::Keys;
 use crate::registry::{self, Registered, RegisteredNode};
 use crate::signals;
+use crate::table::counted;
 use clap::Args;
 use std::path::PathBuf;
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Receiver, Sender, channel};
 
 /// The options of `craton up`.
 #[derive(Debug, Args)]
@@ -17,21 +19,8 @@ pub struct Up {
     /// How many machines
     #[arg(long, default_value_t = 3, value_name = "N")]
     nodes: u8,
-    /// CPUs of each machine
-    #[arg(long, default_value_t = 1, value_name = "C")]
-    cpus: u8,
-    /// Memory of each machine, in MiB
-    #[arg(long, default_value_t = 64, value_name = "M")]
-    memory: u32,
-    /// The cluster's name, where there are several
-    #[arg(long, value_name = "NAME", default_value = "local")]
-    cluster: String,
-    /// The kernel to boot [default: kernel.elf beside this tool]
-    #[arg(long, value_name = "FILE", env = "CRATON_KERNEL")]
-    kernel: Option<PathBuf>,
-    /// The folder with the cluster's keys; made if it is not there [default: ~/.config/craton/keys]
-    #[arg(long, value_name = "FOLDER", env = "CRATON_KEYS")]
-    keys: Option<PathBuf>,
+    #[command(flatten)]
+    machines: Machines,
     /// Print every machine's log as it comes
     #[arg(long)]
     verbose: bool,
@@ -62,13 +51,13 @@ pub fn boot(
     options: &ClusterOptions,
     name: &str,
     keys_folder: PathBuf,
-    down: std::sync::mpsc::Sender<()>,
+    down: Sender<()>,
 ) -> Result<Running> {
     let keys = Keys::load_or_create(&keys_folder)?;
     println!(
-        "booting {} machines, {} CPU and {} MiB each ({})",
-        options.nodes,
-        options.cpus,
+        "booting {}: {} and {} MiB each ({})",
+        counted(options.nodes, "machine"),
+        counted(options.cpus, "CPU"),
         options.memory_mib,
         accelerator_phrase()
     );
@@ -78,9 +67,23 @@ pub fn boot(
     for node in cluster.nodes() {
         println!("  {:<4} {:<12} from here {}", node.name, node.address, node.forwarded);
     }
-    let count = options.nodes;
-    println!("{count} nodes joined {:.2} s after the start of QEMU", joined.as_secs_f64());
+    let seconds = joined.as_secs_f64();
+    println!("{} joined {seconds:.2} s after the start of QEMU", counted(options.nodes, "node"));
     Ok(Running { cluster, registered })
+}
+
+impl Running {
+    /// Waits for somebody to wish its end, and says so; it ends with this value.
+    pub fn wait_and_end(self, downed: &Receiver<()>) {
+        // Only the signals' and the registry's threads hold the other end, and they never end.
+        let _ = downed.recv();
+        self.end();
+    }
+
+    /// Says that it ends; it does with this value.
+    pub fn end(self) {
+        println!("shutting down {}", counted(self.cluster.nodes().len() as u64, "machine"));
+    }
 }
 
 /// Lets other `craton` commands find the cluster, and end it by a message to `down`.
@@ -88,7 +91,7 @@ pub(super) fn register(
     cluster: &Cluster,
     name: &str,
     keys_folder: PathBuf,
-    down: std::sync::mpsc::Sender<()>,
+    down: Sender<()>,
 ) -> Result<Registered> {
     let nodes = cluster.nodes().iter().map(|node| RegisteredNode {
         name: node.name.clone(),
@@ -107,23 +110,14 @@ pub(super) fn register(
 
 impl Up {
     pub(super) fn run(self) -> Result<()> {
-        let options = ClusterOptions {
-            nodes: self.nodes,
-            cpus: self.cpus,
-            memory_mib: self.memory,
-            kernel: self.kernel.map_or_else(default_kernel, Ok)?,
-            command_line: String::new(),
-            verbose: self.verbose,
-            debugger: None,
-        };
+        let options =
+            ClusterOptions { verbose: self.verbose, ..self.machines.options(self.nodes)? };
         let (down, downed) = channel();
-        let keys = Keys::folder(&self.keys)?;
-        let running = boot(&options, &self.cluster, keys, down.clone())?;
+        let keys_folder = self.machines.keys_folder()?;
+        let running = boot(&options, &self.machines.cluster, keys_folder, down.clone())?;
         signals::forward_to(down)?;
         println!("next: craton nodes; craton run PROGRAM; craton down; Ctrl-C here ends it too");
-        // Only the signals' and the registry's threads hold the other end, and they never end.
-        let _ = downed.recv();
-        println!("shutting {} machines down", running.cluster.nodes().len());
+        running.wait_and_end(&downed);
         Ok(())
     }
 }
@@ -131,7 +125,8 @@ impl Up {
 impl Down {
     pub(super) fn run(self) -> Result<()> {
         let registered = registry::down(&self.cluster)?;
-        println!("the cluster '{}' of {} nodes is down", registered.name, registered.nodes.len());
+        let nodes = counted(registered.nodes.len() as u64, "node");
+        println!("the cluster '{}' of {nodes} is down", registered.name);
         Ok(())
     }
 }
