@@ -1,18 +1,21 @@
 //! What the command line asks of the kernel itself, in place of a node.
 //!
-//! Owns [`OWN_KEYS`] and what they do: `selftest`, `fault` and `boottrace`. All other keys are the
-//! node's configuration and are read in `start.rs`.
+//! Owns [`OWN_KEYS`] and what they do: `selftest`, `fault`, `boottrace`, what is measured on the
+//! machine (`timerbench`), and its two ends, `poweroff` and `reboot`, which show that it has them.
+//! All other keys are the node's configuration and are read in `start.rs`.
 
 use crate::start::refuse;
 use crate::{selftest, selftest_engine};
 use alloc::vec::Vec;
-use craton_hal::{boot, fault};
+use craton_hal::power::{self, ExitCode};
+use craton_hal::{boot, fault, measure};
 use craton_node::command_line::{Word, parse};
 use craton_node::config::nearest;
 use log::warn;
 
 /// Keys that are not the node's. The last is the hypervisor's, and read in `craton-hal`.
-pub(crate) const OWN_KEYS: [&str; 4] = ["selftest", "fault", "boottrace", "virtio_mmio.device"];
+pub(crate) const OWN_KEYS: [&str; 7] =
+    ["selftest", "fault", "boottrace", "timerbench", "poweroff", "reboot", "virtio_mmio.device"];
 
 /// The words of the machine's command line.
 pub(crate) fn words() -> Vec<Word> {
@@ -37,6 +40,12 @@ pub(crate) fn obey() {
             ("selftest", Some(_)) => {
                 refuse(format_args!("the tests are selftest and selftest=engine"))
             }
+            ("timerbench", None) => {
+                measure::timer();
+                power::end(ExitCode::Success)
+            }
+            ("poweroff", None) => power::power_off(),
+            ("reboot", None) => power::reset(),
             ("fault", name) => provoke(name.unwrap_or("")),
             _ => {}
         }

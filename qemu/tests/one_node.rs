@@ -1,35 +1,23 @@
 //! One machine that boots the real kernel: it tests itself, and reports each fault in words.
 //!
-//! `selftest` runs the kernel's tests in the kernel; `fault=NAME` provokes a fault, which must be
-//! reported once, with the right words and exit status. On several boards, since their devices
-//! differ.
+//! `selftest` runs the kernel's tests in the kernel (on many kinds of machines: `matrix.rs`);
+//! `fault=NAME` provokes a fault, which must be reported once, with the right words and exit
+//! status.
 
-use craton_qemu::testing::{kernel, launch};
+use craton_qemu::testing::{LONG, expect_selftest, kernel, launch};
 use craton_qemu::{
-    Board, EXIT_EXCEPTION, EXIT_FAILURE, EXIT_PANIC, EXIT_SUCCESS, Lan, MachineConfig, node_mac,
+    Board, EXIT_EXCEPTION, EXIT_FAILURE, EXIT_PANIC, Lan, MachineConfig, WaitError, node_mac,
 };
 
-/// What the selftest prints before the counts, for each test and for the sum.
-const OK: &str = "ok ";
-const FAILED: &str = "FAILED ";
-const SUM: &str = "selftest: ";
 /// Where most faults happen.
 const PROVOKE: &str = "craton_hal::fault::provoke";
 
+/// What the kernel's first line has in it.
+const FIRST_LINE: &str = "kernel: craton ";
+const BOARDS: [Board; 3] = [Board::Q35, Board::Pc, Board::Microvm];
+
 fn machine() -> MachineConfig {
     MachineConfig::new(kernel()).memory_mib(64)
-}
-
-#[track_caller]
-fn expect_selftest(config: MachineConfig) {
-    let mut machine = launch(config.command_line("selftest"));
-    assert_eq!(machine.expect_exit().code(), Some(EXIT_SUCCESS));
-    let lines = machine.lines();
-    let count = |start: &str| lines.iter().filter(|line| line.starts_with(start)).count();
-    assert!(count(OK) > 0);
-    assert_eq!(count(FAILED), 0);
-    let sum = format!("{SUM}{} passed, 0 failed", count(OK));
-    assert_eq!(lines.last(), Some(&sum));
 }
 
 /// Whether the kernel under test carries the names of its functions: `make` gives it them, cargo
@@ -55,27 +43,6 @@ fn expect_report(fault: &str, words: &[&str], function: &str, status: i32) {
     let place = format!(" {function}+0x");
     let named = trace.iter().any(|line| line.contains(&place));
     assert_eq!(named, has_names(), "{function} in the backtrace");
-}
-
-#[test]
-fn the_selftest_passes_on_q35() {
-    expect_selftest(machine());
-}
-
-#[test]
-fn the_selftest_passes_on_pc() {
-    expect_selftest(machine().board(Board::Pc));
-}
-
-#[test]
-fn the_selftest_passes_on_microvm() {
-    expect_selftest(machine().board(Board::Microvm));
-}
-
-#[test]
-fn the_selftest_passes_in_32_mib_and_in_more_than_4_gib() {
-    expect_selftest(machine().memory_mib(32));
-    expect_selftest(machine().memory_mib(5 * 1024));
 }
 
 #[test]
@@ -133,6 +100,34 @@ fn a_double_fault_is_reported() {
 fn a_panic_is_reported_with_its_place() {
     let words = ["PANIC at kernel/src/command_line.rs:"];
     expect_report("panic", &words, "craton_kernel::command_line::obey", EXIT_PANIC);
+}
+
+#[test]
+fn every_board_is_switched_off() {
+    for board in BOARDS {
+        let config = machine().board(board).command_line("poweroff").reboots();
+        let mut machine = launch(config);
+        assert_eq!(machine.expect_exit().code(), Some(0), "{board:?}");
+        let boots = machine.lines().iter().filter(|line| line.contains(FIRST_LINE)).count();
+        assert_eq!(boots, 1, "{board:?}");
+    }
+}
+
+#[test]
+fn every_board_reboots() {
+    for board in BOARDS {
+        let machine = launch(machine().board(board).command_line("reboot").reboots());
+        let mut boots = 0;
+        let thrice = machine.wait_for(
+            |line| {
+                boots += u32::from(line.contains(FIRST_LINE));
+                boots == 3
+            },
+            LONG,
+        );
+        assert_ne!(thrice.err(), Some(WaitError::TimedOut), "{board:?} booted {boots} times");
+        assert_eq!(boots, 3, "{board:?}");
+    }
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! The little of ACPI that a machine needs: finding tables, switching off, resetting.
 //!
 //! Owns the way from the root pointer to a table ([`find`]) and to [`Power`]: RSDP, RSDT or XSDT,
-//! FADT, and the `_S5` package in the DSDT (ACPI 6.5, chapters 5 and 7.4.2.6). Firmware's bytes are
-//! claims: every table is checked by length and sum before anything in it is read. Pure; the caller
-//! fetches the bytes. The tables' users parse them: `ioapic/madt.rs`, `virtio/place.rs`.
+//! FADT, and the `_S5` package in the DSDT (ACPI 6.5, chapters 4.8.3.7, 5 and 7.4.2.6). Firmware's
+//! bytes are claims: every table is checked by length and sum before anything in it is read. Pure;
+//! the caller fetches the bytes. The tables' users parse them: `ioapic/madt.rs`, `virtio/place.rs`.
 
 /// Longest table that is looked at.
 const TABLE_BYTES_MAX: usize = 1 << 20;
@@ -15,18 +15,45 @@ const RSDP_2_BYTES: usize = 36;
 /// PM1 control: go to the state of SLP_TYP.
 const SLEEP_ENABLE: u16 = 1 << 13;
 const SLEEP_TYPE_SHIFT: u16 = 10;
-/// FADT flags: the reset register exists.
+/// The same in the sleep control register, of a byte, of hardware-reduced machines.
+const REDUCED_SLEEP_ENABLE: u8 = 1 << 5;
+const REDUCED_SLEEP_TYPE_SHIFT: u8 = 2;
+/// FADT flags: the reset register exists; there is no PM1, but a sleep control register.
 const RESET_SUPPORTED: u32 = 1 << 10;
-/// Generic address structure: I/O ports.
+const HARDWARE_REDUCED: u32 = 1 << 20;
+/// Offsets of generic address structures in the FADT, and the address in one.
+const RESET_REGISTER: usize = 116;
+const SLEEP_CONTROL_REGISTER: usize = 244;
+const ADDRESS: usize = 4;
+/// Generic address structure: memory, I/O ports.
+const SPACE_MEMORY: u8 = 0;
 const SPACE_IO: u8 = 1;
+
+/// Where a register of the tables is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Register {
+    /// An I/O port.
+    Port(u16),
+    /// A physical address below 4 GiB.
+    Memory(u32),
+}
+
+/// What ends the machine when it is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Write {
+    /// Two bytes to a port.
+    Word(u16, u16),
+    /// A byte.
+    Byte(Register, u8),
+}
 
 /// How to switch the machine off and reset it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Power {
-    /// The PM1a control port and what to write to it for "soft off".
-    pub(crate) off: (u16, u16),
-    /// The reset port and its value, if there is one.
-    pub(crate) reset: Option<(u16, u8)>,
+    /// "Soft off".
+    pub(crate) off: Write,
+    /// The reset, if there is one.
+    pub(crate) reset: Option<Write>,
 }
 
 /// Reads bytes of physical memory.
@@ -94,16 +121,32 @@ fn dsdt_of(fadt: &[u8], fetch: Fetch) -> Option<&'static [u8]> {
 pub(crate) fn power(rsdp: u64, fetch: Fetch) -> Option<Power> {
     let fadt = find(rsdp, *b"FACP", fetch)?;
     let dsdt = dsdt_of(fadt, fetch)?;
-    let control_port = u16::try_from(u32_at(fadt, 64)?).ok().filter(|&port| port != 0)?;
-    let value = u16::from(sleep_type(dsdt)?) << SLEEP_TYPE_SHIFT | SLEEP_ENABLE;
-    Some(Power { off: (control_port, value), reset: reset(fadt) })
+    Some(Power { off: off(fadt, sleep_type(dsdt)?)?, reset: reset(fadt) })
 }
 
-fn reset(fadt: &[u8]) -> Option<(u16, u8)> {
+fn off(fadt: &[u8], sleep_type: u8) -> Option<Write> {
+    if u32_at(fadt, 112)? & HARDWARE_REDUCED != 0 {
+        let value = sleep_type << REDUCED_SLEEP_TYPE_SHIFT | REDUCED_SLEEP_ENABLE;
+        return Some(Write::Byte(register(fadt, SLEEP_CONTROL_REGISTER)?, value));
+    }
+    let port = u16::try_from(u32_at(fadt, 64)?).ok().filter(|&port| port != 0)?;
+    Some(Write::Word(port, u16::from(sleep_type) << SLEEP_TYPE_SHIFT | SLEEP_ENABLE))
+}
+
+fn reset(fadt: &[u8]) -> Option<Write> {
     let supported = u32_at(fadt, 112)? & RESET_SUPPORTED != 0;
-    let is_port = *fadt.get(116)? == SPACE_IO;
-    let port = u16::try_from(u64_at(fadt, 120)?).ok()?;
-    (supported && is_port).then_some((port, *fadt.get(128)?))
+    let write = Write::Byte(register(fadt, RESET_REGISTER)?, *fadt.get(128)?);
+    supported.then_some(write)
+}
+
+/// The register that the generic address structure (ACPI 6.5, 5.2.3.2) at this offset means.
+fn register(fadt: &[u8], at: usize) -> Option<Register> {
+    let address = u64_at(fadt, at + ADDRESS).filter(|&address| address != 0)?;
+    match *fadt.get(at)? {
+        SPACE_IO => u16::try_from(address).ok().map(Register::Port),
+        SPACE_MEMORY => u32::try_from(address).ok().map(Register::Memory),
+        _ => None,
+    }
 }
 
 /// The sleep type of "soft off" for PM1a: the first element of the package `_S5`.
@@ -192,13 +235,36 @@ mod tests {
 
     #[test]
     fn a_good_machine_can_be_switched_off() {
-        let expected = Power { off: (0x604, 0x3400), reset: Some((0xcf9, 0x0f)) };
+        let reset = Some(Write::Byte(Register::Port(0xcf9), 0x0f));
+        let expected = Power { off: Write::Word(0x604, 0x3400), reset };
         let package = [0x12, 0x06, 0x04, 0x0a, 0x05, 0x00, 0x00, 0x00];
         assert_eq!(found(machine(&package)), Some(expected));
         let zero = found(machine(&[0x12, 0x06, 0x04, 0x00, 0x00, 0x00, 0x00]));
-        assert_eq!(zero.map(|power| power.off), Some((0x604, 0x2000)), "the constant Zero");
+        assert_eq!(
+            zero.map(|power| power.off),
+            Some(Write::Word(0x604, 0x2000)),
+            "the constant Zero"
+        );
         let long = found(machine(&[0x12, 0x47, 0x00, 0x04, 0x01, 0x00]));
-        assert_eq!(long.map(|power| power.off.1), Some(0x2400), "a length of two bytes");
+        let off = Some(Write::Word(0x604, 0x2400));
+        assert_eq!(long.map(|power| power.off), off, "a length of two bytes");
+    }
+
+    /// A machine such as QEMU's microvm, which has no PM1.
+    #[test]
+    fn a_machine_of_reduced_hardware_is_switched_off_by_its_own_registers() {
+        let mut memory = machine(&[0x12, 0x06, 0x04, 0x0a, 0x05]);
+        let mut fadt = vec![0; 268 - HEADER_BYTES];
+        fadt[40 - 36..44 - 36].copy_from_slice(&(DSDT as u32).to_le_bytes());
+        let flags = RESET_SUPPORTED | HARDWARE_REDUCED;
+        fadt[112 - 36..116 - 36].copy_from_slice(&flags.to_le_bytes());
+        fadt[120 - 36..124 - 36].copy_from_slice(&0xfea0_0202_u32.to_le_bytes());
+        fadt[128 - 36] = 0x42;
+        fadt[248 - 36..252 - 36].copy_from_slice(&0xfea0_0200_u32.to_le_bytes());
+        put_table(&mut memory, FADT, b"FACP", &fadt);
+        let byte = |address, value| Write::Byte(Register::Memory(address), value);
+        let expected = Power { off: byte(0xfea0_0200, 0x34), reset: Some(byte(0xfea0_0202, 0x42)) };
+        assert_eq!(found(memory), Some(expected));
     }
 
     #[test]

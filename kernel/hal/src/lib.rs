@@ -32,6 +32,8 @@ pub mod idt;
 pub mod interrupt;
 pub mod ioapic;
 pub mod logger;
+#[cfg(feature = "metal")]
+pub mod measure;
 pub mod memory;
 pub mod pci;
 mod pit;

@@ -1,6 +1,6 @@
 //! What the machine costs, measured on itself, for words such as `timerbench` on the command line.
 //!
-//! Owns [`timer`]. The figures go to the serial port as they are; `make bench` makes a median of them.
+//! Owns [`timer`]. The figures go to the serial port as they are; `make bench` sums them up.
 
 use crate::{clock, serial, timer};
 use craton_abi::{Duration, Instant};

@@ -3,8 +3,9 @@
 //! Owns the port of QEMU's `isa-debug-exit`, the ACPI power-off, the reset ports, and what is to be
 //! done after a failure. [`crate::acpi`] knows where the ports are.
 
-use crate::acpi;
+use crate::acpi::{self, Register, Write};
 use crate::memory;
+use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, Ordering};
 use spin::Once;
 use x86_64::instructions::port::Port;
@@ -16,7 +17,7 @@ const DEBUG_EXIT_PORT: u16 = 0xf4;
 const BIOS_AREA: u64 = 0xe_0000;
 const BIOS_AREA_BYTES: usize = 0x2_0000;
 /// PM1 control of QEMU's q35 and pc, for a loader that hides ACPI.
-const QEMU_POWER_OFF: (u16, u16) = (0x604, 0x2000);
+const QEMU_POWER_OFF: Write = Write::Word(0x604, 0x2000);
 /// Reset control register of PC chipsets: a hard reset in two steps.
 const RESET_CONTROL: u16 = 0xcf9;
 /// The keyboard controller's command port, and its pulse on the reset line.
@@ -39,6 +40,19 @@ pub enum ExitCode {
 
 static ACPI: Once<acpi::Power> = Once::new();
 static ROOT: Once<u64> = Once::new();
+/// Where the registers of [`ACPI`] that lie in memory are mapped: of the power-off, of the reset.
+static MAPPED: [Once<Mapped>; 2] = [Once::new(), Once::new()];
+
+/// A register of one byte that stays mapped for ever.
+struct Mapped {
+    physical: u32,
+    place: NonNull<u8>,
+}
+
+// SAFETY: Any CPU may write the register; the last one to does it.
+unsafe impl Send for Mapped {}
+// SAFETY: As above.
+unsafe impl Sync for Mapped {}
 static RESET_AFTER_FAILURE: AtomicBool = AtomicBool::new(false);
 
 /// Finds out how this machine is switched off, so that nothing has to be looked up in a failure.
@@ -50,6 +64,9 @@ pub fn start(rsdp: Option<u64>) {
     let Some(rsdp) = rsdp else { return };
     ROOT.call_once(|| rsdp);
     if let Some(power) = acpi::power(rsdp, memory::physical_bytes) {
+        for (write, mapped) in [Some(power.off), power.reset].into_iter().zip(&MAPPED) {
+            map(write, mapped);
+        }
         ACPI.call_once(|| power);
     }
 }
@@ -57,6 +74,14 @@ pub fn start(rsdp: Option<u64>) {
 /// Physical address of the machine's ACPI root pointer, if it has one.
 pub(crate) fn root_pointer() -> Option<u64> {
     ROOT.get().copied()
+}
+
+fn map(write: Option<Write>, mapped: &Once<Mapped>) {
+    if let Some(Write::Byte(Register::Memory(physical), _)) = write
+        && let Some(place) = memory::vm::map_device(physical.into(), 1)
+    {
+        mapped.call_once(|| Mapped { physical, place });
+    }
 }
 
 /// What [`end`] does where no test is waiting for an exit code: reset, or else power off.
@@ -81,29 +106,44 @@ pub fn end(code: ExitCode) -> ! {
 /// Switches the machine off; a machine that cannot be is halted for good.
 pub fn power_off() -> ! {
     interrupts::disable();
-    let (port, value) = ACPI.get().map_or(QEMU_POWER_OFF, |power| power.off);
-    let mut port = Port::<u16>::new(port);
-    // SAFETY: The PM1 control register of this machine, or of the machine it most likely is.
-    unsafe { port.write(value) };
+    write(ACPI.get().map_or(QEMU_POWER_OFF, |power| power.off));
     halt()
 }
 
 /// Resets the machine by every way there is.
 pub fn reset() -> ! {
     interrupts::disable();
-    if let Some((port, value)) = ACPI.get().and_then(|power| power.reset) {
-        write(port, value);
+    if let Some(reset) = ACPI.get().and_then(|power| power.reset) {
+        write(reset);
     }
-    write(RESET_CONTROL, 0x02);
-    write(RESET_CONTROL, 0x06);
-    write(KEYBOARD_COMMAND, KEYBOARD_RESET);
+    let ways = [(RESET_CONTROL, 0x02), (RESET_CONTROL, 0x06), (KEYBOARD_COMMAND, KEYBOARD_RESET)];
+    for (port, value) in ways {
+        write(Write::Byte(Register::Port(port), value));
+    }
     halt()
 }
 
-fn write(port: u16, value: u8) {
-    let mut port = Port::<u8>::new(port);
-    // SAFETY: A reset port: whatever was going on ends here, as is meant.
-    unsafe { port.write(value) };
+/// Writes a register that ends the machine.
+fn write(write: Write) {
+    match write {
+        Write::Word(port, value) => {
+            let mut port = Port::<u16>::new(port);
+            // SAFETY: The PM1 control register of this machine, or of the one it most likely is.
+            unsafe { port.write(value) };
+        }
+        Write::Byte(Register::Port(port), value) => {
+            let mut port = Port::<u8>::new(port);
+            // SAFETY: A power port: whatever was going on ends here, as is meant.
+            unsafe { port.write(value) };
+        }
+        Write::Byte(Register::Memory(physical), value) => {
+            let mapped = MAPPED.iter().filter_map(Once::get);
+            for mapped in mapped.filter(|mapped| mapped.physical == physical) {
+                // SAFETY: A register of one byte, mapped for ever, whose write is what is meant.
+                unsafe { mapped.place.write_volatile(value) };
+            }
+        }
+    }
 }
 
 fn halt() -> ! {

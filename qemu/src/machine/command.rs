@@ -15,15 +15,16 @@ pub(super) const NETWORK_FD: i32 = 3;
 /// since it holds private keys, which `ps` and the disk must not show.
 pub(super) const CONFIG_FD: i32 = 4;
 
-/// The firmware that boots `-kernel` in a third of SeaBIOS's time, where QEMU's package has it.
+/// The firmware that boots `-kernel` in a third of SeaBIOS's time, where QEMU's package has it. It
+/// starts every board.
 const QBOOT: &str = "/usr/share/qemu/qboot.rom";
 
 /// The board that QEMU emulates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Board {
-    /// PCI Express, of 2009; with the qboot firmware where it is installed.
+    /// PCI Express, of 2009.
     Q35,
-    /// PCI, of 1996, with SeaBIOS.
+    /// PCI, of 1996.
     Pc,
     /// No PCI, virtio over MMIO, made for short-lived machines.
     Microvm,
@@ -47,6 +48,7 @@ pub struct MachineConfig {
     pub(super) node_config: Option<Vec<u8>>,
     pub(super) network: Option<(Port, Mac)>,
     pub(super) paused: bool,
+    pub(super) reboots: bool,
     pub(super) debugger: Option<u16>,
     pub(super) on_line: Option<LineSink>,
 }
@@ -68,6 +70,7 @@ impl MachineConfig {
             node_config: None,
             network: None,
             paused: false,
+            reboots: false,
             debugger: None,
             on_line: None,
         }
@@ -79,8 +82,8 @@ impl MachineConfig {
         self
     }
 
-    /// Boots with the firmware that QEMU gives the board by itself (SeaBIOS), even where a faster
-    /// one is installed.
+    /// Boots with the firmware that QEMU gives the board by itself (SeaBIOS), even where qboot is
+    /// installed, which is faster.
     pub fn own_firmware(mut self) -> MachineConfig {
         self.own_firmware = true;
         self
@@ -142,6 +145,12 @@ impl MachineConfig {
         self
     }
 
+    /// Lets a reset start the machine anew; without, it ends QEMU.
+    pub fn reboots(mut self) -> MachineConfig {
+        self.reboots = true;
+        self
+    }
+
     /// Lets gdb attach at this TCP port of the host, from the host alone.
     pub fn debugger(mut self, port: u16) -> MachineConfig {
         self.debugger = Some(port);
@@ -174,15 +183,17 @@ pub(super) fn arguments(config: &MachineConfig) -> Vec<OsString> {
         // QEMU's default for devices in memory is the protocol from before version 1.
         list.pair("-global", "virtio-mmio.force-legacy=off");
     }
-    let qboot = config.board == Board::Q35 && !config.own_firmware;
-    if qboot && Path::new(QBOOT).exists() {
+    if !config.own_firmware && Path::new(QBOOT).exists() {
         list.pair("-bios", QBOOT);
     }
     let without = if config.cpu_entropy { "" } else { ",-rdrand,-rdseed" };
     list.pair("-cpu", format!("{cpu}{without}"));
     list.pair("-smp", config.cpus.to_string());
     list.pair("-m", format!("{}M", config.memory_mib));
-    list.pair("-nodefaults", "-no-reboot");
+    list.0.push("-nodefaults".into());
+    if !config.reboots {
+        list.0.push("-no-reboot".into());
+    }
     list.pair("-display", "none");
     list.pair("-chardev", "stdio,id=serial,signal=off");
     list.pair("-serial", "chardev:serial");
@@ -270,6 +281,12 @@ mod tests {
         assert!(!text(&MachineConfig::new("k").own_firmware()).contains("-bios"));
         let given = text(&MachineConfig::new("k")).contains(" -bios ");
         assert_eq!(given, Path::new(QBOOT).exists());
+    }
+
+    #[test]
+    fn a_machine_reboots_only_where_that_is_wanted() {
+        assert!(text(&MachineConfig::new("k")).contains(" -no-reboot "));
+        assert!(!text(&MachineConfig::new("k").reboots()).contains("-no-reboot"));
     }
 
     #[test]
