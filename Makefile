@@ -22,14 +22,15 @@ $(shell mkdir -p $(TMPDIR))
 # What make starts ends with it, even if make is killed.
 TIED := exec setpriv --pdeathsig
 
-.PHONY: help setup setup-test build kernel tool programs keys run boot debug test bench lint fmt clean
+.PHONY: help setup setup-test build kernel tool programs keys run boot debug test test-all bench lint fmt clean
 
 help: ## list the verbs
 	@echo "Craton: bare machines as one computer for distributed programs"
 	@echo
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "  NODES=$(NODES) CPUS=$(CPUS) MEMORY=$(MEMORY) (MiB) and TEXT=folder shape make run"
+	@echo "  CPUS, MEMORY and APPEND=words shape make boot and make debug"
 
 run: build ## boot three machines, join them, count the words of 50 MB of text
 	@$(TIED) TERM build/craton-demo --nodes $(NODES) --cpus $(CPUS) --memory $(MEMORY) \
@@ -43,6 +44,9 @@ debug: kernel keys ## the same, waiting for gdb; it says how to attach
 
 test: setup-test ## every test: style, host, simulator, QEMU; ends with "N passed, N failed"
 	@$(TIED) KILL tools/test/run.sh
+
+test-all: setup-test ## the same, with every kind of machine and what takes long
+	@$(TIED) KILL tools/test/run.sh all
 
 bench: build ## measure this machine's Craton, beside its peers where they are installed
 	@$(TIED) KILL build/craton-bench

@@ -1,9 +1,9 @@
 //! Help for tests with real machines.
 //!
-//! Owns finding the kernel under test, and showing a machine's log when its test fails. Used by
-//! `qemu/tests` and by the tests of the tool.
+//! Owns finding the kernel under test, and what happens to a machine's log when its test fails: it
+//! is printed, and kept in `build/test`. Used by `qemu/tests` and by the tests of the tool.
 
-use crate::{Machine, MachineConfig, WaitError};
+use crate::{EXIT_SUCCESS, Machine, MachineConfig, WaitError};
 use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
@@ -21,7 +21,7 @@ pub fn kernel() -> PathBuf {
     if let Some(path) = std::env::var_os("CRATON_KERNEL") {
         return path.into();
     }
-    let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let top = top();
     ["build/kernel.elf", "target/release/craton-kernel"]
         .into_iter()
         .filter_map(|path| Some((top.join(path).metadata().ok()?.modified().ok()?, path)))
@@ -30,7 +30,50 @@ pub fn kernel() -> PathBuf {
         .expect("no kernel to test; run: make build")
 }
 
-/// A machine whose log is printed when the test that owns it fails.
+/// The top of the repository.
+fn top() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// Keeps the log of a machine whose test fails in `build/test`, under the name of the test, and
+/// says where. Nothing is done in a test that goes well.
+pub fn keep_log(machine: &Machine) {
+    if !std::thread::panicking() {
+        return;
+    }
+    // The harness names a test's thread after the test.
+    let thread = std::thread::current();
+    let test = thread.name().unwrap_or("a test").replace("::", ".");
+    let folder = top().join("build/test");
+    let file = folder.join(format!("{test}.{}.log", machine.process_id()));
+    let text: String = machine.lines().iter().map(|line| format!("{line}\n")).collect();
+    match std::fs::create_dir_all(&folder).and_then(|()| std::fs::write(&file, text)) {
+        Ok(()) => eprintln!("--- the log is kept in {}", file.display()),
+        Err(error) => eprintln!("--- the log is not kept in {}: {error}", file.display()),
+    }
+}
+
+/// For the kernel's own tests, which touch every byte of a memory that may be large.
+const SELFTEST_LONG: Duration = Duration::from_secs(600);
+
+/// Runs the kernel's own tests on a machine: all of them are to pass.
+///
+/// # Panics
+/// When one does not.
+#[track_caller]
+pub fn expect_selftest(config: MachineConfig) {
+    let mut machine = launch(config.command_line("selftest"));
+    let status = machine.wait_exit(SELFTEST_LONG).expect("the tests come to an end");
+    assert_eq!(status.code(), Some(EXIT_SUCCESS));
+    let lines = machine.lines();
+    let count = |start: &str| lines.iter().filter(|line| line.starts_with(start)).count();
+    assert!(count("ok ") > 0);
+    assert_eq!(count("FAILED "), 0);
+    let sum = format!("selftest: {} passed, 0 failed", count("ok "));
+    assert_eq!(lines.last(), Some(&sum));
+}
+
+/// A machine whose log is printed and kept when the test that owns it fails.
 pub struct Watched(Machine);
 
 /// Starts a machine for a test.
@@ -93,5 +136,6 @@ impl Drop for Watched {
             self.lines().iter().for_each(|line| eprintln!("{line}"));
             eprintln!("--- end of the log");
         }
+        keep_log(&self.0);
     }
 }

@@ -1,5 +1,6 @@
 #!/bin/bash
-# Every test, and the sum of them on the last line: "N passed, N failed".
+# Every test, and the sum of them on the last line: "N passed, N failed". With the word `all` also
+# those that take long: every kind of machine, not only some that represent them.
 #
 # Builds what the QEMU tests boot, so it works from a clean clone. Each step's full output is shown
 # as it comes; the counts are read from the lines that cargo's test runner and the checks print.
@@ -9,6 +10,7 @@ cd "$(dirname "$0")/../.."
 log=$PWD/build/test
 export TMPDIR=$PWD/build/tmp
 mkdir -p "$log" "$TMPDIR"
+rm -f "$log"/*.log
 tied="setpriv --pdeathsig KILL --"
 export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER=$tied
 
@@ -48,8 +50,11 @@ for program in wordcount hello stress; do
         --manifest-path "userland/programs/$program/Cargo.toml"
 done
 step "tools and simulator" $in_tools $cargo_test --release --workspace --exclude craton-qemu
+long=()
+[ "${1:-}" != all ] || long=(--include-ignored)
 # Two at a time: much of a test is waiting for time-outs of the network.
-step "machines in QEMU" $in_tools $cargo_test --release -p craton-qemu -- --test-threads=2
+step "machines in QEMU" $in_tools $cargo_test --release -p craton-qemu -- --test-threads=2 \
+    "${long[@]}"
 
 echo
 echo "$passed passed, $failed failed"

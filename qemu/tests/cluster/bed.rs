@@ -5,7 +5,7 @@
 
 use craton_abi::{ExitReason, Place, limit};
 use craton_bundle::{Bundle, CompilerKey};
-use craton_qemu::testing::{LONG, kernel};
+use craton_qemu::testing::{LONG, keep_log, kernel};
 use craton_qemu::{Gateway, Lan, Machine, MachineConfig, PortId, node_address, node_mac};
 use craton_tool::client::{Client, RunIo};
 use craton_tool::error::Result;
@@ -205,6 +205,7 @@ impl Drop for Bed {
             let lines = node.machine.lines();
             let skipped = lines.len().saturating_sub(LINES_SHOWN);
             lines.iter().skip(skipped).for_each(|line| eprintln!("{line}"));
+            keep_log(&node.machine);
         }
     }
 }
