@@ -27,7 +27,7 @@ pub enum Section {
     Words,
     /// How soon the death of a machine is told
     Loss,
-    /// CPU time of idle nodes
+    /// CPU time of idle nodes, and how soon a timer is answered
     Idle,
 }
 
@@ -42,17 +42,9 @@ pub struct Bench {
 }
 
 impl Bench {
-    /// A cluster of machines with one CPU each.
-    pub fn options(&self, nodes: u8, memory_mib: u32) -> ClusterOptions {
-        ClusterOptions {
-            nodes,
-            cpus: 1,
-            memory_mib,
-            kernel: self.kernel.clone(),
-            command_line: String::new(),
-            verbose: false,
-            debugger: None,
-        }
+    /// A cluster of so many machines.
+    pub fn options(&self, nodes: u8, cpus: u8, memory_mib: u32) -> ClusterOptions {
+        ClusterOptions::new(self.kernel.clone(), nodes, cpus, memory_mib)
     }
 
     /// Measures a section.

@@ -1,4 +1,4 @@
-//! What the kernel measures of itself and prints, for a word such as `timerbench` on its command line.
+//! What the kernel measures of itself, for a word such as `timerbench` on its command line.
 //!
 //! Owns running such a machine to its end and reading the numbers of its lines.
 

@@ -4,17 +4,18 @@
 //! quiet network, and ends them.
 
 use crate::bench::{BOOT_WAIT, Bench};
-use crate::programs;
 use crate::report::{MIB, Row, Unit};
-use craton_qemu::{Gateway, Lan, Machine, MachineConfig, node_mac};
+use crate::{kernel, programs};
+use craton_qemu::{Board, Gateway, Lan, Machine, MachineConfig, node_mac};
 use craton_tool::cluster::Cluster;
 use craton_tool::error::{Context, Error, Result};
 use craton_tool::text::Text;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
-/// Boots of one machine, and joins of three.
-const BOOTS: usize = 7;
+/// Boots of one machine in each way, and joins of three.
+const BOOTS: usize = 21;
+const JOINS: usize = 7;
 /// Memory of a machine unless memory is what is measured.
 pub const MEMORY_MIB: u32 = 64;
 /// How long the CPU of an idle machine is watched, and how often.
@@ -26,29 +27,73 @@ const SETTLE: Duration = Duration::from_secs(2);
 const FIRST_LINE: &str = "kernel: craton ";
 const READY: &str = ": ready: ";
 
+/// A way to boot one machine.
+#[derive(Clone, Copy)]
+struct Way {
+    board: Board,
+    own_firmware: bool,
+    cpus: u8,
+    memory_mib: u32,
+}
+
+impl Way {
+    /// As `craton up` boots.
+    const USUAL: Way =
+        Way { board: Board::Q35, own_firmware: false, cpus: 1, memory_mib: MEMORY_MIB };
+}
+
+/// Name and words of the row of the time to the first line, of the one to ready, and how to boot.
+type Boots = ([&'static str; 2], Option<[&'static str; 2]>, Way);
+
+const BOOTS_TO_MEASURE: [Boots; 4] = [
+    (
+        ["boot.first.microvm", "start to first line, microvm with qboot"],
+        // Its devices are not on PCI, where a node looks for them.
+        None,
+        Way { board: Board::Microvm, ..Way::USUAL },
+    ),
+    (
+        ["boot.first.qboot", "start to first line, q35 with qboot"],
+        Some(["boot.ready.qboot", "start to ready, q35 with qboot"]),
+        Way::USUAL,
+    ),
+    (
+        ["boot.first.cpus2", "start to first line, q35 with qboot, 2 CPUs"],
+        Some(["boot.ready.cpus2", "start to ready, q35 with qboot, 2 CPUs"]),
+        Way { cpus: 2, ..Way::USUAL },
+    ),
+    (
+        ["boot.first.seabios", "start to first line, q35 with SeaBIOS"],
+        Some(["boot.ready.seabios", "start to ready, q35 with SeaBIOS"]),
+        Way { own_firmware: true, ..Way::USUAL },
+    ),
+];
+
 /// What one boot showed.
 struct Boot {
     first_line: Duration,
-    ready: Duration,
+    last_line: Duration,
     resident: u64,
 }
 
-/// Boots one machine on a network of its own and ends it once it is ready.
-fn boot_once(bench: &Bench, own_firmware: bool, memory_mib: u32) -> Result<Boot> {
+/// Boots one machine on a network of its own and ends it once it has printed `until`.
+fn boot_once(bench: &Bench, way: Way, until: &str) -> Result<Boot> {
     let tried = || "boot a machine".to_string();
     let lan = Lan::new(1);
     let _gateway = Gateway::start(&lan).tried(tried)?;
     let port = lan.attach().tried(tried)?;
     let (seen, lines) = channel();
     let mut config = MachineConfig::new(&bench.kernel)
-        .memory_mib(memory_mib)
+        .board(way.board)
+        .cpus(way.cpus)
+        .memory_mib(way.memory_mib)
         .node_config(bench.keys.node_config("n1")?.render())
         .network(port, node_mac(0))
         .on_line(move |line| {
-            // Nobody listens any more once the machine is ready.
+            // Nobody listens any more once the machine has said what was waited for.
             let _ = seen.send((Instant::now(), line.to_string()));
         });
-    if own_firmware {
+    if way.own_firmware {
         config = config.own_firmware();
     }
     let started = Instant::now();
@@ -63,39 +108,34 @@ fn boot_once(bench: &Bench, own_firmware: bool, memory_mib: u32) -> Result<Boot>
         if line.contains(FIRST_LINE) {
             first_line.get_or_insert(at);
         }
-        if line.contains(READY) {
+        if line.contains(until) {
             let resident = machine.resident_bytes().unwrap_or(0);
             let first_line = first_line.unwrap_or(at) - started;
-            return Ok(Boot { first_line, ready: at - started, resident });
+            return Ok(Boot { first_line, last_line: at - started, resident });
         }
     }
 }
 
 /// Time from the start of QEMU to the first line, to ready, and to three nodes that see each other.
 pub fn boot(bench: &Bench) -> Result<Vec<Row>> {
-    let firmwares = [
-        (false, ["boot.first.qboot", "boot.ready.qboot"]),
-        (true, ["boot.first.seabios", "boot.ready.seabios"]),
-    ];
-    let whats = [
-        ["start to first line, q35 with qboot", "start to ready, q35 with qboot"],
-        ["start to first line, q35 with SeaBIOS", "start to ready, q35 with SeaBIOS"],
-    ];
     let mut rows = Vec::new();
     let mut resident = Vec::new();
-    for ((own, names), whats) in firmwares.into_iter().zip(whats) {
+    for ([first, what], ready, way) in BOOTS_TO_MEASURE {
+        let until = if ready.is_some() { READY } else { FIRST_LINE };
         let boots: Vec<Boot> =
-            (0..BOOTS).map(|_| boot_once(bench, own, MEMORY_MIB)).collect::<Result<_>>()?;
+            (0..BOOTS).map(|_| boot_once(bench, way, until)).collect::<Result<_>>()?;
         let seconds =
             |of: fn(&Boot) -> Duration| boots.iter().map(|b| of(b).as_secs_f64()).collect();
-        rows.push(seconds_row(names[0], whats[0], seconds(|boot| boot.first_line)));
-        rows.push(seconds_row(names[1], whats[1], seconds(|boot| boot.ready)));
-        if !own {
-            resident = boots.iter().map(|boot| boot.resident as f64).collect();
+        rows.push(seconds_row(first, what, seconds(|boot| boot.first_line)));
+        if let Some([ready, what]) = ready {
+            rows.push(seconds_row(ready, what, seconds(|boot| boot.last_line)));
+            if way.cpus == 1 && !way.own_firmware {
+                resident = boots.iter().map(|boot| boot.resident as f64).collect();
+            }
         }
     }
-    let joins = (0..BOOTS).map(|_| {
-        let cluster = Cluster::start(&bench.options(3, MEMORY_MIB), &bench.keys)?;
+    let joins = (0..JOINS).map(|_| {
+        let cluster = Cluster::start(&bench.options(3, 1, MEMORY_MIB), &bench.keys)?;
         cluster.wait_joined().map(|time| time.as_secs_f64())
     });
     rows.push(seconds_row(
@@ -111,7 +151,8 @@ pub fn boot(bench: &Bench) -> Result<Vec<Row>> {
 
 /// The least memory that works.
 pub fn memory(bench: &Bench) -> Result<Vec<Row>> {
-    let ready = least(|mib| boot_once(bench, false, mib).is_ok());
+    let way = |memory_mib| Way { memory_mib, ..Way::USUAL };
+    let ready = least(|mib| boot_once(bench, way(mib), READY).is_ok());
     let text = Text::find(bench.text.as_deref(), programs::SMALL_TEXT_BYTES)?;
     let counts = least(|mib| count_on_three(bench, &text, mib).is_ok());
     let row = |name, what, mib: Option<u32>| {
@@ -127,7 +168,7 @@ pub fn memory(bench: &Bench) -> Result<Vec<Row>> {
 }
 
 fn count_on_three(bench: &Bench, text: &Text, memory_mib: u32) -> Result<()> {
-    let cluster = Cluster::start(&bench.options(3, memory_mib), &bench.keys)?;
+    let cluster = Cluster::start(&bench.options(3, 1, memory_mib), &bench.keys)?;
     cluster.wait_joined()?;
     programs::count(bench, &cluster, text, &programs::plain_count(text)?).map(|_| ())
 }
@@ -145,21 +186,26 @@ fn least(works: impl Fn(u32) -> bool) -> Option<u32> {
     Some(good)
 }
 
-/// The part of a host's CPU that idle machines use.
+/// The part of a host's CPU that idle machines use, and how late an idle CPU is at its timer.
 pub fn idle(bench: &Bench) -> Result<Vec<Row>> {
-    let one = Cluster::start(&bench.options(1, MEMORY_MIB), &bench.keys)?;
-    one.wait_joined()?;
-    std::thread::sleep(SETTLE);
-    let windows = (0..IDLE_WINDOWS).flat_map(|_| shares(&one)).collect();
-    drop(one);
-    let three = Cluster::start(&bench.options(3, MEMORY_MIB), &bench.keys)?;
-    three.wait_joined()?;
-    std::thread::sleep(SETTLE);
     let row = |name, what, samples| Row { name, what, unit: Unit::Cpu, samples };
-    Ok(vec![
-        row("idle.one", "host CPU of an idle node", windows),
-        row("idle.three", "host CPU of each of three idle nodes", shares(&three)),
-    ])
+    let mut rows = Vec::new();
+    for (name, what, nodes, cpus, windows) in [
+        ("idle.one", "host CPU of an idle node", 1, 1, IDLE_WINDOWS),
+        ("idle.cpus2", "host CPU of an idle node of 2 CPUs", 1, 2, IDLE_WINDOWS),
+        ("idle.three", "host CPU of each of three idle nodes", 3, 1, 1),
+    ] {
+        let cluster = Cluster::start(&bench.options(nodes, cpus, MEMORY_MIB), &bench.keys)?;
+        cluster.wait_joined()?;
+        std::thread::sleep(SETTLE);
+        rows.push(row(name, what, (0..windows).flat_map(|_| shares(&cluster)).collect()));
+    }
+    let late = kernel::numbers(bench, "timerbench", 1, |line| {
+        line.split_once("timerbench: late by ").map(|(_, numbers)| numbers)
+    })?;
+    let late = late.into_iter().map(|nanos| nanos / 1e9).collect();
+    rows.push(seconds_row("timer.late", "an idle CPU's answer to its timer", late));
+    Ok(rows)
 }
 
 /// The part of one CPU that each machine used during a window that begins now.

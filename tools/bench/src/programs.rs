@@ -82,7 +82,7 @@ fn run(
 
 /// Spawns and messages, on a node and between two of three.
 pub fn processes(bench: &Bench) -> Result<Vec<Row>> {
-    let cluster = Cluster::start(&bench.options(3, MEMORY_MIB), &bench.keys)?;
+    let cluster = Cluster::start(&bench.options(3, 1, MEMORY_MIB), &bench.keys)?;
     cluster.wait_joined()?;
     let mut client = connect(bench, &cluster)?;
     let mut rows: Vec<Row> = COMMANDS
@@ -133,7 +133,7 @@ pub fn words(bench: &Bench) -> Result<Vec<Row>> {
         ("wordcount.three", "wordcount, three nodes", 3),
     ];
     let row = |(name, what, nodes)| {
-        let cluster = Cluster::start(&bench.options(nodes, MEMORY_MIB), &bench.keys)?;
+        let cluster = Cluster::start(&bench.options(nodes, 1, MEMORY_MIB), &bench.keys)?;
         cluster.wait_joined()?;
         let rates = (0..COUNTS).map(|_| {
             let elapsed = count(bench, &cluster, &text, &expected)?;
@@ -153,7 +153,7 @@ pub fn loss(bench: &Bench) -> Result<Vec<Row>> {
 }
 
 fn lose_one(bench: &Bench, text: &Text) -> Result<f64> {
-    let cluster = Cluster::start(&bench.options(3, MEMORY_MIB), &bench.keys)?;
+    let cluster = Cluster::start(&bench.options(3, 1, MEMORY_MIB), &bench.keys)?;
     cluster.wait_joined()?;
     let mut client = connect(bench, &cluster)?;
     let mut killed_at = None;

@@ -1,7 +1,8 @@
 //! What was measured, as a table for a person or as JSON.
 //!
-//! Owns [`Row`] and how it is shown: the median with its range, beside the peers' figures. A peer
-//! that has no such figure, or is not installed, is a dash.
+//! Owns [`Row`], what was promised of it, and how it is shown: the median, the 99th percentile and
+//! the range, beside the peers' figures. A peer that has no such figure, or is not installed, is a
+//! dash.
 
 use craton_tool::table::{Table, bytes};
 use serde_json::{Value, json};
@@ -96,6 +97,13 @@ impl Row {
         }
     }
 
+    /// The sample that 99 of 100 are no worse than; of fewer than a hundred, the worst.
+    fn p99(&self) -> f64 {
+        let sorted = self.sorted();
+        let rank = (sorted.len() * 99).div_ceil(100);
+        sorted.get(rank.saturating_sub(1)).copied().unwrap_or(f64::NAN)
+    }
+
     fn range(&self) -> (f64, f64) {
         let sorted = self.sorted();
         let end = |value: Option<&f64>| value.copied().unwrap_or(f64::NAN);
@@ -103,29 +111,53 @@ impl Row {
     }
 }
 
-/// What docs/promises.md promises of a row: its worst sample is at most this, in the row's unit.
-const BOUNDS: [(&str, f64); 5] = [
-    ("boot.joined", 3.0),
-    ("image", 6.0 * MIB),
-    ("memory.ready", 64.0 * MIB),
-    ("memory.wordcount", 64.0 * MIB),
-    ("loss.told", 5.0),
+/// What of a row a bound is about.
+#[derive(Clone, Copy, Debug)]
+enum Of {
+    Median,
+    P99,
+    Worst,
+}
+
+impl Of {
+    fn value(self, row: &Row) -> f64 {
+        match self {
+            Of::Median => row.median(),
+            Of::P99 => row.p99(),
+            Of::Worst => row.range().1,
+        }
+    }
+}
+
+/// What docs/promises.md promises of a row: at most this, in the row's unit.
+const BOUNDS: [(&str, Of, f64); 10] = [
+    ("boot.first.microvm", Of::Median, 0.060),
+    ("boot.first.qboot", Of::Median, 0.060),
+    ("boot.ready.cpus2", Of::Median, 0.100),
+    ("boot.joined", Of::Worst, 3.0),
+    ("image", Of::Worst, 6.0 * MIB),
+    ("memory.ready", Of::Worst, 64.0 * MIB),
+    ("memory.wordcount", Of::Worst, 64.0 * MIB),
+    ("loss.told", Of::Worst, 5.0),
+    ("idle.one", Of::Worst, 0.01),
+    ("timer.late", Of::P99, 0.001),
 ];
 
 /// The promises that these rows break, a sentence each.
 pub fn broken(rows: &[Row]) -> Vec<String> {
     let broken = rows.iter().filter_map(|row| {
-        let (_, bound) = BOUNDS.iter().find(|(name, _)| *name == row.name)?;
-        let (_, worst) = row.range();
-        let (is, most) = (row.unit.show(worst), row.unit.show(*bound));
-        (worst > *bound).then(|| format!("{}: {is}, promised are {most}", row.what))
+        let (_, of, bound) = BOUNDS.iter().find(|(name, ..)| *name == row.name)?;
+        let value = of.value(row);
+        let (is, most) = (row.unit.show(value), row.unit.show(*bound));
+        let of = format!("{of:?}").to_lowercase();
+        (value > *bound).then(|| format!("{}: {is} ({of}), promised are {most}", row.what))
     });
     broken.collect()
 }
 
 /// The rows as a table.
 pub fn table(rows: &[Row], peers: &PeerFigures) -> Table {
-    let heading = ["measured", "craton", "min", "max", "n", "linux + beam", "lean linux"];
+    let heading = ["measured", "median", "p99", "min", "max", "n", "linux + beam", "lean linux"];
     let mut table = Table::new(&heading);
     for row in rows {
         let (min, max) = row.range();
@@ -136,6 +168,7 @@ pub fn table(rows: &[Row], peers: &PeerFigures) -> Table {
         table.row([
             row.what.into(),
             row.unit.show(row.median()),
+            row.unit.show(row.p99()),
             row.unit.show(min),
             row.unit.show(max),
             row.samples.len().to_string(),
@@ -161,6 +194,7 @@ pub fn json(rows: &[Row], peers: &PeerFigures) -> Value {
                 "what": row.what,
                 "unit": row.unit.name(),
                 "median": row.median(),
+                "p99": row.p99(),
                 "min": min,
                 "max": max,
                 "n": row.samples.len(),
@@ -183,8 +217,16 @@ mod tests {
         assert_eq!(row(&[3.0, 1.0, 2.0]).median(), 2.0);
         assert_eq!(row(&[4.0, 1.0, 3.0, 2.0]).median(), 2.5);
         assert_eq!(row(&[7.0]).median(), 7.0);
-        assert!(row(&[]).median().is_nan());
+        assert!(row(&[]).median().is_nan() && row(&[]).p99().is_nan());
         assert_eq!(row(&[3.0, 1.0, 2.0]).range(), (1.0, 3.0));
+    }
+
+    #[test]
+    fn one_of_a_hundred_may_be_worse_than_the_99th_percentile() {
+        let hundred: Vec<f64> = (1..=100).rev().map(f64::from).collect();
+        assert_eq!(row(&hundred).p99(), 99.0);
+        assert_eq!(row(&hundred[1..]).p99(), 99.0, "of 99 it is the worst");
+        assert_eq!(row(&[2.0]).p99(), 2.0);
     }
 
     #[test]
@@ -197,10 +239,13 @@ mod tests {
     }
 
     #[test]
-    fn a_promise_is_broken_by_the_worst_sample() {
+    fn a_promise_is_broken_by_what_it_is_about() {
         let joined = |samples: &[f64]| Row { name: "boot.joined", ..row(samples) };
         assert_eq!(broken(&[joined(&[0.5, 3.0]), row(&[99.0])]), [""; 0]);
-        assert_eq!(broken(&[joined(&[0.5, 3.1, 0.6])]), ["A: 3.10 s, promised are 3.00 s"]);
+        assert_eq!(broken(&[joined(&[0.5, 3.1, 0.6])]), ["A: 3.10 s (worst), promised are 3.00 s"]);
+        let first = |samples: &[f64]| Row { name: "boot.first.qboot", ..row(samples) };
+        assert_eq!(broken(&[first(&[0.05, 0.05, 0.5])]), [""; 0], "the median keeps it");
+        assert_eq!(broken(&[first(&[0.05, 0.07, 0.5])]).len(), 1);
     }
 
     #[test]
