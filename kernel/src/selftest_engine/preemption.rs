@@ -8,7 +8,7 @@ use craton_abi::{Duration, ExitReason, Slot};
 use craton_hal::interrupt;
 use craton_shard::port::{HostCall, Outcome, Resume};
 
-/// Longest that a slice may last beyond its time: one bulk operation of 8 MiB on a slow machine.
+/// Longest that a slice may last beyond its time, on a machine that others use too.
 const OVERRUN_MAX: Duration = Duration::from_millis(250);
 /// Rounds of the guest's `compute`: tens of milliseconds.
 const ROUNDS: u32 = 300_000;

@@ -1,17 +1,19 @@
 //! Compiles WebAssembly ahead of time for Craton's nodes, and signs the result.
 //!
 //! Owns [`compile`] and [`bundle`]. A program is first held against the guest ABI
-//! (`check.rs`), so that its author learns here what a node would only refuse to link. The output
-//! is a function of its input: the same wasm gives the same artifact, byte for byte.
+//! (`check.rs`), so that its author learns here what a node would only refuse to link, and then
+//! given a shape in which no instruction takes long (`reshape.rs`). The output is a function of its
+//! input: the same wasm gives the same artifact, byte for byte.
 
 mod check;
+mod reshape;
 
 pub use check::{Flaw, check};
 
 use craton_bundle::{Artifact, CompilerSecret, Contents, CpuLevel, SignError};
 use craton_engine::{ENGINE_VERSION, compiler_config};
 use std::fmt;
-use wasmtime::Engine;
+use wasmtime::{Engine, Module};
 
 /// Why a program cannot be compiled.
 #[derive(Debug)]
@@ -20,6 +22,8 @@ pub enum CompileError {
     Unfit(Flaw),
     /// wasmtime cannot compile it.
     Compiler(wasmtime::Error),
+    /// It cannot be given the shape in which nothing takes long.
+    Reshape(String),
     /// The result does not fit a bundle.
     Sign(SignError),
 }
@@ -33,8 +37,12 @@ pub enum CompileError {
 pub fn compile(wasm: &[u8]) -> Result<Vec<u8>, CompileError> {
     check(wasm).map_err(CompileError::Unfit)?;
     let engine = compiler_config().and_then(|config| Engine::new(&config));
-    let artifact = engine.and_then(|engine| engine.precompile_module(wasm));
-    artifact.map_err(CompileError::Compiler)
+    let engine = engine.map_err(CompileError::Compiler)?;
+    // As its author wrote it: what is wrong with it is said with his offsets.
+    Module::validate(&engine, wasm).map_err(CompileError::Compiler)?;
+    let reshaped = reshape::reshape(wasm);
+    let reshaped = reshaped.map_err(|error| CompileError::Reshape(error.to_string()))?;
+    engine.precompile_module(&reshaped).map_err(CompileError::Compiler)
 }
 
 /// The signed bundle of `wasm` under `name`.
@@ -53,6 +61,7 @@ impl fmt::Display for CompileError {
         match self {
             CompileError::Unfit(flaw) => write!(f, "not a program for Craton: {flaw}"),
             CompileError::Compiler(error) => write!(f, "cannot compile: {error:#}"),
+            CompileError::Reshape(why) => write!(f, "cannot compile: {why}"),
             CompileError::Sign(error) => write!(f, "cannot bundle: {error}"),
         }
     }

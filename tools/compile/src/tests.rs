@@ -11,7 +11,7 @@ const GOOD: &str = r#"(module
     (func (export "main") (call 0))
     (func (export "sum") (param i32 i32) (result i32) (i32.add (local.get 0) (local.get 1))))"#;
 
-fn wasm(text: &str) -> Vec<u8> {
+pub(crate) fn wasm(text: &str) -> Vec<u8> {
     wat::parse_str(text).expect("the test's own text")
 }
 
