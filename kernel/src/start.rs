@@ -13,7 +13,7 @@ use craton_hal::boottrace::mark;
 use craton_hal::pci::{Bus, DEVICE_VECTOR_FIRST, Ports, Window, note_interrupt};
 use craton_hal::power::ExitCode;
 use craton_hal::virtio::Devices;
-use craton_hal::virtio::net::Net;
+use craton_hal::virtio::net::{Interrupt, Net};
 use craton_hal::{apic, boot, boottrace, clock, entropy, fw_cfg, interrupt, logger, power};
 use craton_node::command_line::apply;
 use craton_node::{Node, NodeConfig, NodeInput, OnPanic};
@@ -98,7 +98,7 @@ fn network_card(devices: &mut Devices<Ports>) -> Net {
     };
     // Ids beyond a byte exist only with x2APIC, whose boot CPU has a small one all the same.
     let apic_id = u8::try_from(apic::id()).unwrap_or(0);
-    let net = Net::open(devices, &device, NET_VECTOR, apic_id);
+    let net = Net::open(devices, &device, &[Interrupt { vector: NET_VECTOR, apic_id }]);
     net.unwrap_or_else(|error| refuse(format_args!("the network card does not start: {error}")))
 }
 

@@ -11,7 +11,7 @@ mod spec;
 
 pub use bar::{Bar, Window};
 pub use msix::{DEVICE_VECTOR_FIRST, DEVICE_VECTOR_LAST, MsixError, MsixTable};
-pub use msix::{note_interrupt, take_pending};
+pub use msix::{interrupts, note_interrupt, take_pending};
 
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, Ordering};

@@ -3,8 +3,9 @@
 //! Owns the two adaptors and nothing else: the driver lives in `craton-hal` and knows no stack, the
 //! stack in `craton-net` and knows no driver.
 
+use core::num::NonZeroUsize;
 use craton_hal::memory::physical::DmaBuffer;
-use craton_hal::virtio::net::{Net, PartialChecksum, Receiver, Transmitter};
+use craton_hal::virtio::net::{Net, Offload as Work, Receiver, Transmitter};
 use craton_net::{FrameDevice, FrameReceiver, FrameTransmitter, Link, Offload, Segments};
 
 /// The card as the stack wants it.
@@ -19,11 +20,14 @@ pub(super) struct NicTransmitter<'a>(&'a mut Transmitter<DmaBuffer>);
 /// The card as the stack must know it.
 pub(super) fn link(net: &Net) -> Link {
     let info = net.info();
+    let [ipv4, ipv6] = info
+        .segments_transmit
+        .map(|cuts| NonZeroUsize::new(info.long_frame_bytes_max).filter(|_| cuts));
     Link {
         mac: info.mac,
         mtu: usize::from(info.mtu),
         checksum_transmit: info.checksum_transmit,
-        segments_bytes_max: Segments::default(),
+        segments_bytes_max: Segments { ipv4, ipv6 },
     }
 }
 
@@ -51,16 +55,22 @@ impl FrameTransmitter for NicTransmitter<'_> {
     fn transmit<R>(&mut self, length: usize, fill: impl FnOnce(&mut [u8]) -> (R, Offload)) -> R {
         self.0.transmit(length, |frame| {
             let (result, offload) = fill(frame);
-            let checksum = match offload {
-                // The stack asks for segments only where the link offers to cut them.
-                Offload::None | Offload::Segments { .. } => None,
-                Offload::Checksum { start, offset } => Some(PartialChecksum { start, offset }),
-            };
-            (result, checksum)
+            (result, work(offload))
         })
     }
 
     fn flush(&mut self) {
         self.0.flush();
+    }
+}
+
+/// The same in the driver's words.
+fn work(offload: Offload) -> Work {
+    match offload {
+        Offload::None => Work::None,
+        Offload::Checksum { start, offset } => Work::Checksum { start, offset },
+        Offload::Segments { start, offset, header_bytes, payload_bytes, ipv6 } => {
+            Work::Segments { start, offset, header_bytes, payload_bytes, ipv6 }
+        }
     }
 }

@@ -6,7 +6,7 @@
 
 use super::{Bus, Config, Function, spec};
 use crate::registers::Registers;
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// The first vector of devices.
 pub const DEVICE_VECTOR_FIRST: u8 = 0x50;
@@ -20,7 +20,10 @@ const ENTRY_BYTES: usize = 16;
 /// Where a message to the local APIC of a CPU goes (Intel SDM, volume 3, 11.11.1).
 const MESSAGE_ADDRESS: u32 = 0xfee0_0000;
 
+const VECTORS: usize = (DEVICE_VECTOR_LAST - DEVICE_VECTOR_FIRST) as usize + 1;
+
 static PENDING: AtomicU32 = AtomicU32::new(0);
+static INTERRUPTS: [AtomicU64; VECTORS] = [const { AtomicU64::new(0) }; VECTORS];
 
 /// Why a function cannot send messages.
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]
@@ -72,6 +75,11 @@ impl MsixTable {
         Ok(table)
     }
 
+    /// Entries, at least one.
+    pub fn entries(&self) -> u16 {
+        self.entries
+    }
+
     /// Lets `entry` interrupt the CPU with this local APIC id by this vector.
     ///
     /// # Errors
@@ -93,6 +101,14 @@ impl MsixTable {
 /// The handler of all vectors of devices.
 pub fn note_interrupt(vector: u8) {
     PENDING.fetch_or(bit(vector), Ordering::Release);
+    if let Some(count) = INTERRUPTS.get(index(vector)) {
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Interrupts that came by a vector of devices.
+pub fn interrupts(vector: u8) -> u64 {
+    INTERRUPTS.get(index(vector)).map_or(0, |count| count.load(Ordering::Relaxed))
 }
 
 /// Whether a device's interrupt came since the last call.
@@ -103,5 +119,10 @@ pub fn take_pending(vector: u8) -> bool {
 }
 
 fn bit(vector: u8) -> u32 {
-    1_u32.checked_shl(u32::from(vector.wrapping_sub(DEVICE_VECTOR_FIRST))).unwrap_or(0)
+    1_u32.checked_shl(index(vector) as u32).unwrap_or(0)
+}
+
+/// A vector among those of devices; beyond them if it is none.
+fn index(vector: u8) -> usize {
+    usize::from(vector.wrapping_sub(DEVICE_VECTOR_FIRST))
 }

@@ -121,6 +121,14 @@ impl<C: Config> Devices<C> {
 }
 
 impl Messages {
+    /// How many interrupts the device can tell apart.
+    pub(super) fn entries(&self) -> u16 {
+        match self {
+            Messages::Table(table) => table.entries(),
+            Messages::Line(_) => 1,
+        }
+    }
+
     /// Lets entry `entry` of the device interrupt the CPU with this local APIC id by `vector`. A
     /// line has one entry, 0.
     ///

@@ -1,37 +1,55 @@
-//! The network device (VIRTIO 1.2, section 5.1): one pair of queues, frames of up to 1,514 bytes.
+//! The network device (VIRTIO 1.2, section 5.1): pairs of queues, frames up to 64 KiB.
 //!
-//! Owns [`Net`] and its two halves. Receive buffers are always posted; what was sent is taken back
-//! when room is needed, without interrupts; the receiving side interrupts only when it was armed,
-//! for a machine about to sleep. A descriptor owns the buffer of its number for ever, so there is
-//! nothing to look up and nothing that a device could confuse. Neighbours: `queue.rs` (the ring),
-//! `transport.rs` (the registers); the kernel fits it to the network stack.
+//! Owns [`Net`], which brings a device up, and [`Pair`], a receiving and a sending queue that one
+//! CPU uses. What the device can do for us is agreed on here: checksums both ways, TCP segments
+//! that it cuts and puts together, frames spread over several buffers, several pairs. Neighbours:
+//! `net/receiver.rs` and `net/transmitter.rs` (the halves of a pair), `net/command.rs` (the queue
+//! of commands), `queue.rs` (the ring), `transport.rs` (the registers); the kernel fits it to the
+//! network stack.
+
+mod buffers;
+mod command;
+mod receiver;
+mod transmitter;
+
+pub use receiver::Receiver;
+pub use transmitter::{Offload, Transmitter};
 
 use super::devices::Messages;
-use super::queue::{Broken, QUEUE_BYTES, QUEUE_SIZE_MAX, Queue};
+use super::queue::{Broken, QUEUE_BYTES, QUEUE_SIZE_MAX};
 use super::spec::{Kind, feature, net};
+use super::transport::Transport;
 use super::transport::mmio::Line;
-use super::transport::{Bell, Transport};
-use super::{Device, Devices, OpenError, Shared};
+use super::{Device, Devices, OpenError};
 use crate::memory::physical::DmaBuffer;
-use crate::pci::Config;
-use alloc::vec;
-use core::slice;
+use crate::pci::{Config, interrupts};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use buffers::{BUFFER_BYTES, Buffers, FRAME_BUFFERS_MAX};
+use command::Command;
+use spin::Mutex;
 
-/// Bytes of each buffer: the header, and the longest frame with room to spare.
-const BUFFER_BYTES: usize = 2048;
-/// Longest IP packet: what Ethernet carries, whatever the device offers.
+/// Longest IP packet that is not cut: what Ethernet carries, whatever the device offers.
 const MTU_MAX: u16 = 1500;
 /// Shortest MTU that IPv4 lives with.
 const MTU_MIN: u16 = 576;
 const ETHERNET_BYTES: usize = 14;
-/// Frames received before the device is told of the buffers that it got back.
-const REFILL_BATCH: usize = 32;
-/// The entry of the device's table of interrupts that receiving uses.
-const RECEIVE_ENTRY: u16 = 0;
+/// Longest frame that the device cuts or puts together: an IP packet as long as its header can say.
+const LONG_FRAME_BYTES_MAX: usize = ETHERNET_BYTES + u16::MAX as usize;
+/// Pairs that are set up, however many CPUs there are.
+pub const PAIRS_MAX: usize = 64;
 
 const _: () = assert!(
     net::HEADER_BYTES + ETHERNET_BYTES + MTU_MAX as usize <= BUFFER_BYTES,
-    "a frame and its header fit one buffer"
+    "an ordinary frame and its header fit one buffer"
+);
+const _: () = assert!(
+    net::HEADER_BYTES + LONG_FRAME_BYTES_MAX <= FRAME_BUFFERS_MAX * BUFFER_BYTES,
+    "a long frame and its header fit the buffers that a frame may have"
+);
+const _: () = assert!(
+    2 * FRAME_BUFFERS_MAX <= QUEUE_SIZE_MAX as usize,
+    "while one long frame is under way another can be made"
 );
 
 /// What the device is.
@@ -41,22 +59,19 @@ pub struct Info {
     pub mac: [u8; 6],
     /// Longest IP packet.
     pub mtu: u16,
-    /// It completes the TCP and UDP checksums of frames that are sent with a [`PartialChecksum`].
+    /// It completes TCP and UDP checksums, see [`Offload::Checksum`].
     pub checksum_transmit: bool,
     /// It says of received frames whether their TCP or UDP checksum is right.
     pub checksum_receive: bool,
+    /// It cuts frames as long as [`Info::long_frame_bytes_max`] into TCP segments over IPv4, and
+    /// over IPv6, see [`Offload::Segments`].
+    pub segments_transmit: [bool; 2],
+    /// It may give us such frames, put together from segments.
+    pub segments_receive: bool,
+    /// Longest frame that is cut or put together.
+    pub long_frame_bytes_max: usize,
     /// The link is up, as far as the device says.
     pub link_up: bool,
-}
-
-/// A checksum that the device completes: the ones' complement of the sum of everything from `start`
-/// goes to `start + offset`.
-#[derive(Copy, Clone, Debug, Eq, PartialEq)]
-pub struct PartialChecksum {
-    /// Counted from the start of the frame.
-    pub start: u16,
-    /// Counted from `start`.
-    pub offset: u16,
 }
 
 /// What was counted since the device was opened.
@@ -64,21 +79,45 @@ pub struct PartialChecksum {
 pub struct Counters {
     /// Frames.
     pub frames: u64,
+    /// Bytes of them, without their headers for the device.
+    pub bytes: u64,
     /// Frames that were none, or that found no room.
     pub dropped: u64,
     /// Times that the device was told of new buffers.
     pub rings: u64,
 }
 
+/// Whom the received frames of a pair interrupt.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub struct Interrupt {
+    /// By which vector.
+    pub vector: u8,
+    /// The local APIC id of the CPU.
+    pub apic_id: u8,
+}
+
 /// A network device at work.
 pub struct Net {
-    transport: Transport,
-    _messages: Messages,
+    info: Info,
+    first: Pair,
+    others: Vec<Pair>,
+}
+
+/// A receiving and a sending queue, for one CPU at a time. The device is stopped when the first of
+/// its pairs is dropped: the memory of that one is about to be somebody else's.
+pub struct Pair {
+    device: Arc<Mutex<Running>>,
     line: Option<Line>,
     vector: u8,
-    info: Info,
     receiver: Receiver<DmaBuffer>,
     transmitter: Transmitter<DmaBuffer>,
+}
+
+/// What all pairs of a device share, and nothing uses while it works.
+struct Running {
+    transport: Transport,
+    _messages: Messages,
+    _command: Option<Command<DmaBuffer>>,
 }
 
 impl Net {
@@ -87,46 +126,72 @@ impl Net {
         devices.first(Kind::NET)
     }
 
-    /// Brings a device up. Received frames interrupt the CPU with this local APIC id by `vector`.
+    /// Brings a device up, with a pair of queues for each of `interrupts` as far as it has as many;
+    /// at least one.
     ///
     /// # Errors
     ///
     /// If it is no device that can be used; it was not started then and touches no memory.
+    ///
+    /// # Panics
+    ///
+    /// If `interrupts` is empty.
     pub fn open<C: Config>(
         devices: &mut Devices<C>,
         device: &Device,
-        vector: u8,
-        apic_id: u8,
+        interrupts: &[Interrupt],
     ) -> Result<Self, OpenError> {
         let mut transport = devices.transport(device, net::CONFIG_BYTES)?;
         let mut messages = devices.messages(device)?;
-        messages.route(RECEIVE_ENTRY, vector, apic_id)?;
-        let wanted = feature::NET_CSUM
-            | feature::NET_GUEST_CSUM
-            | feature::NET_MTU
-            | feature::NET_STATUS
-            | feature::EVENT_INDEX
-            | feature::ACCESS_PLATFORM;
-        let chosen = transport.negotiate(wanted, feature::NET_MAC)?;
-        let info = info(&mut transport, chosen);
-        let event_index = chosen & feature::EVENT_INDEX != 0;
-        let mut set_up = |number, entry| {
-            let ring = DmaBuffer::new(QUEUE_BYTES).ok_or(OpenError::NoMemory)?;
-            let buffers = DmaBuffer::new(usize::from(QUEUE_SIZE_MAX) * BUFFER_BYTES);
-            let buffers = buffers.ok_or(OpenError::NoMemory)?;
-            let (queue, bell) = transport.queue(number, ring, event_index, entry)?;
-            Ok((queue, bell, Buffers { memory: buffers }))
+        let entries = usize::from(messages.entries());
+        let interrupts = &interrupts[..interrupts.len().min(entries).min(PAIRS_MAX)];
+        let several = interrupts.len() > 1;
+        let chosen =
+            transport.negotiate_by(feature::NET_MAC, |offered| wanted(offered, several))?;
+        let (info, pairs_max) = describe(&mut transport, chosen);
+        let interrupts = &interrupts[..interrupts.len().min(usize::from(pairs_max))];
+        let mut parts = Vec::new();
+        for (pair, interrupt) in (0..).zip(interrupts) {
+            messages.route(pair, interrupt.vector, interrupt.apic_id)?;
+            parts.push(halves(&mut transport, pair, chosen, &info)?);
+        }
+        let mut command = match parts.len() {
+            0 => panic!("whom to interrupt is the caller's to say"),
+            1 => None,
+            _ => Some(Command::open(&mut transport, pairs_max, chosen)?),
         };
-        let (queue, bell, buffers) = set_up(net::RECEIVE_QUEUE, Some(RECEIVE_ENTRY))?;
-        let receiver = Receiver::new(queue, bell, buffers, info.checksum_receive);
-        let (queue, bell, buffers) = set_up(net::TRANSMIT_QUEUE, None)?;
-        let transmitter = Transmitter::new(queue, bell, buffers);
-        transport.start();
         let line = transport.take_line();
-        let mut device =
-            Net { transport, _messages: messages, line, vector, info, receiver, transmitter };
-        device.receiver.tell();
-        Ok(device)
+        transport.start();
+        if let Some(command) = &mut command
+            && !command.set_pairs(parts.len() as u16)
+        {
+            // It may hold on to the memory of the others, and of the command, until it is stopped.
+            assert!(transport.reset().is_ok(), "a device that will not stop ends the machine");
+            return Net::open(devices, device, &interrupts[..1]);
+        }
+        let device = Running { transport, _messages: messages, _command: command };
+        let device = Arc::new(Mutex::new(device));
+        Ok(Net::new(info, &device, line, interrupts.iter().zip(parts)))
+    }
+
+    fn new<'a>(
+        info: Info,
+        device: &Arc<Mutex<Running>>,
+        mut line: Option<Line>,
+        parts: impl Iterator<Item = (&'a Interrupt, Halves)>,
+    ) -> Self {
+        let mut pairs = parts.map(|(interrupt, (receiver, transmitter))| Pair {
+            device: device.clone(),
+            line: line.take(),
+            vector: interrupt.vector,
+            receiver,
+            transmitter,
+        });
+        let mut first = pairs.next().expect("a device has a pair, as `open` checked");
+        let mut others: Vec<Pair> = pairs.collect();
+        first.receiver.tell();
+        others.iter_mut().for_each(|pair| pair.receiver.tell());
+        Net { info, first, others }
     }
 
     /// What it is.
@@ -134,6 +199,38 @@ impl Net {
         self.info
     }
 
+    /// The pairs beyond the first, to be given to other CPUs; once.
+    pub fn take_others(&mut self) -> Vec<Pair> {
+        core::mem::take(&mut self.others)
+    }
+
+    /// Both halves of the first pair.
+    pub fn halves(&mut self) -> (&mut Receiver<DmaBuffer>, &mut Transmitter<DmaBuffer>) {
+        self.first.halves()
+    }
+
+    /// As [`Pair::arm`], of the first pair.
+    pub fn arm(&mut self) -> bool {
+        self.first.arm()
+    }
+
+    /// As [`Pair::counters`], of the first pair.
+    pub fn counters(&self) -> (Counters, Counters) {
+        self.first.counters()
+    }
+
+    /// As [`Pair::interrupts`], of the first pair.
+    pub fn interrupts(&self) -> u64 {
+        self.first.interrupts()
+    }
+
+    /// As [`Pair::broken`], of the first pair.
+    pub fn broken(&self) -> Option<Broken> {
+        self.first.broken()
+    }
+}
+
+impl Pair {
     /// Both halves.
     pub fn halves(&mut self) -> (&mut Receiver<DmaBuffer>, &mut Transmitter<DmaBuffer>) {
         (&mut self.receiver, &mut self.transmitter)
@@ -145,230 +242,118 @@ impl Net {
         if let Some(line) = &mut self.line {
             line.acknowledge(self.vector);
         }
-        self.receiver.queue.arm()
+        self.receiver.arm()
     }
 
     /// Frames received and sent.
     pub fn counters(&self) -> (Counters, Counters) {
-        (self.receiver.counters, self.transmitter.counters)
+        (self.receiver.counters(), self.transmitter.counters())
+    }
+
+    /// Interrupts that came.
+    pub fn interrupts(&self) -> u64 {
+        interrupts(self.vector)
     }
 
     /// Why the device is not used any more: it said what cannot be.
     pub fn broken(&self) -> Option<Broken> {
-        self.receiver.broken.or(self.transmitter.broken)
+        self.receiver.broken().or(self.transmitter.broken())
     }
 }
 
-impl Drop for Net {
+impl Drop for Pair {
     fn drop(&mut self) {
-        // Its memory is about to be somebody else's.
-        assert!(self.transport.reset().is_ok(), "a device that will not stop ends the machine");
+        let stopped = self.device.lock().transport.reset();
+        assert!(stopped.is_ok(), "a device that will not stop ends the machine");
     }
 }
 
-fn info(transport: &mut Transport, chosen: u64) -> Info {
-    let (mac, status, mtu) = transport.configuration(|registers| {
-        let mac = core::array::from_fn(|index| registers.read_u8(net::CONFIG_MAC + index));
-        (mac, registers.read_u16(net::CONFIG_STATUS), registers.read_u16(net::CONFIG_MTU))
+/// The features to choose among those offered: each only with those that it needs (5.1.3.1).
+fn wanted(offered: u64, several_pairs: bool) -> u64 {
+    let mut wanted = feature::NET_CSUM
+        | feature::NET_GUEST_CSUM
+        | feature::NET_MTU
+        | feature::NET_STATUS
+        | feature::EVENT_INDEX
+        | feature::ACCESS_PLATFORM
+        | feature::NET_MERGEABLE;
+    let has = |all: u64| offered & all == all;
+    if has(feature::NET_CSUM) {
+        wanted |= feature::NET_HOST_TSO4 | feature::NET_HOST_TSO6;
+    }
+    // Without spreading, every buffer would have to hold the longest frame.
+    if has(feature::NET_GUEST_CSUM | feature::NET_MERGEABLE) {
+        wanted |= feature::NET_GUEST_TSO4 | feature::NET_GUEST_TSO6;
+    }
+    if several_pairs && has(feature::NET_CONTROL | feature::NET_MULTIQUEUE) {
+        wanted |= feature::NET_CONTROL | feature::NET_MULTIQUEUE;
+    }
+    wanted
+}
+
+/// What the device says of itself, and the most pairs that it has.
+fn describe(transport: &mut Transport, chosen: u64) -> (Info, u16) {
+    let (mac, status, pairs_max, mtu) = transport.configuration(|registers| {
+        (
+            core::array::from_fn(|index| registers.read_u8(net::CONFIG_MAC + index)),
+            registers.read_u16(net::CONFIG_STATUS),
+            registers.read_u16(net::CONFIG_PAIRS_MAX),
+            registers.read_u16(net::CONFIG_MTU),
+        )
     });
     let has = |feature| chosen & feature != 0;
-    Info {
+    let info = Info {
         mac,
         mtu: if has(feature::NET_MTU) { mtu.clamp(MTU_MIN, MTU_MAX) } else { MTU_MAX },
         checksum_transmit: has(feature::NET_CSUM),
         checksum_receive: has(feature::NET_GUEST_CSUM),
+        segments_transmit: [has(feature::NET_HOST_TSO4), has(feature::NET_HOST_TSO6)],
+        segments_receive: has(feature::NET_GUEST_TSO4 | feature::NET_GUEST_TSO6),
+        long_frame_bytes_max: LONG_FRAME_BYTES_MAX,
         link_up: !has(feature::NET_STATUS) || status & net::STATUS_LINK_UP != 0,
-    }
+    };
+    let pairs_max =
+        if has(feature::NET_MULTIQUEUE) { pairs_max.clamp(1, net::PAIRS_MAX) } else { 1 };
+    (info, pairs_max)
 }
 
-/// A buffer for each descriptor.
-struct Buffers<M> {
-    memory: M,
-}
+type Halves = (Receiver<DmaBuffer>, Transmitter<DmaBuffer>);
 
-impl<M: Shared> Buffers<M> {
-    fn physical(&self, id: u16) -> u64 {
-        self.memory.physical() + u64::from(id) * BUFFER_BYTES as u64
+/// Sets the queues of a pair up. Receiving interrupts by the entry of the pair's number, sending
+/// never.
+fn halves(
+    transport: &mut Transport,
+    pair: u16,
+    chosen: u64,
+    info: &Info,
+) -> Result<Halves, OpenError> {
+    let event_index = chosen & feature::EVENT_INDEX != 0;
+    let mut set_up = |number, entry| {
+        let ring = DmaBuffer::new(QUEUE_BYTES).ok_or(OpenError::NoMemory)?;
+        let buffers = DmaBuffer::new(usize::from(QUEUE_SIZE_MAX) * BUFFER_BYTES);
+        let buffers = buffers.ok_or(OpenError::NoMemory)?;
+        let (queue, bell) = transport.queue(number, ring, event_index, entry)?;
+        Ok((queue, bell, Buffers::new(buffers)))
+    };
+    let (queue, bell, buffers) = set_up(net::receive_queue(pair), Some(pair))?;
+    let long = info.segments_receive;
+    // A long frame would wait for ever for buffers enough.
+    let too_few = |size: u16, long: bool| long && usize::from(size) < 2 * FRAME_BUFFERS_MAX;
+    if too_few(queue.size(), long) {
+        return Err(OpenError::NoQueue);
     }
-
-    /// A buffer that the device gave back.
-    fn bytes(&self, id: u16, length: usize) -> &[u8] {
-        let start = self.start(id, length);
-        // SAFETY: `start` checked that the bytes lie in the memory, which lives as long as `self`;
-        // the buffer is not in flight, so nobody writes to it while the slice is in use.
-        unsafe { slice::from_raw_parts(start, length) }
+    let agreed = receiver::Agreed {
+        vouches: info.checksum_receive,
+        spreads: chosen & feature::NET_MERGEABLE != 0,
+        long,
+    };
+    let receiver = Receiver::new(queue, bell, buffers, agreed);
+    let (queue, bell, buffers) = set_up(net::transmit_queue(pair), None)?;
+    let long = info.segments_transmit.contains(&true);
+    if too_few(queue.size(), long) {
+        return Err(OpenError::NoQueue);
     }
-
-    /// A buffer that the device has not been given yet.
-    fn bytes_mut(&mut self, id: u16, length: usize) -> &mut [u8] {
-        let start = self.start(id, length);
-        // SAFETY: as above, and `self` is borrowed mutably.
-        unsafe { slice::from_raw_parts_mut(start, length) }
-    }
-
-    fn start(&self, id: u16, length: usize) -> *mut u8 {
-        let offset = usize::from(id) * BUFFER_BYTES;
-        let fits = length <= BUFFER_BYTES && offset + BUFFER_BYTES <= self.memory.bytes();
-        assert!(fits, "a descriptor of the queue, a length that was checked");
-        self.memory.pointer().as_ptr().wrapping_add(offset)
-    }
-}
-
-/// The half that frames come from.
-pub struct Receiver<M> {
-    queue: Queue<M>,
-    bell: Bell,
-    buffers: Buffers<M>,
-    vouches: bool,
-    refilled: usize,
-    broken: Option<Broken>,
-    counters: Counters,
-}
-
-impl<M: Shared> Receiver<M> {
-    fn new(queue: Queue<M>, bell: Bell, buffers: Buffers<M>, vouches: bool) -> Self {
-        let counters = Counters::default();
-        let mut receiver =
-            Receiver { queue, bell, buffers, vouches, refilled: 0, broken: None, counters };
-        while let Some(id) = receiver.queue.next_free() {
-            receiver.post(id);
-        }
-        receiver
-    }
-
-    /// Gives the next frame, if there is one, to `handle`, with whether the device vouches for its
-    /// checksum. Afterwards the frame is gone.
-    pub fn receive<R>(&mut self, handle: impl FnOnce(&[u8], bool) -> R) -> Option<R> {
-        // What is no frame is passed over: at most a queue full, then the caller has its turn.
-        for _ in 0..QUEUE_SIZE_MAX {
-            let (id, written) = match self.queue.take() {
-                Ok(Some(used)) => used,
-                Ok(None) => {
-                    self.tell();
-                    return None;
-                }
-                Err(broken) => {
-                    self.broken = Some(broken);
-                    return None;
-                }
-            };
-            let bytes = self.buffers.bytes(id, written as usize);
-            if let Some((frame, checked)) = frame(bytes) {
-                let result = handle(frame, checked && self.vouches);
-                self.counters.frames += 1;
-                self.recycle(id);
-                return Some(result);
-            }
-            self.counters.dropped += 1;
-            self.recycle(id);
-        }
-        None
-    }
-
-    fn recycle(&mut self, id: u16) {
-        self.post(id);
-        self.refilled += 1;
-        if self.refilled >= REFILL_BATCH {
-            self.tell();
-        }
-    }
-
-    fn post(&mut self, id: u16) {
-        let posted = self.queue.post(self.buffers.physical(id), BUFFER_BYTES as u32, true);
-        assert!(posted == Some(id), "the descriptor freed last is the next to be used");
-    }
-
-    fn tell(&mut self) {
-        self.refilled = 0;
-        if self.queue.must_tell() {
-            self.counters.rings += 1;
-            self.bell.ring();
-        }
-    }
-}
-
-/// The frame in a received buffer and whether its checksum was checked (5.1.6.4). None if it is cut
-/// off or segmented in a way that was not agreed on.
-fn frame(bytes: &[u8]) -> Option<(&[u8], bool)> {
-    let (header, frame) = bytes.split_at_checked(net::HEADER_BYTES)?;
-    let flags = header[net::HEADER_FLAGS];
-    let whole = header[net::HEADER_SEGMENTATION] == net::SEGMENTATION_NONE;
-    let checked = flags & (net::NEEDS_CHECKSUM | net::CHECKSUM_VALID) != 0;
-    (whole && frame.len() >= ETHERNET_BYTES).then_some((frame, checked))
-}
-
-/// The half that frames go to.
-pub struct Transmitter<M> {
-    queue: Queue<M>,
-    bell: Bell,
-    buffers: Buffers<M>,
-    broken: Option<Broken>,
-    counters: Counters,
-}
-
-impl<M: Shared> Transmitter<M> {
-    fn new(queue: Queue<M>, bell: Bell, buffers: Buffers<M>) -> Self {
-        Transmitter { queue, bell, buffers, broken: None, counters: Counters::default() }
-    }
-
-    /// Whether a frame can be sent now. A broken device takes everything, and sends nothing.
-    pub fn ready(&mut self) -> bool {
-        if self.queue.free() == 0 {
-            self.take_back();
-        }
-        self.queue.free() > 0 || self.broken.is_some()
-    }
-
-    /// Sends a frame of `length` bytes that `fill` writes whole. A frame too long, or one for which
-    /// there is no room, is written into the void.
-    pub fn transmit<R>(
-        &mut self,
-        length: usize,
-        fill: impl FnOnce(&mut [u8]) -> (R, Option<PartialChecksum>),
-    ) -> R {
-        let total = net::HEADER_BYTES + length;
-        let ready = self.ready() && total <= BUFFER_BYTES;
-        let Some(id) = self.queue.next_free().filter(|_| ready) else {
-            self.counters.dropped += 1;
-            return fill(&mut vec![0; length]).0;
-        };
-        let bytes = self.buffers.bytes_mut(id, total);
-        let (header, frame) = bytes.split_at_mut(net::HEADER_BYTES);
-        let (result, checksum) = fill(frame);
-        header.fill(0);
-        if let Some(PartialChecksum { start, offset }) = checksum {
-            header[net::HEADER_FLAGS] = net::NEEDS_CHECKSUM;
-            let place = net::HEADER_CHECKSUM_START;
-            header[place..place + 2].copy_from_slice(&start.to_le_bytes());
-            let place = net::HEADER_CHECKSUM_OFFSET;
-            header[place..place + 2].copy_from_slice(&offset.to_le_bytes());
-        }
-        let posted = self.queue.post(self.buffers.physical(id), total as u32, false);
-        assert!(posted == Some(id), "the descriptor that was offered is used");
-        self.counters.frames += 1;
-        result
-    }
-
-    /// Tells the device of the frames that were sent since the last time, if it must be told.
-    pub fn flush(&mut self) {
-        if self.queue.must_tell() {
-            self.counters.rings += 1;
-            self.bell.ring();
-        }
-    }
-
-    fn take_back(&mut self) {
-        for _ in 0..QUEUE_SIZE_MAX {
-            match self.queue.take() {
-                Ok(Some(_)) => {}
-                Ok(None) => return,
-                Err(broken) => {
-                    self.broken = Some(broken);
-                    return;
-                }
-            }
-        }
-    }
+    Ok((receiver, Transmitter::new(queue, bell, buffers, long)))
 }
 
 #[cfg(test)]

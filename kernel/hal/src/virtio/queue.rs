@@ -1,8 +1,9 @@
-//! The split ring (VIRTIO 1.2, section 2.7), one buffer a descriptor.
+//! The split ring (VIRTIO 1.2, section 2.7).
 //!
 //! Owns [`Queue`]: the three parts of the ring in memory shared with the device, and beside it what
 //! the driver itself knows, which alone decides. The device's part is read, compared and never
-//! trusted: an answer that cannot be true breaks the queue for good ([`Broken`]).
+//! trusted: an answer that cannot be true breaks the queue for good ([`Broken`]). Which descriptor
+//! describes what is its user's choice, since that is how buffers are kept in order.
 //!
 //! ```text
 //!            post                device                 take
@@ -11,9 +12,11 @@
 
 use super::Shared;
 use super::spec::ring;
+use crate::clock;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU16, Ordering, fence};
+use craton_abi::Duration;
 
 /// Descriptors of a queue, if the device allows as many.
 pub(crate) const QUEUE_SIZE_MAX: u16 = 256;
@@ -43,6 +46,19 @@ pub enum Broken {
     NotInFlight,
     /// It wrote more than the buffer holds.
     TooLong,
+    /// It spread a frame over more buffers than any frame needs, or over none.
+    NoFrame,
+}
+
+/// Memory that the device is given.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Part {
+    /// Where the device sees it.
+    pub(crate) physical: u64,
+    /// Bytes.
+    pub(crate) bytes: u32,
+    /// The device writes it, and otherwise reads it.
+    pub(crate) device_writes: bool,
 }
 
 /// One ring.
@@ -50,9 +66,7 @@ pub(crate) struct Queue<M> {
     memory: M,
     size: u16,
     event_index: bool,
-    /// Descriptors that are ours.
-    free: Vec<u16>,
-    /// Length of the buffer that each descriptor in flight describes.
+    /// The bytes that the device may report as written, of each descriptor in flight.
     in_flight: Vec<Option<u32>>,
     in_flight_count: u16,
     /// The next index of our part.
@@ -76,7 +90,6 @@ impl<M: Shared> Queue<M> {
             memory,
             size,
             event_index,
-            free: (0..size).rev().collect(),
             in_flight: vec![None; usize::from(size)],
             in_flight_count: 0,
             posted: 0,
@@ -95,35 +108,51 @@ impl<M: Shared> Queue<M> {
         [start, start + DRIVER_PART as u64, start + DEVICE_PART as u64]
     }
 
-    /// Buffers that can be posted.
-    pub(crate) fn free(&self) -> usize {
-        if self.broken.is_some() { 0 } else { self.free.len() }
+    /// Descriptors, numbered from 0.
+    pub(crate) fn size(&self) -> u16 {
+        self.size
     }
 
-    /// The descriptor that the next post will use.
-    pub(crate) fn next_free(&self) -> Option<u16> {
-        self.free.last().copied().filter(|_| self.broken.is_none())
+    /// Why the queue is not used any more, if so.
+    pub(crate) fn broken(&self) -> Option<Broken> {
+        self.broken
     }
 
-    /// Gives the device a buffer: `bytes` bytes at `physical`, to be written if `device_writes`.
-    /// Says which descriptor it has; none if none is free.
-    pub(crate) fn post(&mut self, physical: u64, bytes: u32, device_writes: bool) -> Option<u16> {
-        let id = self.next_free()?;
-        self.free.pop();
-        let at = usize::from(id) * ring::DESCRIPTOR_BYTES;
-        let flags = if device_writes { ring::DEVICE_WRITES } else { 0 };
-        self.write_u32(at, physical as u32);
-        self.write_u32(at + 4, (physical >> 32) as u32);
-        self.write_u32(at + 8, bytes);
-        self.write_u32(at + 12, u32::from(flags));
+    /// Gives the device memory, described by descriptor `id`, which is free.
+    pub(crate) fn post(&mut self, id: u16, part: Part) {
+        self.post_chain(id, &[part]);
+    }
+
+    /// Gives the device several pieces of memory as one buffer, those that it reads first, by as
+    /// many descriptors from `id` on. The buffer has the first one's number.
+    pub(crate) fn post_chain(&mut self, id: u16, parts: &[Part]) {
+        let first = usize::from(id);
+        let descriptors = self.in_flight.get(first..first + parts.len());
+        let free = descriptors.is_some_and(|all| all.iter().all(Option::is_none));
+        assert!(free && !parts.is_empty(), "descriptors of the queue, and free");
+        let mut writable = 0;
+        for (descriptor, part) in (id..).zip(parts) {
+            let last = usize::from(descriptor - id) + 1 == parts.len();
+            self.describe(descriptor, *part, last);
+            writable += if part.device_writes { part.bytes } else { 0 };
+        }
         let slot = usize::from(self.posted & (self.size - 1));
         self.write_u16(DRIVER_PART + ring::ENTRIES + slot * ring::DRIVER_ENTRY_BYTES, id);
-        self.in_flight[usize::from(id)] = Some(bytes);
+        self.in_flight[first] = Some(writable);
         self.in_flight_count += 1;
         self.posted = self.posted.wrapping_add(1);
         // The entry must be seen before the index that covers it.
         self.index(DRIVER_PART + ring::INDEX).store(self.posted, Ordering::Release);
-        Some(id)
+    }
+
+    fn describe(&mut self, id: u16, part: Part, last: bool) {
+        let at = usize::from(id) * ring::DESCRIPTOR_BYTES;
+        let writes = if part.device_writes { ring::DEVICE_WRITES } else { 0 };
+        let (next, follows) = if last { (0, 0) } else { (id + 1, ring::FOLLOWED) };
+        self.write_u32(at, part.physical as u32);
+        self.write_u32(at + 4, (part.physical >> 32) as u32);
+        self.write_u32(at + 8, part.bytes);
+        self.write_u32(at + 12, u32::from(next) << 16 | u32::from(writes | follows));
     }
 
     /// Whether the device wants to hear of what was posted since it was told last. If so it counts
@@ -181,9 +210,7 @@ impl<M: Shared> Queue<M> {
             self.quieten();
         }
         // It indexed a table of at most 256.
-        let id = id as u16;
-        self.free.push(id);
-        Ok(Some((id, written)))
+        Ok(Some((id as u16, written)))
     }
 
     /// Asks for an interrupt at the next buffer that the device is done with. True if there is one
@@ -210,7 +237,8 @@ impl<M: Shared> Queue<M> {
         }
     }
 
-    fn fail<T>(&mut self, broken: Broken) -> Result<T, Broken> {
+    /// Uses the queue no more, for what its user found out.
+    pub(crate) fn fail<T>(&mut self, broken: Broken) -> Result<T, Broken> {
         self.broken = Some(broken);
         Err(broken)
     }
@@ -255,6 +283,19 @@ impl<M: Shared> Queue<M> {
         let pointer = self.memory.pointer().as_ptr().wrapping_add(offset).cast::<T>();
         assert!(pointer.is_aligned(), "an offset that this module computed");
         pointer
+    }
+}
+
+/// Waits for the one buffer in flight: the bytes that the device wrote. None if it takes longer
+/// than `patience` or says what cannot be. For devices that are asked once, at the start.
+pub(crate) fn wait<M: Shared>(queue: &mut Queue<M>, patience: Duration) -> Option<u32> {
+    let limit = clock::now() + patience;
+    loop {
+        match queue.take() {
+            Ok(Some((_, written))) => return Some(written),
+            Ok(None) if clock::now() < limit => core::hint::spin_loop(),
+            Ok(None) | Err(_) => return None,
+        }
     }
 }
 

@@ -5,10 +5,9 @@
 //! time. What it writes is mixed with other sources (`crate::entropy`), so a device that lies
 //! cannot make a seed worse.
 
-use super::queue::{QUEUE_BYTES, Queue};
+use super::queue::{Part, QUEUE_BYTES, wait};
 use super::spec::{Kind, feature, rng};
 use super::{Device, Devices, OpenError, Shared};
-use crate::clock;
 use crate::memory::physical::DmaBuffer;
 use crate::pci::Config;
 use craton_abi::Duration;
@@ -39,27 +38,19 @@ pub(crate) fn read<C: Config>(
     let buffer = DmaBuffer::new(BYTES).ok_or(OpenError::NoMemory)?;
     let (mut queue, mut bell) = transport.queue(rng::REQUEST_QUEUE, ring, false, None)?;
     transport.start();
-    if queue.post(buffer.physical(), BYTES as u32, true).is_some() && queue.must_tell() {
+    queue.post(0, whole(&buffer));
+    if queue.must_tell() {
         bell.ring();
     }
-    let written = wait(&mut queue);
+    let written = wait(&mut queue, PATIENCE).map_or(0, |written| written as usize);
     // The memory is about to be somebody else's.
     assert!(transport.reset().is_ok(), "a device that will not stop ends the machine");
     copy(&buffer, written, bytes);
     Ok(written)
 }
 
-/// Waits for the one buffer. 0 if the device takes too long or says what cannot be.
-fn wait<M: Shared>(queue: &mut Queue<M>) -> usize {
-    let limit = clock::now() + PATIENCE;
-    loop {
-        match queue.take() {
-            // The queue has checked that it is no more than was asked for.
-            Ok(Some((_, written))) => return written as usize,
-            Ok(None) if clock::now() < limit => core::hint::spin_loop(),
-            Ok(None) | Err(_) => return 0,
-        }
-    }
+fn whole<M: Shared>(buffer: &M) -> Part {
+    Part { physical: buffer.physical(), bytes: BYTES as u32, device_writes: true }
 }
 
 /// Takes what was written over, one byte after another.
@@ -74,6 +65,7 @@ fn copy<M: Shared>(buffer: &M, written: usize, bytes: &mut [u8; BYTES]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::virtio::queue::Queue;
     use crate::virtio::queue::tests::{Device, Leaked};
 
     const SIZE: u16 = 8;
@@ -82,7 +74,7 @@ mod tests {
         let (ring, buffer) = (Leaked::new(QUEUE_BYTES), Leaked::new(BYTES));
         let mut queue = Queue::new(ring, SIZE, false);
         let mut device = Device::new(ring, SIZE);
-        queue.post(buffer.physical(), BYTES as u32, true).expect("the queue is empty");
+        queue.post(0, whole(&buffer));
         device.look();
         (queue, device, buffer)
     }
@@ -98,7 +90,7 @@ mod tests {
         }
         device.finish(id.into(), 40);
         let mut bytes = [0; BYTES];
-        let written = wait(&mut queue);
+        let written = wait(&mut queue, PATIENCE).map_or(0, |written| written as usize);
         copy(&buffer, written, &mut bytes);
         assert_eq!((written, bytes[39], bytes[40]), (40, 40, 0));
     }
@@ -108,7 +100,7 @@ mod tests {
         for (id, written) in [(0, BYTES as u32 + 1), (3, 8), (u32::MAX, 8)] {
             let (mut queue, mut device, _) = parts();
             device.finish(id, written);
-            assert_eq!(wait(&mut queue), 0, "{written} bytes in buffer {id}");
+            assert_eq!(wait(&mut queue, PATIENCE), None, "{written} bytes in buffer {id}");
         }
     }
 }

@@ -111,8 +111,20 @@ pub(crate) mod feature {
     pub(crate) const NET_MTU: u64 = 1 << 3;
     /// Network: the device has an address.
     pub(crate) const NET_MAC: u64 = 1 << 5;
+    /// Network: we take TCP segments of IPv4 and of IPv6 that were put together.
+    pub(crate) const NET_GUEST_TSO4: u64 = 1 << 7;
+    pub(crate) const NET_GUEST_TSO6: u64 = 1 << 8;
+    /// Network: the device cuts TCP segments of IPv4 and of IPv6.
+    pub(crate) const NET_HOST_TSO4: u64 = 1 << 11;
+    pub(crate) const NET_HOST_TSO6: u64 = 1 << 12;
+    /// Network: we take frames spread over several buffers.
+    pub(crate) const NET_MERGEABLE: u64 = 1 << 15;
     /// Network: the device says whether the link is up.
     pub(crate) const NET_STATUS: u64 = 1 << 16;
+    /// Network: the device has a queue for commands.
+    pub(crate) const NET_CONTROL: u64 = 1 << 17;
+    /// Network: the device has several pairs of queues.
+    pub(crate) const NET_MULTIQUEUE: u64 = 1 << 22;
     /// Each side says at which index it wants to be told.
     pub(crate) const EVENT_INDEX: u64 = 1 << 29;
     /// The device speaks version 1 of the protocol.
@@ -125,6 +137,8 @@ pub(crate) mod feature {
 pub(crate) mod ring {
     /// Bytes of a descriptor: address, length, flags, next.
     pub(crate) const DESCRIPTOR_BYTES: usize = 16;
+    /// Another descriptor of the same buffer follows.
+    pub(crate) const FOLLOWED: u16 = 1;
     /// The device writes to the buffer.
     pub(crate) const DEVICE_WRITES: u16 = 2;
     /// Flag of the driver's ring: do not interrupt.
@@ -142,12 +156,23 @@ pub(crate) mod ring {
 
 /// The network device (5.1).
 pub(crate) mod net {
-    /// The receiving and sending ring of the first pair.
-    pub(crate) const RECEIVE_QUEUE: u16 = 0;
-    pub(crate) const TRANSMIT_QUEUE: u16 = 1;
+    /// The receiving and sending ring of a pair (5.1.2).
+    pub(crate) const fn receive_queue(pair: u16) -> u16 {
+        2 * pair
+    }
+    pub(crate) const fn transmit_queue(pair: u16) -> u16 {
+        2 * pair + 1
+    }
+    /// The ring of commands, behind those of the most pairs that the device has.
+    pub(crate) const fn control_queue(pairs_max: u16) -> u16 {
+        2 * pairs_max
+    }
+    /// Pairs that a device may have.
+    pub(crate) const PAIRS_MAX: u16 = 0x8000;
     /// Its configuration (5.1.4).
     pub(crate) const CONFIG_MAC: usize = 0;
     pub(crate) const CONFIG_STATUS: usize = 6;
+    pub(crate) const CONFIG_PAIRS_MAX: usize = 8;
     pub(crate) const CONFIG_MTU: usize = 10;
     /// Bytes of it that are used here.
     pub(crate) const CONFIG_BYTES: usize = 12;
@@ -158,14 +183,25 @@ pub(crate) mod net {
     pub(crate) const HEADER_BYTES: usize = 12;
     pub(crate) const HEADER_FLAGS: usize = 0;
     pub(crate) const HEADER_SEGMENTATION: usize = 1;
+    pub(crate) const HEADER_LENGTH: usize = 2;
+    pub(crate) const HEADER_SEGMENT_BYTES: usize = 4;
     pub(crate) const HEADER_CHECKSUM_START: usize = 6;
     pub(crate) const HEADER_CHECKSUM_OFFSET: usize = 8;
+    pub(crate) const HEADER_BUFFERS: usize = 10;
     /// The checksum is to be completed.
     pub(crate) const NEEDS_CHECKSUM: u8 = 1;
     /// The checksum was checked.
     pub(crate) const CHECKSUM_VALID: u8 = 2;
     /// The frame is whole.
     pub(crate) const SEGMENTATION_NONE: u8 = 0;
+    /// It is, or is to be cut into, segments of TCP over IPv4, or IPv6.
+    pub(crate) const SEGMENTATION_TCP4: u8 = 1;
+    pub(crate) const SEGMENTATION_TCP6: u8 = 4;
+    /// The command that sets the number of pairs (5.1.6.5.6): class, command, a number of 16 bits.
+    pub(crate) const COMMAND_MULTIQUEUE: u8 = 4;
+    pub(crate) const COMMAND_SET_PAIRS: u8 = 0;
+    /// The byte with which the device says that a command was done.
+    pub(crate) const COMMAND_DONE: u8 = 0;
 }
 
 /// The entropy device (5.4).

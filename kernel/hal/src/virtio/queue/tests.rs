@@ -81,6 +81,12 @@ impl Device {
         }
     }
 
+    /// A descriptor: address, length, flags, next.
+    pub(in crate::virtio) fn descriptor(&self, id: u16) -> (u64, u32, u16, u16) {
+        let at = usize::from(id) * 16;
+        (self.read(at), self.read(at + 8), self.read(at + 12), self.read(at + 14))
+    }
+
     /// Says that it is done with a buffer, true or not.
     pub(in crate::virtio) fn finish(&mut self, id: u32, written: u32) {
         let at = DEVICE_PART + 4 + usize::from(self.used % self.size) * 8;
@@ -110,6 +116,21 @@ fn pair(size: u16, event_index: bool) -> (Queue<Leaked>, Device) {
     (Queue::new(memory, size, event_index), Device::new(memory, size))
 }
 
+/// A buffer for the device to write.
+fn part(physical: u64, bytes: u32) -> Part {
+    Part { physical, bytes, device_writes: true }
+}
+
+/// The lowest descriptor that is free.
+fn free(queue: &Queue<Leaked>) -> Option<u16> {
+    queue.in_flight.iter().position(Option::is_none).map(|id| id as u16)
+}
+
+/// Posts a buffer by a free descriptor, which it gives.
+fn post(queue: &mut Queue<Leaked>, part: Part) -> Option<u16> {
+    free(queue).inspect(|id| queue.post(*id, part))
+}
+
 #[test]
 fn buffers_go_round_in_any_order() {
     for seed in 0..20_u64 {
@@ -121,9 +142,8 @@ fn buffers_go_round_in_any_order() {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             let dice = (state >> 40) as usize;
             if dice.is_multiple_of(2) {
-                match queue.post(step, 100, true) {
-                    Some(id) => posted.push((id, step)),
-                    None => assert_eq!(queue.free(), 0, "seed {seed}"),
+                if let Some(id) = post(&mut queue, part(step, 100)) {
+                    posted.push((id, step));
                 }
             } else {
                 device.look();
@@ -158,13 +178,13 @@ fn a_device_that_lies_breaks_the_queue_for_good() {
     for (lie, broken) in lies {
         let (mut queue, mut device) = pair(8, true);
         for _ in 0..4 {
-            queue.post(0x1000, 100, true).expect("it is free");
+            post(&mut queue, part(0x1000, 100)).expect("it is free");
         }
         device.look();
         lie(&mut device);
         assert_eq!(queue.take(), Err(broken));
         assert_eq!(queue.take(), Err(broken), "and stays so");
-        assert_eq!((queue.post(0x1000, 100, true), queue.free()), (None, 0));
+        assert_eq!(queue.broken(), Some(broken));
         assert!(!queue.must_tell());
     }
 }
@@ -172,8 +192,8 @@ fn a_device_that_lies_breaks_the_queue_for_good() {
 #[test]
 fn a_buffer_used_twice_is_refused() {
     let (mut queue, mut device) = pair(8, false);
-    queue.post(0x1000, 100, true);
-    queue.post(0x2000, 100, true);
+    post(&mut queue, part(0x1000, 100));
+    post(&mut queue, part(0x2000, 100));
     device.look();
     device.finish(0, 10);
     device.finish(0, 10);
@@ -190,14 +210,13 @@ fn any_answer_at_all_leaves_the_driver_whole() {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             let dice = (state >> 33) as u32;
             match dice % 5 {
-                0 => _ = queue.post(u64::from(dice), dice % 3000, true),
+                0 => _ = post(&mut queue, part(u64::from(dice), dice % 3000)),
                 1 => device.finish(dice / 5 % 20, dice / 100 % 4000),
                 2 if dice % 100 == 2 => device.set_used(dice as u16),
                 3 => _ = queue.must_tell(),
                 _ => _ = queue.take(),
             }
             let in_flight = queue.in_flight.iter().flatten().count();
-            assert_eq!(queue.free.len() + in_flight, 16, "seed {seed}");
             assert_eq!(in_flight, usize::from(queue.in_flight_count), "seed {seed}");
         }
     }
@@ -207,31 +226,57 @@ fn any_answer_at_all_leaves_the_driver_whole() {
 fn the_device_is_told_only_when_it_wants_to_be() {
     let (mut queue, mut device) = pair(8, true);
     assert!(!queue.must_tell(), "nothing was posted");
-    queue.post(0, 1, false);
+    post(&mut queue, part(0, 1));
     assert!(queue.must_tell(), "it waits for the first");
     assert!(!queue.must_tell(), "once");
-    queue.post(0, 1, false);
+    post(&mut queue, part(0, 1));
     assert!(!queue.must_tell(), "it did not ask again");
     device.look();
     device.ask_event(2);
-    queue.post(0, 1, false);
-    queue.post(0, 1, false);
+    post(&mut queue, part(0, 1));
+    post(&mut queue, part(0, 1));
     assert!(queue.must_tell(), "index 2 was passed on the way to 4");
 
     let (mut queue, device) = pair(8, false);
-    queue.post(0, 1, false);
+    post(&mut queue, part(0, 1));
     device.write::<u16>(DEVICE_PART, ring::NO_NOTIFY);
     assert!(!queue.must_tell());
     device.write::<u16>(DEVICE_PART, 0);
-    queue.post(0, 1, false);
+    post(&mut queue, part(0, 1));
     assert!(queue.must_tell());
+}
+
+#[test]
+fn several_pieces_are_one_buffer() {
+    let (mut queue, mut device) = pair(8, true);
+    let read = Part { physical: 0x1_0000_1000, bytes: 100, device_writes: false };
+    queue.post_chain(5, &[read, part(0x2000, 40), part(0x3000, 2)]);
+    device.look();
+    assert_eq!(device.held.pop_front(), Some((5, 0x1_0000_1000, 100)));
+    assert_eq!(device.descriptor(5), (0x1_0000_1000, 100, 1, 6));
+    assert_eq!(device.descriptor(6), (0x2000, 40, 3, 7));
+    assert_eq!(device.descriptor(7), (0x3000, 2, 2, 0));
+    device.finish(5, 42);
+    assert_eq!(queue.take(), Ok(Some((5, 42))), "it may write all that it does not read");
+    queue.post_chain(5, &[read, part(0x2000, 40)]);
+    device.look();
+    device.finish(5, 41);
+    assert_eq!(queue.take(), Err(Broken::TooLong));
+}
+
+#[test]
+#[should_panic(expected = "descriptors of the queue, and free")]
+fn a_descriptor_in_flight_is_not_posted_again() {
+    let (mut queue, _) = pair(8, true);
+    queue.post(3, part(0x1000, 100));
+    queue.post(3, part(0x2000, 100));
 }
 
 #[test]
 fn arming_sees_what_came_before() {
     let (mut queue, mut device) = pair(8, true);
-    queue.post(0, 100, true);
-    queue.post(0, 100, true);
+    post(&mut queue, part(0, 100));
+    post(&mut queue, part(0, 100));
     device.look();
     assert!(!queue.arm());
     assert_eq!(device.driver_event(), 0, "an interrupt at the first used buffer");
@@ -245,7 +290,7 @@ fn arming_sees_what_came_before() {
     let (mut queue, mut device) = pair(8, false);
     let flags = |device: &Device| device.read::<u16>(DRIVER_PART);
     assert_eq!(flags(&device), ring::NO_INTERRUPT);
-    queue.post(0, 100, true);
+    post(&mut queue, part(0, 100));
     device.look();
     assert!(!queue.arm());
     assert_eq!(flags(&device), 0);
