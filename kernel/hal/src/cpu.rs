@@ -50,6 +50,8 @@ pub struct PerCpu {
     apic_id: AtomicU32,
     /// What to add to its time-stamp counter to get the boot CPU's.
     time_stamp_offset: AtomicU64,
+    /// The epoch of its last flush: see `memory/tlb.rs`.
+    flushed: AtomicU64,
     /// What it does, for who wants to wake it.
     pub(crate) activity: Activity,
     /// What it is to run.
@@ -68,6 +70,7 @@ impl PerCpu {
             index: AtomicU32::new(0),
             apic_id: AtomicU32::new(0),
             time_stamp_offset: AtomicU64::new(0),
+            flushed: AtomicU64::new(0),
             activity: Activity::new(),
             job: JobSlot::new(),
             guards: [const { AtomicU64::new(0) }; Ist::COUNT + 1],
@@ -84,6 +87,16 @@ impl PerCpu {
     /// Notes the id of its local APIC.
     pub(crate) fn set_apic_id(&self, id: u32) {
         self.apic_id.store(id, Ordering::Relaxed);
+    }
+
+    /// The epoch up to which it has forgotten what was unmapped.
+    pub(crate) fn flushed(&self) -> u64 {
+        self.flushed.load(Ordering::Acquire)
+    }
+
+    /// Notes that it has flushed; an interrupt may have noted a later epoch meanwhile.
+    pub(crate) fn set_flushed(&self, epoch: u64) {
+        self.flushed.fetch_max(epoch, Ordering::AcqRel);
     }
 
     /// Notes what is to be added to its time-stamp counter.

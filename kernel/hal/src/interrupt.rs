@@ -28,6 +28,8 @@ use craton_abi::Duration;
 pub const TIMER_VECTOR: u8 = 0x40;
 /// Vector by which another CPU asks for attention: it ends a halt, or a process's slice.
 pub const WAKE_VECTOR: u8 = 0xf0;
+/// Vector by which another CPU asks for a flush of what this one remembers of the page tables.
+pub const FLUSH_VECTOR: u8 = 0xf1;
 /// Vector that the local APIC raises for nothing; it wants no end of interrupt.
 pub const SPURIOUS_VECTOR: u8 = 0xff;
 /// The debug exception.
@@ -167,6 +169,12 @@ extern "C" fn dispatch(context: &Context) -> usize {
     }
     match vector {
         SPURIOUS_VECTOR => return 0,
+        // Concerns no process: what was interrupted goes on.
+        FLUSH_VECTOR => {
+            crate::memory::tlb::serve();
+            crate::apic::end_of_interrupt();
+            return 0;
+        }
         TIMER_VECTOR => cpu.set_timer_deadline(0),
         _ => {}
     }

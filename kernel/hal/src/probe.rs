@@ -9,8 +9,7 @@ use core::arch::global_asm;
 
 global_asm!(
     "probe_read:",
-    "mov al, [rdi]",
-    "xor eax, eax",
+    "movzx eax, byte ptr [rdi]",
     "ret",
     "probe_write:", // what was there is put back, were the write allowed
     "mov al, [rdi]",
@@ -104,10 +103,23 @@ pub unsafe fn probe(probe: Probe) -> Result<(), Caught> {
         // SAFETY: As above.
         Probe::Breakpoint => unsafe { probe_breakpoint() },
     };
-    if answer & CAUGHT == 0 {
-        return Ok(());
-    }
-    Err(Caught { vector: (answer >> 32) as u8, error: answer as u32 })
+    caught(answer).map_or(Ok(()), Err)
+}
+
+/// Reads a byte that may not be there.
+///
+/// # Safety
+/// As [`probe`]; somebody else may write to the byte.
+pub unsafe fn read_byte(address: u64) -> Result<u8, Caught> {
+    // SAFETY: The caller vouches for the access; an exception comes back as an answer.
+    let answer = unsafe { probe_read(address) };
+    caught(answer).map_or(Ok(answer as u8), Err)
+}
+
+/// The exception in a probe's answer.
+fn caught(answer: u64) -> Option<Caught> {
+    let is_caught = answer & CAUGHT != 0;
+    is_caught.then_some(Caught { vector: (answer >> 32) as u8, error: answer as u32 })
 }
 
 /// Turns the exception into a probe's answer if it was one's. Called by [`crate::trap`].

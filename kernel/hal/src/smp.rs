@@ -21,6 +21,7 @@ pub use job::Job;
 pub(crate) use job::JobSlot;
 #[cfg(feature = "metal")]
 pub use start::start;
+pub(crate) use stop::is_stopping;
 #[cfg(feature = "metal")]
 pub(crate) use stop::stop_if_asked;
 pub use stop::stop_others;
@@ -28,6 +29,7 @@ pub use stop::stop_others;
 use crate::apic::{self, Command};
 use crate::cpu::{self, PerCpu};
 use crate::interrupt::WAKE_VECTOR;
+use crate::memory::tlb;
 
 /// Gives an idle CPU something to run, on its main stack, with interrupts on. The CPU is idle again
 /// when the job returns.
@@ -63,8 +65,10 @@ fn wake_cpu(target: &PerCpu) {
 }
 
 /// To be called by the loop of each CPU once a turn, before it looks at what others left for it,
-/// where it holds no reference into memory that others may unmap.
+/// where it holds no reference into memory that others may unmap. Forgets what they did unmap, if
+/// they wait for that.
 pub fn quiescent() {
+    tlb::serve();
     cpu::current().activity.begin_turn();
 }
 

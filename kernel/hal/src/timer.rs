@@ -8,6 +8,7 @@ use crate::apic::{self, LVT_MASKED, Register};
 use crate::clock::{self, Frequencies};
 use crate::cpu::{cpuid, current, time_stamp, to_own_time_stamp};
 use crate::interrupt::{TIMER_VECTOR, cpu as cpu_local};
+use crate::memory::tlb;
 use core::sync::atomic::{AtomicU64, Ordering};
 use craton_abi::Duration;
 use x86_64::instructions::interrupts;
@@ -95,6 +96,8 @@ fn counts_in(after: Duration, counts_per_nano: u64) -> u32 {
 /// CPU that makes work is never slept over. It takes no lock. A turn begins on return: what others
 /// left is to be looked at then. Interrupts are on afterwards.
 pub fn halt_unless(ready: impl FnOnce() -> bool) {
+    // A CPU that sleeps need not be woken for what it forgets before.
+    tlb::serve();
     interrupts::disable();
     let activity = &current().activity;
     if !activity.fall_asleep() || ready() {

@@ -8,7 +8,7 @@
 use super::layout::PAGE_BYTES;
 
 /// Frames described by one word.
-const WORD_FRAMES: usize = u64::BITS as usize;
+pub(crate) const WORD_FRAMES: usize = u64::BITS as usize;
 /// Words looked at for a run of neighbours before giving up: 128 MiB of memory.
 const RUN_SEARCH_WORDS_MAX: usize = 512;
 
@@ -35,6 +35,11 @@ impl<'a> FrameMap<'a> {
     /// Free frames.
     pub(crate) fn free(&self) -> usize {
         self.free
+    }
+
+    /// Frames that the map describes.
+    pub(crate) fn capacity(&self) -> usize {
+        self.words.len() * WORD_FRAMES
     }
 
     /// Makes every whole frame in a range of addresses free; parts beyond the map are ignored.
@@ -112,6 +117,16 @@ impl<'a> FrameMap<'a> {
         assert!(frame < self.words.len() * WORD_FRAMES, "frame {address:#x} is memory");
         assert!(!self.is_free(frame), "frame {address:#x} was in use");
         self.set_free(frame);
+    }
+
+    /// Gives back the frames of a word: its index, and a bit for each.
+    ///
+    /// # Panics
+    /// As [`FrameMap::give`].
+    pub(crate) fn give_word(&mut self, at: usize, frames: u64) {
+        assert!(self.words[at] & frames == 0, "frames {frames:#x} of word {at} were in use");
+        self.words[at] |= frames;
+        self.free += frames.count_ones() as usize;
     }
 
     fn is_free(&self, frame: usize) -> bool {

@@ -10,12 +10,12 @@ use super::classes::{class_of, units_of};
 use super::layout::{
     HEAP_BASE, HEAP_BYTES_MAX, PAGE_BYTES, PHYSICAL_MAP_BASE, PHYSICAL_MAP_BYTES_MAX,
 };
+use super::tlb::Lock as Mutex;
 use super::{physical, vm};
 use core::alloc::{GlobalAlloc, Layout};
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicUsize, Ordering};
 use linked_list_allocator::Heap as FirstFit;
-use spin::Mutex;
 
 /// The unit of the size classes, and the alignment of every object.
 const UNIT_BYTES: usize = 16;

@@ -1,8 +1,8 @@
 //! Physical and virtual memory: from the loader's map to the kernel's own.
 //!
 //! Owns the start of memory ([`start`]) and the questions about it that every context may ask.
-//! [`physical`] has the frames, [`vm`] the reservations, [`heap`] the small objects; `frames`,
-//! `paging`, `addresses` and `classes` are their pure parts.
+//! [`physical`] has the frames, [`vm`] the reservations, [`heap`] the small objects, `tlb` what
+//! other CPUs remember; `frames`, `quarantine`, `paging`, `addresses`, `classes` are pure.
 
 pub(crate) mod addresses;
 pub(crate) mod classes;
@@ -11,8 +11,10 @@ pub mod heap;
 pub mod layout;
 pub(crate) mod paging;
 pub mod physical;
+pub(crate) mod quarantine;
 #[cfg(feature = "metal")]
 mod start;
+pub(crate) mod tlb;
 pub mod vm;
 
 pub use paging::Protection;

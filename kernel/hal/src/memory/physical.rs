@@ -1,13 +1,15 @@
 //! The machine's physical memory: frames, and how they are reached.
 //!
-//! Owns the one [`FrameMap`], the purposes that frames are taken for, and the accesses through the
-//! physical map. The lock here is the innermost of memory: heap, then address space, then frames.
+//! Owns the one [`FrameMap`] with its quarantine, the purposes that frames are taken for, and the
+//! accesses through the physical map. The lock here is the innermost of memory: heap, then address
+//! space, then frames.
 
 use super::frames::FrameMap;
 use super::layout::{PAGE_BYTES, PHYSICAL_MAP_BASE};
+use super::quarantine::Quarantine;
+use super::tlb::{self, Lock};
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use spin::Mutex;
 
 /// The part of the machine's frames that only the kernel itself gets, so that a machine full of
 /// processes can still answer: an eighth, within bounds. The kernel cannot live through a failed
@@ -27,7 +29,18 @@ pub enum Purpose {
     Process,
 }
 
-pub(super) static FRAMES: Mutex<Option<FrameMap<'static>>> = Mutex::new(None);
+/// The machine's frames: those that are free, and those that will be.
+pub(super) struct Frames {
+    pub(super) map: FrameMap<'static>,
+    pub(super) quarantine: Quarantine<'static>,
+}
+
+pub(super) static FRAMES: Lock<Option<Frames>> = Lock::new(None);
+
+/// So many frames in quarantine are closed at an epoch: at least this, and as a part of the map, so
+/// that going through its words costs no more than going through the frames.
+const BATCH_FRAMES_MIN: usize = 256;
+const BATCH_DIVISOR: usize = 64;
 
 static KERNEL_RESERVE: AtomicUsize = AtomicUsize::new(KERNEL_RESERVE_FRAMES_MIN);
 
@@ -74,19 +87,66 @@ pub(super) fn has_half_of_reserve() -> bool {
     free_frames() >= kernel_reserve_frames() / 2
 }
 
-/// Free frames of physical memory.
+/// Free frames of physical memory, those in quarantine among them: whoever needs one gets it.
 pub fn free_frames() -> usize {
-    FRAMES.lock().as_ref().map_or(0, FrameMap::free)
+    FRAMES.lock().as_ref().map_or(0, Frames::free)
+}
+
+impl Frames {
+    fn free(&self) -> usize {
+        self.map.free() + self.quarantine.count()
+    }
+
+    /// Frees what all CPUs have forgotten and closes what has gathered, if it is worth it. True if
+    /// some CPUs ought to be urged: one of them has not flushed for a whole batch.
+    #[must_use]
+    fn settle(&mut self) -> bool {
+        let batch = BATCH_FRAMES_MIN.max(self.map.capacity() / BATCH_DIVISOR);
+        if self.quarantine.open_count() < batch {
+            return false;
+        }
+        self.quarantine.release(tlb::flushed(), &mut self.map);
+        if !self.quarantine.is_closed() {
+            self.quarantine.close(tlb::raise());
+            return false;
+        }
+        self.quarantine.open_count().is_multiple_of(batch)
+    }
 }
 
 /// Takes a frame, its content undefined.
 pub(crate) fn take(purpose: Purpose) -> Option<u64> {
-    let mut frames = FRAMES.lock();
-    let frames = frames.as_mut()?;
-    if purpose == Purpose::Process && frames.free() <= kernel_reserve_frames() {
-        return None;
+    loop {
+        {
+            let mut frames = FRAMES.lock();
+            let frames = frames.as_mut()?;
+            if purpose == Purpose::Process && frames.free() <= kernel_reserve_frames() {
+                return None;
+            }
+            if let Some(frame) = frames.map.take() {
+                return Some(frame);
+            }
+        }
+        if !drain() {
+            return None;
+        }
     }
-    frames.take()
+}
+
+/// Makes all CPUs flush and frees all that is in quarantine; false if nothing was.
+fn drain() -> bool {
+    {
+        let mut frames = FRAMES.lock();
+        let Some(frames) = frames.as_mut().filter(|frames| frames.quarantine.count() > 0) else {
+            return false;
+        };
+        frames.quarantine.close(tlb::raise());
+    }
+    tlb::shoot_down();
+    if let Some(frames) = FRAMES.lock().as_mut() {
+        frames.quarantine.release(tlb::flushed(), &mut frames.map);
+    }
+    true
 }
 
 /// Takes a frame full of zeros.
@@ -106,15 +166,30 @@ pub(super) fn zero(frame: u64) {
 
 /// Takes neighbouring frames for the kernel.
 pub(crate) fn take_run(count: usize) -> Option<u64> {
-    FRAMES.lock().as_mut()?.take_run(count)
+    FRAMES.lock().as_mut()?.map.take_run(count)
 }
 
-/// Gives frames back: `count` neighbours from `frame` on.
+/// Gives frames back, which the physical map alone has shown: `count` neighbours from `frame` on.
 pub(crate) fn give(frame: u64, count: usize) {
     if let Some(frames) = FRAMES.lock().as_mut() {
         for i in 0..count as u64 {
-            frames.give(frame + i * PAGE_BYTES);
+            frames.map.give(frame + i * PAGE_BYTES);
         }
+    }
+}
+
+/// Gives a frame back that was mapped, or was a table, and is not any more. Other CPUs may remember
+/// it: it is taken by nobody before they have forgotten.
+pub(crate) fn give_unmapped(frame: u64) {
+    if !tlb::is_shared() {
+        return give(frame, 1);
+    }
+    let urgent = FRAMES.lock().as_mut().is_some_and(|frames| {
+        frames.quarantine.give(frame);
+        frames.settle()
+    });
+    if urgent {
+        tlb::urge();
     }
 }
 
@@ -135,7 +210,8 @@ impl DmaBuffer {
     /// At least `bytes` bytes on a page boundary; `None` if no such run of frames is free.
     pub fn new(bytes: usize) -> Option<Self> {
         let frames = bytes.div_ceil(PAGE_BYTES as usize).max(1);
-        let buffer = DmaBuffer { physical: take_run(frames)?, frames };
+        let run = take_run(frames).or_else(|| drain().then(|| take_run(frames)).flatten());
+        let buffer = DmaBuffer { physical: run?, frames };
         // SAFETY: The frames were free: nobody else refers to them, and the map has them writable.
         unsafe { buffer.pointer().as_ptr().write_bytes(0, buffer.len()) };
         Some(buffer)

@@ -10,6 +10,8 @@ use super::layout::{
     RESERVATIONS_BYTES,
 };
 use super::paging::{Cache, Mapper, Protection};
+use super::physical::Frames;
+use super::quarantine::Quarantine;
 use super::vm::{MachineTables, SPACE, Space};
 use super::{RAM, RAM_RANGES_MAX, physical};
 use crate::boot::Image;
@@ -21,6 +23,9 @@ use core::slice;
 use x86_64::PhysAddr;
 use x86_64::registers::control::{Cr3, Cr3Flags};
 use x86_64::structures::paging::PhysFrame;
+
+/// Maps of frames: those that are free, and two of those in quarantine.
+const MAPS: usize = 3;
 
 /// Where the first 4 GiB end, and with them the part of memory that has devices in between.
 const LOW_MEMORY_END: u64 = 4 << 30;
@@ -46,7 +51,7 @@ pub fn start(boot_info: &'static mut BootInfo) -> Memory {
     let end = usable().map(|region| region.end).max().unwrap_or(0).min(PHYSICAL_MAP_BYTES_MAX);
 
     let words = words_for(end);
-    let map_bytes = (words * size_of::<u64>()) as u64;
+    let map_bytes = (words * MAPS * size_of::<u64>()) as u64;
     let map_start = usable()
         .filter(|region| region.end <= LOW_MEMORY_END)
         .map(|region| (region.start.next_multiple_of(PAGE_BYTES), region.end))
@@ -55,9 +60,13 @@ pub fn start(boot_info: &'static mut BootInfo) -> Memory {
         .expect("the first 4 GiB have room for the map of frames");
     let map_end = (map_start + map_bytes).next_multiple_of(PAGE_BYTES);
     // SAFETY: The range is usable memory, aligned, mapped by the loader, and is held back below.
-    let words =
-        unsafe { slice::from_raw_parts_mut(physical::pointer(map_start).cast().as_ptr(), words) };
-    let mut frames = FrameMap::new(words);
+    let maps = unsafe {
+        slice::from_raw_parts_mut(physical::pointer(map_start).cast().as_ptr(), words * MAPS)
+    };
+    let (map, rest) = maps.split_at_mut(words);
+    let (open, closed) = rest.split_at_mut(words);
+    let mut frames = FrameMap::new(map);
+    let quarantine = Quarantine::new(open, closed);
     let mut ram = [(0, 0); RAM_RANGES_MAX];
     for (range, region) in ram.iter_mut().zip(usable()) {
         *range = (region.start, region.end);
@@ -67,7 +76,7 @@ pub fn start(boot_info: &'static mut BootInfo) -> Memory {
     let usable_bytes = usable().map(|region| region.end - region.start).sum();
     physical::set_kernel_reserve(frames.free());
     physical::set_low_frame(frames.take_below(LOW_FRAME_END));
-    *physical::FRAMES.lock() = Some(frames);
+    *physical::FRAMES.lock() = Some(Frames { map: frames, quarantine });
 
     let image = boot::image();
     let mut mapper = Mapper::new(MachineTables).expect("a fresh machine has a frame");
@@ -147,7 +156,7 @@ fn switch_to(mapper: Mapper<MachineTables>, image: &Image) {
     unsafe { Cr3::write(root, Cr3Flags::empty()) };
     *SPACE.lock() = Some(Space::new(mapper));
     if let Some(frames) = physical::FRAMES.lock().as_mut() {
-        freed.iter().flatten().for_each(|&frame| frames.add(frame, frame + PAGE_BYTES));
+        freed.iter().flatten().for_each(|&frame| frames.map.add(frame, frame + PAGE_BYTES));
     }
 }
 

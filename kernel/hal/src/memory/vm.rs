@@ -3,16 +3,17 @@
 //! Owns the kernel's one address space and [`Reservation`]. A reservation begins above a page that
 //! is never mapped, as the next one does, so running out of either end faults. Pages are writable
 //! or executable, never both; while a page is executable the physical map shows its frame
-//! read-only, so no mapping anywhere can write to what runs. Locks are taken in the order heap,
-//! address space, frames.
+//! read-only, so no mapping anywhere can write to what runs. Frames and addresses of what is
+//! unmapped wait until every CPU has forgotten them; a change of what pages allow is known to all
+//! CPUs when it returns (`tlb.rs`). Locks are taken in the order heap, address space, frames.
 
 use super::addresses::{Addresses, Node};
 use super::layout::{PAGE_BYTES, PHYSICAL_MAP_BASE, RESERVATIONS_BASE, RESERVATIONS_BYTES};
 use super::paging::{Cache, MapError, Mapper, Protection, TableStore};
 use super::physical::{self, Purpose};
+use super::tlb as shared;
 use core::ops::Range;
 use core::ptr::{self, NonNull};
-use spin::Mutex;
 use x86_64::instructions::tlb;
 use x86_64::structures::paging::PageTable;
 use x86_64::{PhysAddr, VirtAddr};
@@ -21,6 +22,18 @@ use x86_64::{PhysAddr, VirtAddr};
 const FLUSH_PAGES_MAX: u64 = 64;
 /// Pages that [`Reservation::zero`] looks at in one go.
 const ZERO_PAGES: usize = 64;
+
+/// So many ranges of addresses in quarantine are closed at an epoch.
+const BATCH_RANGES: usize = 128;
+const NODES_IN_FRAME: usize = PAGE_BYTES as usize / size_of::<Node>();
+/// Frames of list nodes for what is in quarantine while all CPUs do their part.
+#[cfg(feature = "metal")]
+const SHARED_NODE_FRAMES: usize = 2;
+#[cfg(feature = "metal")]
+const _: () = assert!(
+    SHARED_NODE_FRAMES * NODES_IN_FRAME >= 2 * BATCH_RANGES,
+    "or memory would be lost now and then for nodes, and a leak could hide behind that"
+);
 
 /// Why a reservation could not be made, grown or changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +64,8 @@ impl TableStore for MachineTables {
     }
 
     fn give(&mut self, table: PhysAddr) {
-        physical::give(table.as_u64(), 1);
+        // CPUs remember tables too.
+        physical::give_unmapped(table.as_u64());
     }
 
     fn table(&mut self, table: PhysAddr) -> &mut PageTable {
@@ -68,7 +82,7 @@ pub(super) struct Space {
     addresses: Addresses,
 }
 
-pub(super) static SPACE: Mutex<Option<Space>> = Mutex::new(None);
+pub(super) static SPACE: shared::Lock<Option<Space>> = shared::Lock::new(None);
 
 impl Space {
     pub(super) fn new(mapper: Mapper<MachineTables>) -> Self {
@@ -93,66 +107,133 @@ impl Space {
             if let Err(error) = mapped {
                 self.unmap_all(start, i as usize);
                 self.mapper.prune(start, page + PAGE_BYTES);
+                // The addresses stay with their owner, who may try again at once.
+                forget(start, page + PAGE_BYTES);
                 return Err(error);
             }
         }
         Ok(())
     }
 
-    /// Unmaps pages, gives back their frames and the tables that nothing needs any more.
+    /// Unmaps pages, none of them executable, gives back their frames and the tables that nothing
+    /// needs any more. This CPU forgets them now, the others in their time.
     fn unmap_all(&mut self, start: u64, pages: usize) {
         let end = start + pages as u64 * PAGE_BYTES;
         for page in (start..end).step_by(PAGE_BYTES as usize) {
-            let protection = self.mapper.lookup(page).and_then(|found| Protection::of(found.flags));
-            if protection == Some(Protection::ReadExecute) {
-                // Its frame can go to somebody else only once the physical map can write to it.
-                self.protect_page(page, Protection::ReadWrite).expect("the tables are there");
-            }
             if let Ok(frame) = self.mapper.unmap(page) {
-                physical::give(frame, 1);
+                physical::give_unmapped(frame);
             }
         }
         self.mapper.prune(start, end);
         flush(start, end);
     }
 
-    /// Changes one page and, where it becomes or was executable, the physical map's view of it.
-    fn protect_page(&mut self, page: u64, protection: Protection) -> Result<(), VmError> {
-        let mapping = self.mapper.lookup(page).ok_or(VmError::OutOfRange)?;
-        let alias = PHYSICAL_MAP_BASE + mapping.physical / PAGE_BYTES * PAGE_BYTES;
-        let was_executable = Protection::of(mapping.flags) == Some(Protection::ReadExecute);
-        let executable = protection == Protection::ReadExecute;
-        if executable && !was_executable {
-            self.mapper.protect(alias, Protection::ReadOnly)?;
-            tlb::flush(VirtAddr::new_truncate(alias));
+    /// Changes pages and, where they become executable, the physical map's view of their frames
+    /// first. Tells whether it shows some read-only that are not executable any more, which is for
+    /// [`Space::show_again`]. Who called makes all CPUs forget.
+    fn protect_pages(&mut self, pages: Range<u64>, to: Protection) -> Result<bool, VmError> {
+        let mut ended = false;
+        for page in pages.step_by(PAGE_BYTES as usize) {
+            let physical = self.mapper.lookup(page).ok_or(VmError::OutOfRange)?.physical;
+            let alias = alias_of(physical);
+            if to == Protection::ReadExecute {
+                self.mapper.protect(alias, Protection::ReadOnly)?;
+            } else {
+                let shown = self.mapper.lookup(alias).and_then(|alias| Protection::of(alias.flags));
+                ended |= shown == Some(Protection::ReadOnly);
+            }
+            self.mapper.protect(page, to)?;
         }
-        self.mapper.protect(page, protection)?;
-        if was_executable && !executable {
-            tlb::flush(VirtAddr::new_truncate(page));
-            self.mapper.protect(alias, Protection::ReadWrite)?;
-            tlb::flush(VirtAddr::new_truncate(alias));
+        Ok(ended)
+    }
+
+    /// Lets the physical map write again to the frames of pages that are executable no longer and
+    /// that every CPU has forgotten to be so.
+    fn show_again(&mut self, pages: Range<u64>) {
+        for page in pages.step_by(PAGE_BYTES as usize) {
+            let Some(mapping) = self.mapper.lookup(page) else { continue };
+            if Protection::of(mapping.flags) != Some(Protection::ReadExecute) {
+                let shown = self.mapper.protect(alias_of(mapping.physical), Protection::ReadWrite);
+                shown.expect("the page of the physical map was split when it became read-only");
+            }
         }
-        Ok(())
+    }
+
+    /// Takes a frame for list nodes; without one addresses are lost.
+    fn add_nodes(&mut self) {
+        let Some(frame) = physical::take_zeroed(Purpose::Kernel) else { return };
+        let nodes: NonNull<Node> = physical::pointer(frame).cast();
+        for i in 0..NODES_IN_FRAME {
+            // SAFETY: Within the frame just taken, which is aligned to a page.
+            let node = unsafe { nodes.add(i) };
+            // SAFETY: The place is valid and holds nothing to drop.
+            unsafe { node.write(Node::default()) };
+        }
+        let nodes = ptr::slice_from_raw_parts_mut(nodes.as_ptr(), NODES_IN_FRAME);
+        // SAFETY: The frame is full of nodes, is nobody else's, and is never given back.
+        self.addresses.add_nodes(unsafe { &mut *nodes });
     }
 
     fn give_addresses(&mut self, start: u64, pages: usize) {
-        if self.addresses.needs_nodes()
-            && let Some(frame) = physical::take_zeroed(Purpose::Kernel)
-        {
-            let nodes: NonNull<Node> = physical::pointer(frame).cast();
-            let count = PAGE_BYTES as usize / size_of::<Node>();
-            for i in 0..count {
-                // SAFETY: Within the frame just taken, which is aligned to a page.
-                let node = unsafe { nodes.add(i) };
-                // SAFETY: The place is valid and holds nothing to drop.
-                unsafe { node.write(Node::default()) };
-            }
-            let nodes = ptr::slice_from_raw_parts_mut(nodes.as_ptr(), count);
-            // SAFETY: The frame is full of nodes, is nobody else's, and is never given back.
-            self.addresses.add_nodes(unsafe { &mut *nodes });
+        if self.addresses.needs_nodes() {
+            self.add_nodes();
         }
-        self.addresses.give(start, pages);
+        if !shared::is_shared() {
+            return self.addresses.give(start, pages);
+        }
+        self.addresses.give_later(start, pages);
+        if self.addresses.open_count() < BATCH_RANGES {
+            return;
+        }
+        self.addresses.release(shared::flushed());
+        if !self.addresses.is_closed() {
+            self.addresses.close(shared::raise());
+        } else if self.addresses.open_count().is_multiple_of(BATCH_RANGES) {
+            shared::urge();
+        }
     }
+}
+
+/// Where the physical map shows the frame of a physical address.
+fn alias_of(physical: u64) -> u64 {
+    PHYSICAL_MAP_BASE + physical / PAGE_BYTES * PAGE_BYTES
+}
+
+/// Gets ready for other CPUs, before they take part.
+#[cfg(feature = "metal")]
+pub(crate) fn prepare_sharing() {
+    with_space(|space| (0..SHARED_NODE_FRAMES).for_each(|_| space.add_nodes()));
+}
+
+/// Makes all CPUs forget what was changed of a range of pages, and waits for it.
+fn forget(start: u64, end: u64) {
+    if shared::is_shared() {
+        shared::shoot_down();
+    } else {
+        flush(start, end);
+    }
+}
+
+/// Makes all CPUs forget a change of pages and of the physical map, and waits for it.
+fn forget_all() {
+    if shared::is_shared() {
+        shared::shoot_down();
+    } else {
+        tlb::flush_all();
+    }
+}
+
+/// Changes what pages allow, for all CPUs when it returns. The locks are free while it waits.
+fn protect_for_all(pages: Range<u64>, to: Protection) -> Result<(), VmError> {
+    let changed = with_space(|space| space.protect_pages(pages.clone(), to));
+    forget_all();
+    let ended = changed.ok_or(VmError::NoMemory)??;
+    if ended {
+        with_space(|space| space.show_again(pages));
+        // A CPU that remembers the physical map's page as read-only would fault on it.
+        forget_all();
+    }
+    Ok(())
 }
 
 /// Forgets what this CPU remembers of a range of pages and of the tables above them.
@@ -178,6 +259,8 @@ pub struct Reservation {
     base: u64,
     pages_max: usize,
     committed_pages: usize,
+    /// Whether pages may be executable.
+    executable: bool,
     purpose: Purpose,
 }
 
@@ -196,7 +279,7 @@ impl Reservation {
         let pages_max = max_bytes.div_ceil(PAGE_BYTES as usize);
         let start = with_space(|space| space.addresses.take(pages_max + 1)).flatten();
         let base = start.ok_or(VmError::NoAddresses)? + PAGE_BYTES;
-        Ok(Reservation { base, pages_max, committed_pages: 0, purpose })
+        Ok(Reservation { base, pages_max, committed_pages: 0, executable: false, purpose })
     }
 
     /// The first byte. Valid for [`Reservation::committed_bytes`] bytes while `self` lives.
@@ -269,19 +352,19 @@ impl Reservation {
         if !aligned || range.start > range.end || range.end > self.committed_bytes() {
             return Err(VmError::OutOfRange);
         }
-        let (start, end) = (self.base + range.start as u64, self.base + range.end as u64);
-        let changed = with_space(|space| {
-            (start..end)
-                .step_by(page_bytes)
-                .try_for_each(|page| space.protect_page(page, protection))
-        });
-        flush(start, end);
-        changed.ok_or(VmError::NoMemory)?
+        self.executable |= protection == Protection::ReadExecute;
+        let pages = self.base + range.start as u64..self.base + range.end as u64;
+        protect_for_all(pages, protection)
     }
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
+        if self.executable {
+            // A frame can go to somebody else only once the physical map can write to it.
+            let pages = self.base..self.base + self.committed_bytes() as u64;
+            protect_for_all(pages, Protection::ReadWrite).expect("the tables are there");
+        }
         with_space(|space| {
             space.unmap_all(self.base, self.committed_pages);
             space.give_addresses(self.base - PAGE_BYTES, self.pages_max + 1);
@@ -309,6 +392,7 @@ pub(super) fn give_pages(address: u64, pages: usize) {
         base: address,
         pages_max: pages,
         committed_pages: pages,
+        executable: false,
         purpose: Purpose::Kernel,
     });
 }
@@ -355,7 +439,7 @@ impl LowText {
         // SAFETY: The frame was taken just now; the physical map shows it, writable.
         fill(unsafe { &mut *bytes }, u32::try_from(frame).ok()?);
         with_space(|space| {
-            let alias = PHYSICAL_MAP_BASE + frame;
+            let alias = alias_of(frame);
             space.mapper.protect(alias, Protection::ReadOnly).ok()?;
             tlb::flush(VirtAddr::new_truncate(alias));
             space.mapper.map(frame, frame, Protection::ReadExecute, Cache::WriteBack).ok()
@@ -370,6 +454,8 @@ impl LowText {
 
     /// Takes the page away again. Nobody executes there any more.
     pub(crate) fn end(self) {
+        let page = self.frame..self.frame + PAGE_BYTES;
+        protect_for_all(page, Protection::ReadWrite).expect("the tables are there");
         with_space(|space| space.unmap_all(self.frame, 1));
     }
 }

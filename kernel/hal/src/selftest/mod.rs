@@ -5,6 +5,7 @@
 
 mod cpus;
 mod memory;
+mod sharing;
 mod traps;
 
 use alloc::string::String;
@@ -39,6 +40,10 @@ pub const TESTS: &[Test] = &[
     ("waking a CPU ends the slice of its process", cpus::woken_slices),
     ("time never goes back from one CPU to another", cpus::one_time),
     ("all CPUs allocate at once", cpus::allocation),
+    ("no CPU sees a stranger where its memory was", sharing::strangers),
+    ("memory comes back while other CPUs sleep", sharing::drains),
+    ("all CPUs map, run and unmap at once", sharing::storm),
+    ("no memory is writable and executable, with all CPUs up", memory::w_xor_x),
     ("seeds differ", traps::seeds),
     ("the configuration device reads whole files", traps::configuration),
 ];

@@ -10,8 +10,8 @@
 //! ```
 //!
 //! The word holds one of the three states and the bit *woken*: somebody wants the CPU's attention
-//! since its last turn began. A turn begins with [`Activity::begin_turn`], which takes the bit back;
-//! then the CPU looks at everything that others may have left for it.
+//! since its last turn began. A turn begins with [`Activity::begin_turn`], which takes the bit
+//! back; then the CPU looks at everything that others may have left for it.
 //!
 //! **Why no wake-up is lost.** Every change of the word is one atomic read-modify-write, so all of
 //! them have one order. Let P be what the waker left, W its [`Activity::wake`] after P, and B the

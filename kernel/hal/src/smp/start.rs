@@ -10,8 +10,8 @@ use super::{idle, time_stamps};
 use crate::apic::{self, Command};
 use crate::clock::{self, Frequencies};
 use crate::cpu::{self, CPUS_MAX, PerCpu, cpuid};
-use crate::memory::physical_bytes;
 use crate::memory::vm::{self, LowText};
+use crate::memory::{physical_bytes, tlb};
 use crate::{acpi, idt, power, timer};
 use core::arch::global_asm;
 use core::mem::offset_of;
@@ -117,6 +117,7 @@ pub fn start(frequencies: Frequencies) -> usize {
         && let Some(page) = begin()
     {
         wait(expected);
+        vm::prepare_sharing();
         admit();
         page.end();
         time_stamps::equalise();
@@ -251,5 +252,7 @@ extern "C" fn main(row: &'static Row) -> ! {
     while row.state() != ADMITTED {
         timer::halt_unless(|| row.state() == ADMITTED);
     }
+    // What it remembers may be older than its part in the epochs.
+    tlb::serve();
     idle(this)
 }

@@ -41,6 +41,11 @@ pub fn stop_others() {
     }
 }
 
+/// Whether the machine is being stopped: CPUs do not answer any more.
+pub(crate) fn is_stopping() -> bool {
+    STOPPER.load(Ordering::Acquire) != NOBODY
+}
+
 /// Stops here for good if another CPU has asked for it; to be called for an NMI.
 pub(crate) fn stop_if_asked() {
     let stopper = STOPPER.load(Ordering::Acquire);

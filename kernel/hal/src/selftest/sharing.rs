@@ -1,0 +1,171 @@
+//! Tests of memory that several CPUs share: what one unmaps, the others must forget.
+
+use super::cpus::{on_all, wait_until};
+use super::{Dice, Outcome, check};
+use crate::memory::layout::PAGE_BYTES;
+use crate::memory::physical;
+use crate::memory::{Protection, Reservation};
+use crate::probe::read_byte;
+use crate::{cpu, smp, timer};
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+const PAGE: usize = PAGE_BYTES as usize;
+/// The instruction `ret`.
+const RET: u8 = 0xc3;
+const MINE: u8 = 0x11;
+const STRANGERS: u8 = 0x99;
+/// Pages of each reservation of the tests.
+const PAGES: usize = 4;
+/// Reservations that a stranger makes, so that what was given back would be among them.
+const STRANGERS_MADE: usize = 8;
+const ROUNDS: u32 = 100;
+const STORM_ROUNDS: usize = 100;
+
+fn filled(byte: u8) -> Result<Reservation, String> {
+    let mut reservation = Reservation::new(PAGES * PAGE).map_err(|e| format!("{e:?}"))?;
+    reservation.commit(PAGES * PAGE).map_err(|e| format!("{e:?}"))?;
+    // SAFETY: As many bytes are committed, and nobody else refers to them.
+    unsafe { reservation.as_ptr().write_bytes(byte, PAGES * PAGE) };
+    Ok(reservation)
+}
+
+/// What the reading CPU is told and tells.
+#[derive(Default)]
+struct Reader {
+    address: AtomicU64,
+    /// The round whose address is told, and the one that the reader has seen.
+    told: AtomicU32,
+    seen: AtomicU32,
+    /// The round whose memory is given back and taken by strangers.
+    replaced: AtomicU32,
+    failures: AtomicU32,
+}
+
+impl Reader {
+    /// Reads every page of a range; false where somebody else's byte was read.
+    fn reads_its_own(&self) -> bool {
+        let start = self.address.load(Ordering::Acquire);
+        let mut pages = (start..start + (PAGES * PAGE) as u64).step_by(PAGE);
+        // SAFETY: Memory of the test, or nothing's.
+        pages.all(|page| unsafe { read_byte(page) } != Ok(STRANGERS))
+    }
+
+    /// The reading CPU's part: never at rest once it has begun a round.
+    fn read(&self) {
+        for round in 1..=ROUNDS {
+            while self.told.load(Ordering::Acquire) < round {
+                timer::halt_unless(|| self.told.load(Ordering::Acquire) >= round);
+            }
+            let mut good = self.reads_its_own();
+            self.seen.store(round, Ordering::Release);
+            smp::wake(0);
+            while self.replaced.load(Ordering::Acquire) < round {
+                good &= self.reads_its_own();
+            }
+            good &= self.reads_its_own();
+            self.failures.fetch_add(u32::from(!good), Ordering::Relaxed);
+            self.seen.store(round + ROUNDS, Ordering::Release);
+            smp::wake(0);
+        }
+    }
+}
+
+pub(super) fn strangers() -> Outcome {
+    if cpu::count() == 1 {
+        log::info!("left out, with one CPU: what another CPU remembers");
+        return Ok(());
+    }
+    let reader = Arc::new(Reader::default());
+    let theirs = reader.clone();
+    smp::run_on(1, Box::new(move || theirs.read()));
+    for round in 1..=ROUNDS {
+        let mine = filled(MINE)?;
+        reader.address.store(mine.as_ptr() as u64, Ordering::Release);
+        reader.told.store(round, Ordering::Release);
+        smp::wake(1);
+        wait_until("the reader", || reader.seen.load(Ordering::Acquire) == round)?;
+        drop(mine);
+        let strangers: Result<Vec<_>, _> = (0..STRANGERS_MADE).map(|_| filled(STRANGERS)).collect();
+        let strangers = strangers?;
+        reader.replaced.store(round, Ordering::Release);
+        wait_until("the reader", || reader.seen.load(Ordering::Acquire) == round + ROUNDS)?;
+        drop(strangers);
+    }
+    wait_until("an idle CPU", || smp::is_idle(1))?;
+    let failures = reader.failures.load(Ordering::Relaxed);
+    check!(failures == 0, "in {failures} of {ROUNDS} rounds");
+    Ok(())
+}
+
+pub(super) fn drains() -> Outcome {
+    let fill = || -> Result<usize, String> {
+        let all = physical::free_frames();
+        let mut greedy = Reservation::new(all * PAGE).map_err(|e| format!("{e:?}"))?;
+        while greedy.commit(greedy.committed_bytes() + 16 * PAGE).is_ok() {}
+        Ok(greedy.committed_bytes())
+    };
+    fill()?; // what is kept for ever is kept now
+    let before = physical::free_frames();
+    let first = fill()?;
+    for _ in 0..3 {
+        let again = fill()?;
+        check!(again == first, "{again} bytes could be had after {first}");
+    }
+    let after = physical::free_frames();
+    check!(after == before, "{after} frames are free instead of {before}");
+    Ok(())
+}
+
+/// Calls a page that holds a `ret`, after another CPU may have had the same frame.
+fn run_text(program: &mut Reservation) -> Outcome {
+    // SAFETY: Committed and writable, and this CPU's alone.
+    unsafe { program.as_ptr().write(RET) };
+    // SAFETY: Nobody refers to the page.
+    unsafe { program.protect(0..PAGE, Protection::ReadExecute) }.map_err(|e| format!("{e:?}"))?;
+    // SAFETY: The page holds a function that does nothing.
+    let function = unsafe { core::mem::transmute::<*mut u8, extern "C" fn()>(program.as_ptr()) };
+    function();
+    Ok(())
+}
+
+fn storm_on(index: usize) -> Outcome {
+    let mut dice = Dice(index as u64 + 1);
+    let mine = index as u8 + 1;
+    let mut held: Vec<Reservation> = Vec::new();
+    for round in 0..STORM_ROUNDS {
+        if held.len() < 6 {
+            let mut fresh = Reservation::new(PAGES * PAGE).map_err(|e| format!("{e:?}"))?;
+            fresh.commit(PAGES * PAGE).map_err(|e| format!("{e:?}"))?;
+            // SAFETY: As many bytes are committed, and nobody else refers to them.
+            let bytes = unsafe { core::slice::from_raw_parts_mut(fresh.as_ptr(), PAGES * PAGE) };
+            check!(bytes.iter().all(|&byte| byte == 0), "round {round}: fresh memory is not zero");
+            bytes.fill(mine);
+            held.push(fresh);
+        } else {
+            let mut old = held.swap_remove(dice.below(held.len()));
+            // SAFETY: As above.
+            let bytes = unsafe { core::slice::from_raw_parts(old.as_ptr(), PAGES * PAGE) };
+            check!(bytes.iter().all(|&byte| byte == mine), "round {round}: somebody wrote to it");
+            if dice.below(4) == 0 {
+                run_text(&mut old)?;
+            }
+        }
+        smp::quiescent();
+    }
+    Ok(())
+}
+
+pub(super) fn storm() -> Outcome {
+    on_all(storm_on)?; // the physical map is split where it will be
+    let before = physical::free_frames();
+    on_all(storm_on)?;
+    let after = physical::free_frames();
+    // Other frames may have been executable this time: a table for each large page they are in.
+    check!(after + 16 >= before, "{after} frames are free instead of {before}");
+    Ok(())
+}
