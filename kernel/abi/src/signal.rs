@@ -3,7 +3,9 @@
 //! Owns [`Signal`] and [`SpawnOrder`]. All signals of one (sender, receiver) pair travel in one
 //! ordered stream, across shards and nodes alike.
 
-use crate::{AppId, ExitReason, MonitorId, NodeId, Pid, ProgramId, RequestId, TraceId, limit};
+use crate::{
+    AppId, ExitReason, MonitorId, NodeId, Pid, ProgramId, RequestId, ShardId, TraceId, limit,
+};
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
@@ -91,7 +93,7 @@ pub enum Place {
     Anywhere,
     /// On this node.
     Node(NodeId),
-    /// On the node of this process.
+    /// On the node of this process, and on its shard.
     Near(Pid),
 }
 
@@ -116,6 +118,8 @@ pub struct SpawnOrder {
     pub argument: Payload,
     /// The bounds of the child.
     pub limits: ProcessLimits,
+    /// The shard that is to take it, if the node has so many.
+    pub shard: Option<ShardId>,
 }
 
 impl fmt::Debug for Payload {

@@ -1,21 +1,30 @@
 //! What goes into a node and what comes out of it.
 //!
 //! Owns [`NodeInput`] and [`NodeEffect`], the whole of a node's contact with the world: network,
-//! engine, clock, log. No logic.
+//! engine, clock, log, other CPUs; and the same for a worker, [`WorkerInput`] and [`WorkerEffect`].
+//! No logic.
+//!
+//! Node and workers are joined by mail, which the host carries between its CPUs. What under way is
+//! bounded by credit and by what is outstanding, but not to a number that a ring could be built
+//! for. So a host keeps an outbox for each destination; while one of them is not empty it runs no
+//! process and ticks nothing on that CPU, since what processes do is what makes more mail. It goes
+//! on taking mail and stepping with it, whatever its outboxes hold: two CPUs that waited for each
+//! other would wait for ever.
 
+use crate::mail::Mail;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
-use craton_abi::{Duration, ErrorCode, Payload, Pid, ProcessLimits, ProgramId, Slot};
+use craton_abi::{Duration, ErrorCode, ProgramId, ShardId, Slot};
 use craton_session::ConnId;
-use craton_shard::port::{LogLevel, Outcome, Resume};
+use craton_shard::port::{HostEffect, LogLevel, Outcome};
 
 /// What a node is stepped with.
 #[derive(Clone, Debug)]
 pub enum NodeInput {
-    /// Time passed, or the host can run processes: timers that are due fire, and each shard answers
-    /// with at most one [`NodeEffect::Run`].
+    /// Time passed, or the host can run processes: timers that are due fire, and shard 0 answers with
+    /// at most one [`HostEffect::Run`].
     Tick,
     /// The network gave this address; from now on the node looks for others.
     Address(IpAddr),
@@ -62,14 +71,14 @@ pub enum NodeInput {
         /// Whether it can be started, or why not, for a program and for a person.
         result: Result<(), (ErrorCode, String)>,
     },
-    /// The engine's answer to [`NodeEffect::Start`].
+    /// The engine's answer to [`HostEffect::Start`].
     Started {
         /// Which process.
         slot: Slot,
         /// Whether it can run.
         result: Result<(), ErrorCode>,
     },
-    /// The engine's answer to [`NodeEffect::Run`].
+    /// The engine's answer to [`HostEffect::Run`].
     Ran {
         /// Which process.
         slot: Slot,
@@ -95,6 +104,8 @@ pub enum NodeInput {
     /// The machine's memory is nearly gone, into what the kernel itself needs: the process that
     /// holds the most must end. To be repeated until there is enough.
     MemoryShort,
+    /// Another CPU posted this.
+    Mail(Mail),
 }
 
 /// What a node asks of its host, in order.
@@ -138,32 +149,16 @@ pub enum NodeEffect {
         /// Which program.
         program: ProgramId,
     },
-    /// Make an instance; answer with [`NodeInput::Started`].
-    Start {
-        /// Which process.
-        pid: Pid,
-        /// Of which program.
-        program: ProgramId,
-        /// The exported function it will call.
-        entry: String,
-        /// What it reads as its argument.
-        argument: Payload,
-        /// Its bounds.
-        limits: ProcessLimits,
-    },
-    /// Run a process; answer with [`NodeInput::Ran`].
-    Run {
-        /// Which process.
-        slot: Slot,
-        /// How it goes on.
-        resume: Resume,
-        /// How long it may compute.
-        slice: Duration,
-    },
-    /// Drop an instance; nothing more is said about it.
-    Reclaim {
-        /// Which process.
-        slot: Slot,
+    /// For the host of the processes of shard 0: [`HostEffect::Start`] is answered with
+    /// [`NodeInput::Started`], [`HostEffect::Run`] with [`NodeInput::Ran`].
+    Host(HostEffect),
+    /// Hand this to another CPU: [`WorkerInput::Mail`] of the worker of that shard. Mail must arrive
+    /// at last, and all mail from here to one shard in the order in which it was posted.
+    Post {
+        /// Whom it is for.
+        to: ShardId,
+        /// What.
+        mail: Mail,
     },
     /// Write a line to the console. The node has kept it for `craton logs`.
     Log {
@@ -174,17 +169,67 @@ pub enum NodeEffect {
         /// What.
         text: String,
     },
-    /// The node was declared dead and has begun a new life: drop every instance and answer nothing
-    /// for them. Loaded programs stay loaded.
+    /// The node was declared dead and has begun a new life: drop every instance of shard 0 and
+    /// answer nothing for them. Loaded programs stay loaded. Workers are told by mail.
     Restart,
 }
 
+/// What a worker is stepped with.
+#[derive(Clone, Debug)]
+pub enum WorkerInput {
+    /// Time passed, or the host can run processes: timers that are due fire, and the answer is at
+    /// most one [`HostEffect::Run`].
+    Tick,
+    /// The engine's answer to [`HostEffect::Start`].
+    Started {
+        /// Which process.
+        slot: Slot,
+        /// Whether it can run.
+        result: Result<(), ErrorCode>,
+    },
+    /// The engine's answer to [`HostEffect::Run`].
+    Ran {
+        /// Which process.
+        slot: Slot,
+        /// How it came back.
+        outcome: Outcome,
+        /// CPU time used.
+        used: Duration,
+    },
+    /// How much memory a process holds; said whenever it changed.
+    ProcessMemory {
+        /// Which process.
+        slot: Slot,
+        /// Its memory.
+        bytes: u64,
+    },
+    /// Another CPU posted this.
+    Mail(Mail),
+}
+
+/// What a worker asks of its host, in order.
+#[must_use]
+#[derive(Clone, Debug)]
+pub enum WorkerEffect {
+    /// For the host of its processes: [`HostEffect::Start`] is answered with
+    /// [`WorkerInput::Started`], [`HostEffect::Run`] with [`WorkerInput::Ran`].
+    Host(HostEffect),
+    /// The node begins a new life: drop every instance of this worker and answer nothing for them.
+    ReclaimAll,
+    /// Hand this to another CPU: [`NodeInput::Mail`] for shard 0, otherwise [`WorkerInput::Mail`] of
+    /// that shard's worker. Mail must arrive at last, and all mail from here to one shard in the
+    /// order in which it was posted.
+    Post {
+        /// Whom it is for.
+        to: ShardId,
+        /// What.
+        mail: Mail,
+    },
+}
+
 impl NodeEffect {
-    /// Whether it is about one process.
-    pub(crate) fn is_of_process(&self) -> bool {
-        matches!(
-            self,
-            NodeEffect::Start { .. } | NodeEffect::Run { .. } | NodeEffect::Reclaim { .. }
-        )
+    /// Whether it is void once the node begins a new life.
+    pub(crate) fn is_of_life(&self) -> bool {
+        matches!(self, NodeEffect::Host(_) | NodeEffect::Post { .. })
     }
 }

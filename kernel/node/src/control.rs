@@ -6,16 +6,19 @@
 
 use crate::api::NodeEffect;
 use crate::config::{ConfigError, NodeConfig, level_name};
+use crate::crew::Crew;
 use crate::distribution::Upload;
 use crate::hosts::Hosts;
 use crate::links::{Dest, Links, Stamp};
 use crate::log_ring::{LogRing, one_line};
+use crate::mail::MailBody;
 use crate::node::NodeError;
 use crate::placement::{Load, Loads};
 use crate::programs::{Programs, Source};
 use crate::runs::Runs;
 use crate::sealing::NodeSeal;
 use crate::spawning::{Spawns, Waiter};
+use crate::surveys::Surveys;
 use crate::work::Work;
 use alloc::collections::VecDeque;
 use alloc::format;
@@ -29,7 +32,7 @@ use craton_session::{
     self as session, AuthorityKey, Certificate, Event, Identity, LostWhy, NoiseSecret, PeerKey,
     Refusal, Role, SendError, Sessions,
 };
-use craton_shard::port::{Input, LogLevel};
+use craton_shard::port::{self, Input, LogLevel};
 use craton_wire::Body;
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
@@ -62,12 +65,15 @@ pub(crate) struct Control {
     pub(crate) loads: Loads,
     pub(crate) spawns: Spawns,
     pub(crate) runs: Runs,
+    /// Of the processes of shard 0.
     pub(crate) hosts: Hosts,
+    pub(crate) crew: Crew,
+    pub(crate) surveys: Surveys,
     pub(crate) log: LogRing,
     pub(crate) memory_free: u64,
     tick_at: Instant,
     load_at: Instant,
-    load_said: Option<Load>,
+    pub(crate) load_said: Option<Load>,
     /// Shards whose senders wait until less is under way to a node.
     pub(crate) wants_room: Vec<(NodeId, ShardId)>,
     /// Connections refused since that was last said.
@@ -127,6 +133,8 @@ impl Control {
             spawns: Spawns::default(),
             runs: Runs::default(),
             hosts: Hosts::default(),
+            crew: Crew::new(shards),
+            surveys: Surveys::default(),
             log: LogRing::default(),
             memory_free: 0,
             tick_at: now,
@@ -161,13 +169,19 @@ impl Control {
         self.spawns = Spawns::default();
         self.runs.restart();
         self.hosts.clear();
+        self.crew.restart();
+        self.surveys.clear();
         self.load_said = None;
         self.wants_room.clear();
         work.inputs.clear();
         work.listings.clear();
         // What was asked for processes of the former life is void, done or not.
-        work.effects.retain(|effect| !effect.is_of_process());
+        work.effects.retain(|effect| !effect.is_of_life());
         work.effect(NodeEffect::Restart);
+        work.life = work.life.next();
+        for shard in 1..self.shards {
+            work.post(ShardId::new(shard), MailBody::Restart(self.me.incarnation));
+        }
         let life = self.me.incarnation;
         let text = format!("declared dead as {former}: all processes ended, now {life}");
         self.say(LogLevel::Warn, "cluster", text, now, work);
@@ -374,31 +388,11 @@ impl Control {
 
     fn tell_lost(&mut self, node: NodeId, incarnation: Incarnation, work: &mut Work) {
         if self.links.lost_life(node, incarnation) {
-            for shard in 0..self.shards {
-                work.input(ShardId::new(shard), Input::NodeLost { node, incarnation });
+            for shard in (0..self.shards).map(ShardId::new) {
+                self.crew.tell_lost(shard, node, incarnation);
+                work.input(shard, Input::NodeLost { node, incarnation });
             }
         }
-    }
-
-    fn say_load(&mut self, now: Instant) {
-        let load = self.load();
-        if self.load_said == Some(load) {
-            return;
-        }
-        let Some(membership) = &self.membership else { return };
-        let nodes: Vec<NodeId> = membership.up().map(|member| member.node).collect();
-        for node in nodes {
-            let body = Body::Load { processes: load.processes, memory_free: load.memory_free };
-            // A peer that cannot be told has other troubles; the next second tells it again.
-            let _ = self.links.try_send(Dest::Node(node), Stamp::CONTROL, body, now);
-        }
-        self.load_said = Some(load);
-    }
-
-    /// How loaded this node is.
-    pub(crate) fn load(&self) -> Load {
-        let processes = u32::try_from(self.hosts.len()).unwrap_or(u32::MAX);
-        Load { processes, memory_free: self.memory_free }
     }
 
     /// A node that is alive, other than this.
@@ -453,7 +447,18 @@ impl Control {
 
     /// Whether a pid is of this life of this node, and of a shard that it has.
     pub(crate) fn is_here(&self, pid: Pid) -> bool {
-        self.is_mine(pid) && pid.slot.shard().index() < usize::from(self.shards)
+        self.is_shard(port::Source::of(pid))
+    }
+
+    /// Whether this is a shard of this life of this node.
+    pub(crate) fn is_shard(&self, shard: port::Source) -> bool {
+        let mine = (shard.node, shard.incarnation) == (self.me.node, self.me.incarnation);
+        mine && shard.shard.index() < usize::from(self.shards)
+    }
+
+    /// A shard of this life of this node, if it has so many.
+    pub(crate) fn shard_of_mine(&self, shard: ShardId) -> port::Source {
+        port::Source { node: self.me.node, incarnation: self.me.incarnation, shard }
     }
 
     /// Whether a pid is of this life of this node.

@@ -35,9 +35,8 @@ impl Control {
     /// Forgets idle programs until there is room for another, or none is idle.
     pub(crate) fn make_room(&mut self, work: &mut Work) {
         while self.programs.is_crowded() {
-            let hosts = &self.hosts;
-            let runs = &self.runs;
-            let is_used = |program| hosts.is_used(program) || runs.is_of(program);
+            let (hosts, crew, runs) = (&self.hosts, &self.crew, &self.runs);
+            let is_used = |id| hosts.is_used(id) || crew.is_used(id) || runs.is_of(id);
             let Some(program) = self.programs.evict(is_used) else { break };
             work.effect(NodeEffect::Unload { program });
         }

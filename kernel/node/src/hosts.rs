@@ -1,9 +1,16 @@
-//! Who runs which process: the engine, or the node itself.
+//! Who runs which process of a shard: the engine, or the node itself.
 //!
-//! Owns [`Hosts`], the table by which answers and effects find their way.
+//! Owns [`Hosts`], the table by which answers and effects find their way, and which knows what
+//! programs are in use and who holds how much memory.
 
+use crate::log_ring::one_line;
+use crate::operators::LISTED_MAX;
 use alloc::collections::BTreeMap;
-use craton_abi::{ProgramId, Slot, run};
+use alloc::string::String;
+use alloc::vec::Vec;
+use craton_abi::{Pid, ProgramId, Slot, run};
+use craton_shard::Shard;
+use craton_wire::ProcessInfo;
 
 /// Who runs a process.
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]
@@ -23,10 +30,12 @@ pub(crate) struct Hosted {
     pub(crate) memory_bytes: u64,
 }
 
-/// All processes of the node that have an instance.
+/// All processes of a shard that have an instance.
 #[derive(Default)]
 pub(crate) struct Hosts {
     all: BTreeMap<Slot, Hosted>,
+    /// How many of them are of each program.
+    programs: BTreeMap<ProgramId, usize>,
 }
 
 impl Hosts {
@@ -38,12 +47,20 @@ impl Hosts {
             _ => Host::Engine,
         };
         self.all.insert(slot, Hosted { host, program, memory_bytes: 0 });
+        *self.programs.entry(program).or_default() += 1;
         host
     }
 
     /// An instance was dropped, or never came to be.
-    pub(crate) fn ended(&mut self, slot: Slot) -> Option<Host> {
-        self.all.remove(&slot).map(|hosted| hosted.host)
+    pub(crate) fn ended(&mut self, slot: Slot) -> Option<Hosted> {
+        let hosted = self.all.remove(&slot)?;
+        if let Some(count) = self.programs.get_mut(&hosted.program) {
+            *count -= 1;
+            if *count == 0 {
+                self.programs.remove(&hosted.program);
+            }
+        }
+        Some(hosted)
     }
 
     pub(crate) fn get(&self, slot: Slot) -> Option<Hosted> {
@@ -57,7 +74,7 @@ impl Hosts {
     }
 
     pub(crate) fn is_used(&self, program: ProgramId) -> bool {
-        self.all.values().any(|hosted| hosted.program == program)
+        self.programs.contains_key(&program)
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -66,5 +83,34 @@ impl Hosts {
 
     pub(crate) fn clear(&mut self) {
         self.all.clear();
+        self.programs.clear();
+    }
+
+    /// The process of `shard`, whose hosts these are, that holds the most memory, messages that
+    /// wait for it included. The node's own parts of a run are spared: they end with it.
+    pub(crate) fn largest(&self, shard: &Shard) -> Option<(Pid, u64)> {
+        let held = shard.processes().filter_map(|view| {
+            let hosted = self.get(view.pid.slot)?;
+            let bytes = hosted.memory_bytes + u64::from(view.mailbox_bytes);
+            (hosted.host == Host::Engine).then_some((view.pid, bytes))
+        });
+        held.max_by_key(|(_, bytes)| *bytes)
+    }
+
+    /// The processes of `shard`, whose hosts these are, as far as a listing goes.
+    pub(crate) fn listing(&self, shard: &Shard) -> Vec<ProcessInfo> {
+        let views = shard.processes().take(LISTED_MAX);
+        views
+            .map(|view| ProcessInfo {
+                pid: view.pid,
+                program: view.program,
+                entry: one_line(String::from(view.entry)),
+                state: view.state,
+                mailbox_messages: view.mailbox_messages,
+                mailbox_bytes: view.mailbox_bytes,
+                memory_bytes: self.get(view.pid.slot).map_or(0, |hosted| hosted.memory_bytes),
+                cpu_nanos: view.cpu.as_nanos(),
+            })
+            .collect()
     }
 }

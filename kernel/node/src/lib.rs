@@ -1,7 +1,8 @@
 //! The node as a value: control and shards joined.
 //!
-//! Owns [`Node`], which the kernel and the simulator host alike, and [`NodeConfig`]. Below it are
-//! shards, sessions and membership; above it nothing but the wiring.
+//! Owns [`Node`], the control with shard 0, and [`Worker`], any other shard; the kernel and the
+//! simulator host both alike and carry the [`Mail`] between them. Below them are shards, sessions
+//! and membership; above them nothing but the wiring.
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -12,10 +13,12 @@ mod api;
 pub mod command_line;
 pub mod config;
 mod control;
+mod crew;
 mod distribution;
 mod hosts;
 mod links;
 mod log_ring;
+mod mail;
 mod node;
 mod operators;
 mod peers;
@@ -23,11 +26,14 @@ mod placement;
 mod programs;
 mod runs;
 mod sealing;
-mod shortage;
 mod signals;
 mod spawning;
+mod surveys;
 mod work;
+mod worker;
 
-pub use api::{NodeEffect, NodeInput};
+pub use api::{NodeEffect, NodeInput, WorkerEffect, WorkerInput};
 pub use config::{ConfigError, NodeConfig, OnPanic};
+pub use mail::Mail;
 pub use node::{Node, NodeError, SHARDS_MAX};
+pub use worker::Worker;

@@ -1,34 +1,35 @@
-//! The node: control and shards joined.
+//! The node: the control, shard 0 beside it, and the mail of the others.
 //!
-//! Owns [`Node`] and the way of every input and effect between the host, the shards and the
-//! control. The shards share nothing with one another or with the control but the values that pass
-//! here; all of them are passed on before a step returns, in order.
+//! Owns [`Node`] and the way of every input and effect between the host, shard 0, the control and
+//! the workers. Shards share nothing with one another or with the control but the values that pass
+//! here; what is for shard 0 is passed on before a step returns, what is for a worker is posted,
+//! all in order.
 
 use crate::api::{NodeEffect, NodeInput};
 use crate::config::{ConfigError, NodeConfig};
 use crate::control::Control;
 use crate::hosts::Host;
-use crate::log_ring::one_line;
-use crate::operators::LISTED_MAX;
+use crate::mail::{CONTROL, Mail, MailBody};
 use crate::work::Work;
+use crate::worker::Worker;
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::ToString;
 use alloc::vec::Vec;
 use core::fmt;
-use craton_abi::{Duration, ExitReason, Incarnation, Instant, NodeId, ShardId, Slot, limit};
+use craton_abi::{Duration, ExitReason, Incarnation, Instant, NodeId, Pid, ShardId, Slot, limit};
 use craton_session::{CertificateError, ConnId};
-use craton_shard::port::{Effect, Input, LogLevel, Outcome, Resume};
+use craton_shard::port::{Effect, HostEffect, Input, LogLevel, Outcome};
 use craton_shard::{Shard, ShardConfig};
-use craton_wire::ProcessInfo;
 
 /// Most shards of a node: the last index is the control's own.
 pub const SHARDS_MAX: u8 = 128;
 
-/// One booted machine, as a value.
+/// One booted machine, as a value, but for the CPUs that its [`Worker`]s are.
 pub struct Node {
-    pub(crate) shards: Vec<Shard>,
+    pub(crate) shard: Shard,
     pub(crate) control: Control,
-    /// Used by each input of a shard; kept for its room.
+    workers_made: bool,
+    /// Used by each input of the shard; kept for its room.
     effects: Vec<Effect>,
     /// Used by each step; kept for its room, and empty in between.
     work: Work,
@@ -52,7 +53,8 @@ pub enum NodeError {
 }
 
 impl Node {
-    /// A node with `shards` shards in this life.
+    /// A node with `shards` shards in this life. All but the first are to be taken from
+    /// [`Node::workers`].
     ///
     /// # Errors
     ///
@@ -68,10 +70,19 @@ impl Node {
             return Err(NodeError::Shards);
         }
         let control = Control::new(config, incarnation, shards, seed, now)?;
-        let mut node =
-            Node { shards: Vec::new(), control, effects: Vec::new(), work: Work::default() };
-        node.make_shards();
-        Ok(node)
+        let shard = Shard::new(config_of(&control, CONTROL));
+        let (effects, work) = (Vec::new(), Work::default());
+        Ok(Node { shard, control, workers_made: false, effects, work })
+    }
+
+    /// The shards from 1 on, to be stepped on other CPUs. Each is given out once: none the second
+    /// time. What is posted to one before that is mail like any other.
+    pub fn workers(&mut self) -> Vec<Worker> {
+        let first = if core::mem::replace(&mut self.workers_made, true) { SHARDS_MAX } else { 1 };
+        let (control, life) = (&self.control, self.work.life);
+        let make =
+            |shard| Worker::new(config_of(control, ShardId::new(shard)), control.shards, life);
+        (first..control.shards).map(make).collect()
     }
 
     /// Takes one input and appends what is to be done about it, in order.
@@ -91,13 +102,12 @@ impl Node {
 
     /// When it must be stepped with [`NodeInput::Tick`] at the latest, if it is not runnable.
     pub fn deadline(&self) -> Option<Instant> {
-        let shards = self.shards.iter().map(Shard::deadline);
-        shards.chain([self.control.deadline()]).flatten().min()
+        [self.shard.deadline(), self.control.deadline()].into_iter().flatten().min()
     }
 
     /// Whether a tick would run a process.
     pub fn runnable(&self) -> bool {
-        self.shards.iter().any(Shard::runnable)
+        self.shard.runnable()
     }
 
     /// Its id.
@@ -120,21 +130,10 @@ impl Node {
         self.control.nodes_alive()
     }
 
-    /// Processes on this node.
+    /// Processes on this node: those of workers as they told last, with those that were ordered
+    /// from them since.
     pub fn processes(&self) -> usize {
-        self.shards.iter().map(Shard::len).sum()
-    }
-
-    fn make_shards(&mut self) {
-        self.shards.clear();
-        for index in 0..self.control.shards {
-            self.shards.push(Shard::new(ShardConfig {
-                node: self.control.me.node,
-                incarnation: self.control.me.incarnation,
-                shard: ShardId::new(index),
-                processes_max: limit::PROCESSES_PER_SHARD_MAX,
-            }));
-        }
+        self.control.processes()
     }
 
     fn take(&mut self, input: NodeInput, now: Instant, work: &mut Work) {
@@ -145,9 +144,7 @@ impl Node {
                 // What is lost is told before anybody does more: a message sent in between would
                 // cross in the next epoch and be counted in none.
                 while control.pump(now, work) {}
-                for index in 0..control.shards {
-                    work.input(ShardId::new(index), Input::Tick);
-                }
+                work.input(CONTROL, Input::Tick);
             }
             NodeInput::Address(address) => control.addressed(address, now, work),
             NodeInput::WallClock { secs_at_zero } => control.wall_clock(secs_at_zero),
@@ -174,12 +171,36 @@ impl Node {
             NodeInput::LogLine(line) => control.log.push(line),
             NodeInput::Memory { free_bytes } => control.memory_free = free_bytes,
             NodeInput::MemoryShort => self.relieve(now, work),
+            NodeInput::Mail(mail) => self.mail(mail, now, work),
         }
     }
 
     fn engine_said(&self, slot: Slot, input: Input, work: &mut Work) {
-        if slot.shard().index() < self.shards.len() {
-            work.input_for(slot, input);
+        if slot.shard() == CONTROL {
+            work.input(CONTROL, input);
+        }
+    }
+
+    /// Mail of a worker.
+    fn mail(&mut self, mail: Mail, now: Instant, work: &mut Work) {
+        let Mail { life, from, body } = mail;
+        if life != work.life {
+            return;
+        }
+        let control = &mut self.control;
+        match body {
+            MailBody::Input(input) => work.input(CONTROL, input),
+            MailBody::Effect(effect) => self.carry_out(effect, from, now, work),
+            MailBody::Restarted => control.crew.restarted(from),
+            MailBody::LostHeard(node, incarnation) => {
+                control.crew.heard_lost(from, node, incarnation);
+            }
+            MailBody::Tally(tally) => control.crew.told(from, tally),
+            MailBody::Unused(program, tally) => control.crew.unused(from, program, tally),
+            MailBody::Listing(id, part) => control.listed(id, part, now, work),
+            MailBody::Largest(id, part) => control.sized(id, part, now, work),
+            // For workers only.
+            MailBody::Restart(_) | MailBody::Ask(..) => {}
         }
     }
 
@@ -189,52 +210,52 @@ impl Node {
             if work.fenced {
                 work.fenced = false;
                 self.control.restart(now, work);
-                self.make_shards();
-            } else if let Some((shard, input)) = work.inputs.pop_front() {
-                self.step_shard(shard, input, now, work);
+                self.shard = Shard::new(config_of(&self.control, CONTROL));
+            } else if let Some(input) = work.inputs.pop_front() {
+                self.step_shard(input, now, work);
             } else if !self.control.pump(now, work) {
                 break;
             }
         }
         for (to, request) in core::mem::take(&mut work.listings) {
-            let list = self.listing();
-            self.control.answer_listing((to, request), list, now);
+            self.list(to, request, now, work);
             while self.control.pump(now, work) {}
         }
     }
 
-    fn step_shard(&mut self, shard: ShardId, input: Input, now: Instant, work: &mut Work) {
-        let Some(value) = self.shards.get_mut(shard.index()) else { return };
+    fn step_shard(&mut self, input: Input, now: Instant, work: &mut Work) {
+        let lost = match &input {
+            &Input::NodeLost { node, incarnation } => Some((node, incarnation)),
+            _ => None,
+        };
         let mut effects = core::mem::take(&mut self.effects);
-        value.step(input, now, &mut effects);
+        self.shard.step(input, now, &mut effects);
         for effect in effects.drain(..) {
-            self.carry_out(effect, shard, now, work);
+            self.carry_out(effect, CONTROL, now, work);
         }
         self.effects = effects;
+        if let Some((node, incarnation)) = lost {
+            self.control.crew.heard_lost(CONTROL, node, incarnation);
+        }
     }
 
+    /// Does what a shard asks of the node. The shard has heard of all that is lost, or else what it
+    /// says to the lost is lost as well: it counts it as such when it hears.
     fn carry_out(&mut self, effect: Effect, from: ShardId, now: Instant, work: &mut Work) {
         let control = &mut self.control;
+        if let Some((node, incarnation)) = destination(&effect)
+            && control.crew.is_lost(from, node, incarnation)
+        {
+            return;
+        }
         match effect {
-            Effect::Start { pid, program, entry, argument, limits } => {
-                if control.hosts.started(pid.slot, program) == Host::Engine {
-                    work.effect(NodeEffect::Start { pid, program, entry, argument, limits });
-                } else {
-                    work.input_for(pid.slot, Input::Started { slot: pid.slot, result: Ok(()) });
-                }
-            }
-            Effect::Run { slot, resume, slice } => self.run(slot, resume, slice, now, work),
-            Effect::Reclaim { slot } => match control.hosts.ended(slot) {
-                Some(Host::Engine) => work.effect(NodeEffect::Reclaim { slot }),
-                Some(Host::Console | Host::Stdin) => control.part_reclaimed(slot),
-                None => {}
-            },
+            Effect::Host(effect) => self.for_host(effect, now, work),
             Effect::Signal(signal) => control.carry(signal, now, work),
-            Effect::Credit { node, shard, mailbox, messages, bytes } => {
-                control.return_credit((node, shard), mailbox, (messages, bytes), now, work);
+            Effect::Credit { to, mailbox, messages, bytes } => {
+                control.return_credit(to, mailbox, (messages, bytes), now, work);
             }
             Effect::WantRoom { node } => control.wants_room.push((node, from)),
-            Effect::Gone { node, shard, pid } => control.tell_gone((node, shard), pid, now, work),
+            Effect::Gone { to, pid } => control.tell_gone(to, pid, now, work),
             Effect::Place { place, order } => control.place(place, order, now, work),
             Effect::SpawnReply { request, parent, result } => {
                 control.answer_spawn(request, parent, result, now, work);
@@ -260,30 +281,59 @@ impl Node {
         }
     }
 
-    fn run(&mut self, slot: Slot, resume: Resume, slice: Duration, now: Instant, work: &mut Work) {
-        let host = self.control.hosts.get(slot).map(|hosted| hosted.host);
-        let Some(host @ (Host::Console | Host::Stdin)) = host else {
-            return work.effect(NodeEffect::Run { slot, resume, slice });
-        };
-        if let Some(outcome) = self.control.run_part(slot, host, resume, now, work) {
-            work.input_for(slot, ran(slot, outcome));
+    /// What shard 0 asks of the host of its processes: of the engine, or of the control.
+    fn for_host(&mut self, effect: HostEffect, now: Instant, work: &mut Work) {
+        let control = &mut self.control;
+        match effect {
+            HostEffect::Start(start) => {
+                let slot = start.pid.slot;
+                if control.hosts.started(slot, start.program) == Host::Engine {
+                    work.effect(NodeEffect::Host(HostEffect::Start(start)));
+                } else {
+                    work.input(CONTROL, Input::Started { slot, result: Ok(()) });
+                }
+            }
+            HostEffect::Run { slot, resume, slice } => {
+                let host = control.hosts.get(slot).map(|hosted| hosted.host);
+                let Some(host @ (Host::Console | Host::Stdin)) = host else {
+                    return work.effect(NodeEffect::Host(HostEffect::Run { slot, resume, slice }));
+                };
+                if let Some(outcome) = control.run_part(slot, host, resume, now, work) {
+                    work.input(CONTROL, ran(slot, outcome));
+                }
+            }
+            HostEffect::Reclaim { slot } => match control.hosts.ended(slot).map(|h| h.host) {
+                Some(Host::Engine) => work.effect(NodeEffect::Host(HostEffect::Reclaim { slot })),
+                Some(Host::Console | Host::Stdin) => control.part_reclaimed(slot),
+                None => {}
+            },
         }
     }
+}
 
-    fn listing(&self) -> Vec<ProcessInfo> {
-        let views = self.shards.iter().flat_map(Shard::processes).take(LISTED_MAX);
-        views
-            .map(|view| ProcessInfo {
-                pid: view.pid,
-                program: view.program,
-                entry: one_line(String::from(view.entry)),
-                state: view.state,
-                mailbox_messages: view.mailbox_messages,
-                mailbox_bytes: view.mailbox_bytes,
-                memory_bytes: 0,
-                cpu_nanos: view.cpu.as_nanos(),
-            })
-            .collect()
+/// The life of a node that an effect is for, if it is for one.
+fn destination(effect: &Effect) -> Option<(NodeId, Incarnation)> {
+    let of_pid = |pid: &Pid| (pid.node, pid.incarnation);
+    match effect {
+        Effect::Signal(signal) => Some(of_pid(&signal.to)),
+        Effect::Credit { to, .. } | Effect::Gone { to, .. } => Some((to.node, to.incarnation)),
+        Effect::SpawnReply { parent, .. } => Some(of_pid(parent)),
+        Effect::SpawnHeard { child } => Some(of_pid(child)),
+        Effect::Host(_)
+        | Effect::WantRoom { .. }
+        | Effect::Place { .. }
+        | Effect::AskNodes { .. }
+        | Effect::Log { .. }
+        | Effect::Exited { .. } => None,
+    }
+}
+
+fn config_of(control: &Control, shard: ShardId) -> ShardConfig {
+    ShardConfig {
+        node: control.me.node,
+        incarnation: control.me.incarnation,
+        shard,
+        processes_max: limit::PROCESSES_PER_SHARD_MAX,
     }
 }
 

@@ -11,7 +11,7 @@ use alloc::vec::Vec;
 use core::net::SocketAddr;
 use craton_abi::{AppId, ErrorCode, Instant, Pid, RequestId, Signal, SignalBody, TraceId, limit};
 use craton_session::{Peer, PeerKey};
-use craton_wire::{Answer, Body, NodeInfo, ProcessInfo, Question};
+use craton_wire::{Answer, Body, NodeInfo, Question};
 
 /// Most processes in one listing.
 pub(crate) const LISTED_MAX: usize = 4096;
@@ -95,20 +95,6 @@ impl Control {
     pub(crate) fn answer(&mut self, to: PeerKey, request: RequestId, answer: Answer, now: Instant) {
         let body = Body::Answer { request, answer };
         let _ = self.links.send(Dest::Peer(to), Stamp::CONTROL, body, now);
-    }
-
-    /// Answers with this node's processes.
-    pub(crate) fn answer_listing(
-        &mut self,
-        (to, request): (PeerKey, RequestId),
-        mut list: Vec<ProcessInfo>,
-        now: Instant,
-    ) {
-        for info in &mut list {
-            info.memory_bytes =
-                self.hosts.get(info.pid.slot).map_or(0, |hosted| hosted.memory_bytes);
-        }
-        self.answer(to, request, Answer::Processes(list), now);
     }
 
     fn node_infos(&self, now: Instant) -> Vec<NodeInfo> {

@@ -8,10 +8,11 @@ use crate::links::Stamp;
 use crate::placement::Load;
 use crate::programs::Source;
 use crate::work::Work;
+use alloc::boxed::Box;
 use alloc::format;
 use craton_abi::{AppId, ExitReason, Instant, Pid, Signal, SignalBody};
 use craton_session::{Peer, Role};
-use craton_shard::port::{Input, LogLevel};
+use craton_shard::port::{self, Input, LogLevel};
 use craton_wire::{Body, Lane};
 
 /// Signed by the system: only a kill may be (an orphan's, or an operator's).
@@ -56,11 +57,12 @@ impl Control {
             Body::Signal(signal) => self.signal_came(peer, signal, now, work)?,
             Body::Credit { shard, mailbox, messages, bytes } => {
                 prove(peer, mailbox)?;
-                self.return_credit((self.me.node, shard), mailbox, (messages, bytes), now, work);
+                let to = self.shard_of_mine(shard);
+                self.return_credit(to, mailbox, (messages, bytes), now, work);
             }
             Body::Gone { shard, pid } => {
                 prove_node(peer, pid)?;
-                self.tell_gone((self.me.node, shard), pid, now, work);
+                self.tell_gone(self.shard_of_mine(shard), pid, now, work);
             }
             Body::Spawn(order) => {
                 prove(peer, order.parent)?;
@@ -68,7 +70,7 @@ impl Control {
                     return Err(Spoofed);
                 }
                 self.links.crossed(peer.node, peer.incarnation);
-                self.order_came(order, Some(peer.node), now, work);
+                self.order_came(Box::new(order), Some(peer.node), now, work);
             }
             Body::SpawnReply { request, parent, result } => {
                 if let Ok(child) = result {
@@ -128,7 +130,7 @@ impl Control {
         }
         match signal.body {
             SignalBody::Message { .. } => {
-                self.tell_gone((peer.node, from.slot.shard()), to, now, work);
+                self.tell_gone(port::Source::of(from), to, now, work);
             }
             SignalBody::Monitor { id } if to.node == self.me.node => {
                 let body = SignalBody::Down { id, reason: ExitReason::NoProcess };

@@ -1,13 +1,16 @@
 //! Where a process goes: how loaded each node is, and the choice between two.
 //!
-//! Owns [`Loads`]. Placement `anywhere` draws two candidates at random and takes the less loaded,
-//! counting what this node placed there since the last it heard: two random choices keep the load
-//! even without everybody knowing everything (Mitzenmacher, "The Power of Two Choices in
-//! Randomized Load Balancing", 2001).
+//! Owns [`Loads`], and adds to [`Control`] what this node says of itself. Placement `anywhere`
+//! draws two candidates at random and takes the less loaded, counting what this node placed there
+//! since the last it heard: two random choices keep the load even without everybody knowing
+//! everything (Mitzenmacher, "The Power of Two Choices in Randomized Load Balancing", 2001).
 
+use crate::control::Control;
+use crate::links::{Dest, Stamp};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
-use craton_abi::NodeId;
+use craton_abi::{Instant, NodeId};
+use craton_wire::Body;
 use rand_chacha::ChaCha8Rng;
 use rand_core::Rng;
 
@@ -79,6 +82,35 @@ impl Loads {
     fn processes(&self, node: NodeId) -> u64 {
         let heard = self.heard.get(&node).map_or(0, |load| load.processes);
         u64::from(heard) + u64::from(self.placed.get(&node).copied().unwrap_or(0))
+    }
+}
+
+impl Control {
+    /// Tells the other nodes how loaded this one is, if that changed.
+    pub(crate) fn say_load(&mut self, now: Instant) {
+        let load = self.load();
+        if self.load_said == Some(load) {
+            return;
+        }
+        let Some(membership) = &self.membership else { return };
+        let nodes: Vec<NodeId> = membership.up().map(|member| member.node).collect();
+        for node in nodes {
+            let body = Body::Load { processes: load.processes, memory_free: load.memory_free };
+            // A peer that cannot be told has other troubles; the next second tells it again.
+            let _ = self.links.try_send(Dest::Node(node), Stamp::CONTROL, body, now);
+        }
+        self.load_said = Some(load);
+    }
+
+    /// How loaded this node is.
+    pub(crate) fn load(&self) -> Load {
+        let processes = u32::try_from(self.processes()).unwrap_or(u32::MAX);
+        Load { processes, memory_free: self.memory_free }
+    }
+
+    /// Processes on this node, those that are ordered from its workers among them.
+    pub(crate) fn processes(&self) -> usize {
+        self.hosts.len() + self.crew.processes()
     }
 }
 

@@ -15,6 +15,7 @@
 use crate::control::Control;
 use crate::hosts::Host;
 use crate::links::{Dest, Stamp};
+use crate::mail::CONTROL;
 use crate::operators::failed;
 use crate::programs::Source;
 use crate::spawning::Waiter;
@@ -27,7 +28,7 @@ use craton_abi::run::{
 };
 use craton_abi::{
     AppId, Duration, ErrorCode, ExitReason, Instant, Payload, Pid, Place, ProcessLimits, ProgramId,
-    RequestId, ShardId, Slot, SpawnOrder, TraceId, limit,
+    RequestId, Slot, SpawnOrder, TraceId, limit,
 };
 use craton_session::PeerKey;
 use craton_shard::port::{HostCall, HostReply, Input, Outcome, Received, Resume};
@@ -175,7 +176,7 @@ impl Control {
             run.stdin.request = request;
             run.stdin.ordered = true;
             let order = self.part_order(id, request, STDIN);
-            work.input(ShardId::new(0), Input::Spawn(order));
+            work.input(CONTROL, Input::Spawn(order.into()));
         }
     }
 
@@ -191,6 +192,7 @@ impl Control {
             entry: String::from(if program == STDIN { "stdin" } else { "console" }),
             argument: Payload::default(),
             limits: ProcessLimits { memory_bytes: 0, ..ProcessLimits::default() },
+            shard: Some(CONTROL),
         }
     }
 
@@ -228,7 +230,7 @@ impl Control {
             run.console.ordered = true;
         }
         let order = self.part_order(id, request, CONSOLE);
-        work.input(ShardId::new(0), Input::Spawn(order));
+        work.input(CONTROL, Input::Spawn(order.into()));
     }
 
     /// A run cannot begin.
@@ -411,8 +413,7 @@ impl Control {
     /// An operator is gone for good: so are his runs.
     pub(crate) fn operator_lost(&mut self, operator: PeerKey, now: Instant, work: &mut Work) {
         let runs = self.runs.all.iter().filter(|(_, run)| run.operator == operator);
-        let runs: Vec<RunId> = runs.map(|(id, _)| *id).collect();
-        for id in runs {
+        for id in runs.map(|(id, _)| *id).collect::<Vec<_>>() {
             self.run_over(id, now, work);
         }
         self.drop_operator_waits(operator, None, now, work);
@@ -428,8 +429,7 @@ impl Control {
     ) {
         let of = |run: &Run| run.program == program && run.operator == operator;
         let runs = self.runs.all.iter().filter(|(_, run)| of(run) && run.stdin.request.get() == 0);
-        let runs: Vec<RunId> = runs.map(|(id, _)| *id).collect();
-        for id in runs {
+        for id in runs.map(|(id, _)| *id).collect::<Vec<_>>() {
             self.run_failed(id, ErrorCode::NoProgram, "the bundle is missing", now, work);
         }
         self.drop_operator_waits(operator, Some(program), now, work);

@@ -6,10 +6,10 @@ use crate::control::Control;
 use crate::links::Stamp;
 use crate::work::Work;
 use craton_abi::{
-    AppId, ErrorCode, ExitReason, Instant, NodeId, Pid, RequestId, ShardId, Signal, SignalBody,
+    AppId, ErrorCode, ExitReason, Incarnation, Instant, NodeId, Pid, RequestId, Signal, SignalBody,
     TraceId,
 };
-use craton_shard::port::Input;
+use craton_shard::port::{Input, Source};
 use craton_wire::{Body, Lane};
 
 impl Control {
@@ -37,7 +37,16 @@ impl Control {
             return;
         }
         match body {
-            SignalBody::Message { .. } => work.input_for(from.slot, Input::Gone { pid: to }),
+            SignalBody::Message { .. } if to.node == self.me.node => {
+                work.input_for(from.slot, Input::Gone { pid: to });
+            }
+            // Its credit, and not the whole window: the node may be heard of the next moment, and
+            // what is sent to it then is counted in the same window.
+            SignalBody::Message { payload, .. } => {
+                let bytes = u32::try_from(payload.0.len()).unwrap_or(u32::MAX);
+                let credit = Input::Credit { mailbox: to, messages: 1, bytes };
+                work.input_for(from.slot, credit);
+            }
             SignalBody::Monitor { id } => {
                 let body = SignalBody::Down { id, reason };
                 let down = Signal { from: to, to: from, app, trace, body };
@@ -50,32 +59,28 @@ impl Control {
     /// Credit goes back to the shard that sent.
     pub(crate) fn return_credit(
         &mut self,
-        (node, shard): (NodeId, ShardId),
+        to: Source,
         mailbox: Pid,
         (messages, bytes): (u32, u32),
         now: Instant,
         work: &mut Work,
     ) {
-        if node != self.me.node {
+        let shard = to.shard;
+        if to.node != self.me.node {
             let body = Body::Credit { shard, mailbox, messages, bytes };
-            self.send_if_known(node, Lane::CONTROL, body, now, work);
-        } else if shard.index() < usize::from(self.shards) {
+            self.send_if_alive((to.node, to.incarnation), Lane::CONTROL, body, now, work);
+        } else if self.is_shard(to) {
             work.input(shard, Input::Credit { mailbox, messages, bytes });
         }
     }
 
     /// The shard that sent to a process hears that there is none.
-    pub(crate) fn tell_gone(
-        &mut self,
-        (node, shard): (NodeId, ShardId),
-        pid: Pid,
-        now: Instant,
-        work: &mut Work,
-    ) {
-        if node != self.me.node {
+    pub(crate) fn tell_gone(&mut self, to: Source, pid: Pid, now: Instant, work: &mut Work) {
+        let shard = to.shard;
+        if to.node != self.me.node {
             let body = Body::Gone { shard, pid };
-            self.send_if_known(node, Lane::CONTROL, body, now, work);
-        } else if shard.index() < usize::from(self.shards) {
+            self.send_if_alive((to.node, to.incarnation), Lane::CONTROL, body, now, work);
+        } else if self.is_shard(to) {
             work.input(shard, Input::Gone { pid });
         }
     }
@@ -95,7 +100,7 @@ impl Control {
         // In the child's own stream to its parent, so that nothing of the child overtakes it.
         let lane = result.map_or(Lane::CONTROL, |child| Lane::of_pair(child, parent));
         let body = Body::SpawnReply { request, parent, result };
-        self.send_if_known(parent.node, lane, body, now, work);
+        self.send_if_alive((parent.node, parent.incarnation), lane, body, now, work);
     }
 
     /// The parent knows of its child.
@@ -103,13 +108,23 @@ impl Control {
         if self.is_here(child) {
             work.input_for(child.slot, Input::SpawnHeard { child });
         } else if child.node != self.me.node {
-            self.send_if_known(child.node, Lane::CONTROL, Body::SpawnHeard { child }, now, work);
+            let to = (child.node, child.incarnation);
+            self.send_if_alive(to, Lane::CONTROL, Body::SpawnHeard { child }, now, work);
         }
     }
 
-    /// Sends what matters only to a node that is still there.
-    fn send_if_known(&mut self, to: NodeId, lane: Lane, body: Body, now: Instant, work: &mut Work) {
-        if self.member(to).is_some() || self.links.is_up(to) {
+    /// Sends what matters only to a life of a node that is still there. A session with another life
+    /// must not carry it: what one life is owed the next would take for its own.
+    fn send_if_alive(
+        &mut self,
+        (to, incarnation): (NodeId, Incarnation),
+        lane: Lane,
+        body: Body,
+        now: Instant,
+        work: &mut Work,
+    ) {
+        let other_life = self.links.up_with(to).is_some_and(|life| life != incarnation);
+        if !other_life && self.is_alive(to, incarnation) {
             let stamp = Stamp { lane, app: AppId::new(0), trace: TraceId::new(0) };
             self.send(to, stamp, body, now, work);
         }

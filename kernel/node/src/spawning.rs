@@ -6,6 +6,7 @@
 
 use crate::control::Control;
 use crate::links::Stamp;
+use crate::mail::CONTROL;
 use crate::placement::Candidate;
 use crate::programs::{Source, Wanted};
 use crate::runs::RunId;
@@ -14,7 +15,8 @@ use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use craton_abi::{
-    AppId, ErrorCode, Instant, NodeId, Pid, Place, ProgramId, RequestId, ShardId, SpawnOrder, run,
+    AppId, ErrorCode, Instant, NodeId, Pid, Place, ProgramId, RequestId, ShardId, SpawnOrder,
+    limit, run,
 };
 use craton_session::PeerKey;
 use craton_shard::port::Input;
@@ -65,7 +67,13 @@ impl Spawns {
 
 impl Control {
     /// A process of this node wants another.
-    pub(crate) fn place(&mut self, place: Place, order: SpawnOrder, now: Instant, work: &mut Work) {
+    pub(crate) fn place(
+        &mut self,
+        place: Place,
+        order: Box<SpawnOrder>,
+        now: Instant,
+        work: &mut Work,
+    ) {
         let anywhere = place == Place::Anywhere;
         match self.target(place) {
             Some(target) => self.order(target, anywhere, order, Vec::new(), now, work),
@@ -102,7 +110,7 @@ impl Control {
         &mut self,
         target: NodeId,
         anywhere: bool,
-        order: SpawnOrder,
+        order: Box<SpawnOrder>,
         refused: Vec<NodeId>,
         now: Instant,
         work: &mut Work,
@@ -112,7 +120,7 @@ impl Control {
             return self.tell_parent(parent, request, Err(ErrorCode::LimitRequests), work);
         }
         let again = anywhere && refused.len() + 1 < TRIES_MAX;
-        let again = again.then(|| Box::new(order.clone()));
+        let again = again.then(|| order.clone());
         self.spawns.ordered.insert((parent, request), Ordered { target, again, refused });
         if target == self.me.node {
             return self.order_came(order, None, now, work);
@@ -122,13 +130,13 @@ impl Control {
             self.links.crossed(target, incarnation);
         }
         let stamp = Stamp { lane: Lane::CONTROL, app: order.app, trace: order.trace };
-        self.send(target, stamp, Body::Spawn(order), now, work);
+        self.send(target, stamp, Body::Spawn(*order), now, work);
     }
 
     /// An order to bring a process to life here: of a process of this node, or of another node.
     pub(crate) fn order_came(
         &mut self,
-        order: SpawnOrder,
+        order: Box<SpawnOrder>,
         by: Option<NodeId>,
         now: Instant,
         work: &mut Work,
@@ -137,7 +145,7 @@ impl Control {
         if program == run::CONSOLE || program == run::STDIN {
             return self.answer_spawn(request, parent, Err(ErrorCode::NoProgram), now, work);
         }
-        let waiter = Waiter::Spawn(Box::new(order), by.unwrap_or(self.me.node));
+        let waiter = Waiter::Spawn(order, by.unwrap_or(self.me.node));
         self.want(program, waiter, by.map(Source::Node), now, work);
     }
 
@@ -169,12 +177,31 @@ impl Control {
     pub(crate) fn go_on(&mut self, waiter: Waiter, now: Instant, work: &mut Work) {
         match waiter {
             Waiter::Spawn(order, _) => {
-                let shard = ShardId::new(self.spawns.shard_next % self.shards.max(1));
-                self.spawns.shard_next = shard.index() as u8 + 1;
-                work.input(shard, Input::Spawn(*order));
+                let shard = self.choose_shard(order.shard);
+                self.crew.ordered(shard, order.program);
+                work.input(shard, Input::Spawn(order));
             }
             Waiter::Run(run, _) => self.run_ready(run, now, work),
         }
+    }
+
+    /// The shard that is to take a process: the one that is asked for, otherwise the one with the
+    /// fewest processes, and each of those in turn.
+    fn choose_shard(&mut self, wanted: Option<ShardId>) -> ShardId {
+        let processes = |shard: ShardId| match shard {
+            CONTROL => self.hosts.len(),
+            worker => self.crew.processes_of(worker),
+        };
+        let there = |shard: &ShardId| shard.index() < usize::from(self.shards);
+        let has_room = |shard: &ShardId| processes(*shard) < limit::PROCESSES_PER_SHARD_MAX;
+        if let Some(wanted) = wanted.filter(there).filter(has_room) {
+            return wanted;
+        }
+        let first = self.spawns.shard_next;
+        let turns = (first..self.shards).chain(0..first).map(ShardId::new).filter(there);
+        let shard = turns.min_by_key(|shard| processes(*shard)).unwrap_or(CONTROL);
+        self.spawns.shard_next = (shard.index() as u8 + 1) % self.shards.max(1);
+        shard
     }
 
     /// The program that somebody waited for cannot be had.
@@ -226,7 +253,7 @@ impl Control {
             if let Some(target) =
                 self.choose(&ordered.refused).filter(|node| !ordered.refused.contains(node))
             {
-                return self.order(target, true, *order, ordered.refused, now, work);
+                return self.order(target, true, order, ordered.refused, now, work);
             }
         }
         self.tell_parent(parent, request, result, work);

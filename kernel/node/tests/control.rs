@@ -403,6 +403,7 @@ fn order(parent: Pid, program: ProgramId) -> Body {
         entry: "child".into(),
         argument: Payload::default(),
         limits: ProcessLimits::default(),
+        shard: None,
     })
 }
 

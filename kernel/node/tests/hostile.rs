@@ -191,6 +191,7 @@ fn a_node_cannot_order_a_process_of_the_system() {
         entry: "child".into(),
         argument: Payload::default(),
         limits: ProcessLimits::default(),
+        shard: None,
     };
     world.say(rogue, Body::Spawn(order.clone()));
     assert_eq!(world.heard(rogue), [], "not even asked for the program");

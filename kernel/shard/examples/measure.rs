@@ -9,7 +9,7 @@ use craton_abi::{
     AppId, Duration, Incarnation, Instant, NodeId, Payload, Pid, ProcessLimits, ProgramId,
     RequestId, ShardId, Slot, SpawnOrder, TraceId,
 };
-use craton_shard::port::{Effect, HostCall, HostReply, Input, Outcome, Resume};
+use craton_shard::port::{Effect, HostCall, HostEffect, HostReply, Input, Outcome, Resume};
 use craton_shard::{Shard, ShardConfig};
 
 const MESSAGES: u64 = 2_000_000;
@@ -41,9 +41,13 @@ impl Bench {
                 entry: String::from("main"),
                 argument: Payload::default(),
                 limits,
+                shard: None,
             };
-            bench.step(Input::Spawn(order));
-            let Some(Effect::Start { pid, .. }) = bench.out.pop() else { panic!("no start") };
+            bench.step(Input::Spawn(Box::new(order)));
+            let Some(Effect::Host(HostEffect::Start(start))) = bench.out.pop() else {
+                panic!("no start")
+            };
+            let pid = start.pid;
             bench.step(Input::Started { slot: pid.slot, result: Ok(()) });
             pids.push(pid);
         }
@@ -58,7 +62,7 @@ impl Bench {
     fn next(&mut self) -> (Slot, Resume) {
         self.step(Input::Tick);
         match self.out.pop() {
-            Some(Effect::Run { slot, resume, .. }) => (slot, resume),
+            Some(Effect::Host(HostEffect::Run { slot, resume, .. })) => (slot, resume),
             other => panic!("nobody runs: {other:?}"),
         }
     }

@@ -6,16 +6,20 @@
 //!
 //! What a shard relies on its caller for:
 //!
-//! - Signals of one (sender, receiver) pair arrive in the order they left; all else may overtake.
-//!   Senders are who they say they are, and credit for a mailbox, or its absence, is reported by
-//!   the mailbox's own node.
+//! - Signals of one (sender, receiver) pair arrive in the order they left, and so does what one
+//!   shard says of one of its mailboxes (credit, absence); all else may overtake. Senders are who
+//!   they say they are, and credit for a mailbox, or its absence, is reported by the mailbox's own
+//!   shard.
 //! - Each [`port::Effect::Place`] is answered by one [`port::Input::SpawnReply`], also if the node
 //!   that it was placed on is lost. [`port::Effect::SpawnReply`] to a parent that is no process (a
-//!   console) is answered by [`port::Input::SpawnHeard`].
-//! - Whatever is for a node that is lost or unknown is answered by [`port::Input::NodeLost`], each
-//!   time anew; after it nothing comes from that life of the node. A message to a shard that does
-//!   not exist is answered by [`port::Input::Gone`], a monitor on it by a `Down` of no process.
-//! - A host answers each [`port::Effect::Start`] and [`port::Effect::Run`] once, also if the
+//!   console) is answered by [`port::Input::SpawnHeard`]. A child's signals may come before the
+//!   answer to its spawn.
+//! - When a node is lost [`port::Input::NodeLost`] comes. Whatever the shard said to that life of
+//!   the node until then, and has not arrived there, never arrives; after it nothing comes that the
+//!   node said before it was lost. What is for a node that is unknown comes back: of a message its
+//!   credit, of a monitor a `Down` of no connection. A message to a shard that does not exist is
+//!   answered by [`port::Input::Gone`], a monitor on it by a `Down` of no process.
+//! - A host answers each [`port::HostEffect::Start`] and [`port::HostEffect::Run`] once, also if the
 //!   process has ended meanwhile: its slot is free only then.
 
 #![no_std]

@@ -4,7 +4,7 @@
 //! it or counts on credit from it is told, and what it held on others is taken back. Only its slot
 //! may outlive it, while its host has not answered yet.
 
-use crate::port::{Effect, HostReply, Resume};
+use crate::port::{Effect, HostEffect, HostReply, Resume};
 use crate::process::{Identity, Process, State, Tenant};
 use crate::shard::{Shard, Whereabouts};
 use alloc::vec::Vec;
@@ -41,7 +41,7 @@ impl Shard {
         }
         let Some(process) = self.take_out(slot, host_works) else { return };
         if !host_works {
-            out.push(Effect::Reclaim { slot });
+            out.push(Effect::Host(HostEffect::Reclaim { slot }));
         }
         let pid = self.pid(slot);
         let reason = reason.bounded();
@@ -56,7 +56,7 @@ impl Shard {
     pub(crate) fn host_let_go(&mut self, slot: Slot, out: &mut Vec<Effect>) {
         if let Some(Tenant::Ending(_)) = self.processes.get(slot) {
             self.processes.remove(slot);
-            out.push(Effect::Reclaim { slot });
+            out.push(Effect::Host(HostEffect::Reclaim { slot }));
         }
     }
 
@@ -90,7 +90,7 @@ impl Shard {
         self.fail_waiting(senders, ErrorCode::NoProcess);
         let (sources, watched) = mailbox.close();
         for source in sources {
-            out.push(Effect::Gone { node: source.node, shard: source.shard, pid });
+            out.push(Effect::Gone { to: source, pid });
         }
         let signal = |to, body| Effect::Signal(Signal { from: pid, to, app, trace, body });
         for (id, target) in watched {

@@ -268,8 +268,7 @@ impl Shard {
     pub(crate) fn message(&mut self, to: Pid, app: AppId, message: Message, out: &mut Vec<Effect>) {
         let from = message.from;
         if self.find(to) != Whereabouts::Here {
-            let source = Source::of(from);
-            out.push(Effect::Gone { node: source.node, shard: source.shard, pid: to });
+            out.push(Effect::Gone { to: Source::of(from), pid: to });
             return;
         }
         let len = message.payload.0.len();
@@ -306,7 +305,6 @@ impl Shard {
 
     fn return_credit(&self, source: Source, mailbox: Pid, amount: Amount, out: &mut Vec<Effect>) {
         let Amount { messages, bytes } = amount;
-        let Source { node, shard, .. } = source;
-        out.push(Effect::Credit { node, shard, mailbox, messages, bytes });
+        out.push(Effect::Credit { to: source, mailbox, messages, bytes });
     }
 }

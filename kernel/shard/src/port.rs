@@ -5,12 +5,14 @@
 //! native program in the simulator, the control part of the node for the operator's consoles. All
 //! of them speak [`HostCall`], [`HostReply`] and [`Outcome`], and the shard cannot tell them apart.
 
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use craton_abi::{
     Duration, ErrorCode, ExitReason, Incarnation, MonitorId, NodeId, Payload, Pid, Place,
-    ProcessLimits, ProgramId, RequestId, ShardId, Signal, Slot, SpawnOrder,
+    ProcessLimits, ProgramId, RequestId, Signal, Slot, SpawnOrder,
 };
+pub use craton_process::Source;
 
 /// What a process asks of its shard.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -178,14 +180,14 @@ pub enum Outcome {
 pub enum Input {
     /// Time passed, or the caller wants the next runnable process.
     Tick,
-    /// The host's answer to [`Effect::Start`].
+    /// The host's answer to [`HostEffect::Start`].
     Started {
         /// Which process.
         slot: Slot,
         /// Whether it can run.
         result: Result<(), ErrorCode>,
     },
-    /// The host's answer to [`Effect::Run`].
+    /// The host's answer to [`HostEffect::Run`].
     Ran {
         /// Which process.
         slot: Slot,
@@ -230,7 +232,7 @@ pub enum Input {
         pid: Pid,
     },
     /// Bring a process to life.
-    Spawn(SpawnOrder),
+    Spawn(Box<SpawnOrder>),
     /// The child's node answers a spawn of this shard.
     SpawnReply {
         /// Which spawn.
@@ -254,23 +256,12 @@ pub enum Input {
     },
 }
 
-/// What a shard asks of its caller, in order.
+/// What whoever hosts processes is asked to do, in order.
 #[must_use]
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Effect {
+pub enum HostEffect {
     /// Make an instance; answer with [`Input::Started`].
-    Start {
-        /// Which process.
-        pid: Pid,
-        /// Of which program.
-        program: ProgramId,
-        /// The exported function it will call.
-        entry: String,
-        /// What it reads as its argument.
-        argument: Payload,
-        /// Its bounds.
-        limits: ProcessLimits,
-    },
+    Start(Box<Start>),
     /// Run a process; answer with [`Input::Ran`]. At most one is outstanding for a process.
     Run {
         /// Which process.
@@ -285,14 +276,35 @@ pub enum Effect {
         /// Which process.
         slot: Slot,
     },
+}
+
+/// The process that [`HostEffect::Start`] makes an instance for.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Start {
+    /// Which process.
+    pub pid: Pid,
+    /// Of which program.
+    pub program: ProgramId,
+    /// The exported function it will call.
+    pub entry: String,
+    /// What it reads as its argument.
+    pub argument: Payload,
+    /// Its bounds.
+    pub limits: ProcessLimits,
+}
+
+/// What a shard asks of its caller, in order.
+#[must_use]
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Effect {
+    /// For the host of its processes.
+    Host(HostEffect),
     /// Carry a signal to another shard or node.
     Signal(Signal),
     /// Return credit to the shard that sent to `mailbox`.
     Credit {
-        /// The sender's node.
-        node: NodeId,
         /// The sender's shard.
-        shard: ShardId,
+        to: Source,
         /// The mailbox.
         mailbox: Pid,
         /// Messages taken.
@@ -308,10 +320,8 @@ pub enum Effect {
     },
     /// Tell the shard that sent to `pid` that there is no such process.
     Gone {
-        /// The sender's node.
-        node: NodeId,
         /// The sender's shard.
-        shard: ShardId,
+        to: Source,
         /// The process that is not.
         pid: Pid,
     },
@@ -320,7 +330,7 @@ pub enum Effect {
         /// Where the parent wants it.
         place: Place,
         /// What it wants.
-        order: SpawnOrder,
+        order: Box<SpawnOrder>,
     },
     /// Carry the answer to a spawn to its parent's shard.
     SpawnReply {

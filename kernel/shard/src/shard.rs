@@ -4,7 +4,7 @@
 //! verbs are in `call` (what a process asks), `message` (sending, receiving, credit), `watch`
 //! (monitors), `spawn` and `life` (beginnings and ends).
 
-use crate::port::{Effect, HostReply, Input, LogLevel, Resume};
+use crate::port::{Effect, HostEffect, HostReply, Input, LogLevel, Resume};
 use crate::process::{Process, State, Tenant};
 use crate::run_queue::RunQueue;
 use crate::timers::Timers;
@@ -98,7 +98,7 @@ impl Shard {
         }
     }
 
-    /// Takes one input and appends what is to be done about it, in order. [`Effect::Run`] comes
+    /// Takes one input and appends what is to be done about it, in order. [`HostEffect::Run`] comes
     /// only in answer to [`Input::Tick`], and at most one for each.
     pub fn step(&mut self, input: Input, now: Instant, out: &mut Vec<Effect>) {
         self.now = self.now.max(now);
@@ -114,7 +114,7 @@ impl Shard {
             Input::End { slot, reason } => self.end(slot, reason, out),
             Input::Room { node } => self.room(node, out),
             Input::Gone { pid } => self.gone(pid),
-            Input::Spawn(order) => self.spawn(order, out),
+            Input::Spawn(order) => self.spawn(*order, out),
             Input::SpawnReply { request, parent, result } => {
                 self.spawn_reply(request, parent, result, out);
             }
@@ -165,7 +165,8 @@ impl Shard {
                     if let Resume::Reply(HostReply::Spawned { pid: child, .. }) = resume {
                         out.push(Effect::SpawnHeard { child });
                     }
-                    out.push(Effect::Run { slot, resume, slice: limit::SLICE });
+                    let slice = limit::SLICE;
+                    out.push(Effect::Host(HostEffect::Run { slot, resume, slice }));
                     return;
                 }
                 other => process.state = other,

@@ -4,7 +4,7 @@
 //!  parent's shard                       child's shard
 //!  HostCall::Spawn
 //!    1 Effect::Place  ----------------> Input::Spawn
-//!                                         2 Effect::Start, Input::Started
+//!                                         2 HostEffect::Start, Input::Started
 //!  Input::SpawnReply  <---------------- 3 Effect::SpawnReply
 //!    4 parent runs on
 //!      Effect::SpawnHeard ------------> Input::SpawnHeard
@@ -14,14 +14,14 @@
 //! parent dies before 4 the parent's shard kills the child. So no child lives whose parent never
 //! heard of it.
 
-use crate::port::{Effect, HostCall, HostReply, Resume};
+use crate::port::{Effect, HostCall, HostEffect, HostReply, Resume, Start};
 use crate::process::{Identity, Process, State, Tenant};
 use crate::shard::{SYSTEM, Shard, Whereabouts};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use craton_abi::{
-    Duration, ErrorCode, ExitReason, MonitorId, Payload, Pid, RequestId, Signal, SignalBody, Slot,
-    SpawnOrder, TraceId, limit,
+    Duration, ErrorCode, ExitReason, MonitorId, Payload, Pid, Place, RequestId, Signal, SignalBody,
+    Slot, SpawnOrder, TraceId, limit,
 };
 use craton_process::{Mailbox, TableFull, WaitQueue, Watchers};
 
@@ -57,8 +57,12 @@ impl Shard {
             entry,
             argument,
             limits,
+            shard: match place {
+                Place::Near(pid) => Some(pid.slot.shard()),
+                Place::Here | Place::Anywhere | Place::Node(_) => None,
+            },
         };
-        out.push(Effect::Place { place, order });
+        out.push(Effect::Place { place, order: Box::new(order) });
         None
     }
 
@@ -95,17 +99,13 @@ impl Shard {
             .insert_with(|_| Tenant::Live(Box::new(process)))
             .map_err(|TableFull| ErrorCode::LimitProcesses)?;
         self.unheard.insert((parent, slot));
-        out.push(Effect::Start {
-            pid: self.pid(slot),
-            program,
-            entry: order.entry,
-            argument: order.argument,
-            limits: order.limits,
-        });
+        let SpawnOrder { entry, argument, limits, .. } = order;
+        let start = Start { pid: self.pid(slot), program, entry, argument, limits };
+        out.push(Effect::Host(HostEffect::Start(Box::new(start))));
         Ok(())
     }
 
-    /// The host's answer to [`Effect::Start`].
+    /// The host's answer to [`HostEffect::Start`].
     pub(crate) fn started(
         &mut self,
         slot: Slot,

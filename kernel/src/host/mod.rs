@@ -16,7 +16,7 @@ use craton_hal::virtio::net::Net;
 use craton_hal::{clock, logger, memory, timer};
 use craton_node::config::level_name;
 use craton_node::{Node, NodeEffect, NodeInput};
-use craton_shard::port::LogLevel;
+use craton_shard::port::{HostEffect, LogLevel};
 use network::Network;
 
 /// Processes that run before the network has its turn.
@@ -97,7 +97,7 @@ impl Host {
             let mut batch = core::mem::take(&mut self.batch);
             core::mem::swap(&mut batch, &mut self.effects);
             for effect in batch.drain(..) {
-                ran |= matches!(effect, NodeEffect::Run { .. });
+                ran |= matches!(effect, NodeEffect::Host(HostEffect::Run { .. }));
                 self.perform_one(effect);
             }
             self.batch = batch;

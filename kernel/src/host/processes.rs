@@ -9,6 +9,7 @@ use craton_abi::{ErrorCode, Instant, Slot};
 use craton_engine::LoadError;
 use craton_hal::clock;
 use craton_node::{NodeEffect, NodeInput};
+use craton_shard::port::{HostEffect, Start};
 
 impl Host {
     pub(super) fn perform_for_process(&mut self, effect: NodeEffect) {
@@ -21,16 +22,17 @@ impl Host {
                 self.engine.programs().unload(program);
                 return;
             }
-            NodeEffect::Start { pid, program, entry, argument, limits } => {
+            NodeEffect::Host(HostEffect::Start(start)) => {
+                let Start { pid, program, entry, argument, limits } = *start;
                 let result = self.engine.start(pid, program, &entry, argument, limits);
                 self.tell_memory_of(pid.slot, clock::now());
                 NodeInput::Started { slot: pid.slot, result }
             }
-            NodeEffect::Run { slot, resume, slice } => {
+            NodeEffect::Host(HostEffect::Run { slot, resume, slice }) => {
                 let (outcome, used) = self.engine.run(slot, resume, slice);
                 NodeInput::Ran { slot, outcome, used }
             }
-            NodeEffect::Reclaim { slot } => {
+            NodeEffect::Host(HostEffect::Reclaim { slot }) => {
                 self.engine.reclaim(slot);
                 return;
             }

@@ -45,6 +45,7 @@ fn spawns() -> Vec<Body> {
             entry: String::from("main"),
             argument: Payload(vec![1, 2, 3]),
             limits: ProcessLimits::default(),
+            shard: None,
         }),
         Body::SpawnReply {
             request: RequestId::new(1),

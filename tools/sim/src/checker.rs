@@ -9,6 +9,7 @@
 //!   fire if its target ended or a gap was told while the watcher lived;
 //! - no child lives whose parent never heard of it.
 
+use crate::machine::MAIL_MAX;
 use craton_abi::{ErrorCode, ExitReason, Incarnation, Instant, MonitorId, NodeId, Pid};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -321,11 +322,13 @@ impl Checker {
             || self.lives.get(&pid).is_none_or(|life| life.ended)
     }
 
-    /// Whether a gap was told on either side, or a side ended, since `at`.
+    /// Whether a gap was told on either side, or a side ended, since `at`. What a process did while
+    /// word of the gap was under way to its CPU came too late for it, too.
     fn gap_since(&self, a: Pid, b: Pid, at: Instant) -> bool {
+        let since = |gap: &Gap| gap.at + MAIL_MAX >= at;
         self.over.contains(&(a.node, a.incarnation))
             || self.over.contains(&(b.node, b.incarnation))
-            || self.gaps.iter().any(|gap| gap.at >= at && (gap.parts(a, b) || gap.parts(b, a)))
+            || self.gaps.iter().any(|gap| since(gap) && (gap.parts(a, b) || gap.parts(b, a)))
     }
 
     /// Everything is healed and every living process has emptied its mailbox: what must have come
@@ -350,7 +353,8 @@ impl Checker {
             }
             let target = monitor.target;
             let mut gaps = self.gaps.iter();
-            let gap = gaps.any(|gap| gap.parts(watcher, target) && gap.at > monitor.made_at);
+            let gap =
+                gaps.any(|gap| gap.parts(watcher, target) && gap.at > monitor.made_at + MAIL_MAX);
             if self.has_ended(target) || gap {
                 return broken(format!("{watcher} was never told of {target} ({id})"));
             }

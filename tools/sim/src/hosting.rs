@@ -4,14 +4,20 @@
 
 use crate::actor::{Actor, Scene};
 use crate::checker::Violation;
-use crate::machine::Machine;
+use crate::machine::{MAIL_MAX, Machine};
 use crate::net::{End, OPERATOR, Place};
 use crate::world::{ACTORS_MAX, Event, Sabotage, World};
-use craton_abi::{Duration, ErrorCode, Incarnation, Slot};
-use craton_node::{NodeEffect, NodeInput};
+use craton_abi::{Duration, ErrorCode, Incarnation, ShardId, Slot};
+use craton_node::{Mail, NodeEffect, NodeInput, WorkerEffect, WorkerInput};
 use craton_session::ConnId;
-use craton_shard::port::{HostReply, LogLevel, Outcome, Received, Resume};
+use craton_shard::port::{HostEffect, HostReply, LogLevel, Outcome, Received, Resume, Start};
 use std::collections::VecDeque;
+
+/// What a host says of a process.
+enum Answer {
+    Started(Slot, Result<(), ErrorCode>),
+    Ran(Slot, Outcome, Duration),
+}
 
 impl World {
     pub(crate) fn boot(&mut self, place: Place) {
@@ -36,24 +42,80 @@ impl World {
                 self.carry_out(place, effect, &mut inputs);
             }
         }
-        self.schedule_tick(place);
+        self.schedule_tick(place, 0);
     }
 
-    pub(crate) fn schedule_tick(&mut self, place: Place) {
-        let machine = &mut self.machines[place];
-        let next = if machine.node.runnable() {
-            self.now
-        } else {
-            match machine.node.deadline() {
-                Some(local) => machine.global(local),
-                None => return,
+    pub(crate) fn step_worker(&mut self, place: Place, cpu: usize, input: WorkerInput) {
+        let mut inputs = VecDeque::from([input]);
+        while let Some(input) = inputs.pop_front() {
+            let mut effects = Vec::new();
+            let machine = &mut self.machines[place];
+            let local = machine.local(self.now);
+            let Some(worker) = machine.cpus.get_mut(cpu).and_then(|cpu| cpu.worker.as_mut()) else {
+                return;
+            };
+            worker.step(input, local, &mut effects);
+            for effect in effects {
+                match effect {
+                    WorkerEffect::Host(effect) => match self.host(place, effect) {
+                        Some(Answer::Started(slot, result)) => {
+                            inputs.push_back(WorkerInput::Started { slot, result });
+                        }
+                        Some(Answer::Ran(slot, outcome, used)) => {
+                            inputs.push_back(WorkerInput::Ran { slot, outcome, used });
+                        }
+                        None => {}
+                    },
+                    WorkerEffect::ReclaimAll => {
+                        inputs.clear();
+                        self.reclaim_all(place, cpu);
+                    }
+                    WorkerEffect::Post { to, mail } => self.post(place, cpu, to, mail),
+                }
             }
+        }
+        self.schedule_tick(place, cpu);
+    }
+
+    /// Puts mail under way to another CPU of the machine: mostly it is fast, but nothing says that
+    /// it is; only the order of each pair is kept.
+    fn post(&mut self, place: Place, from: usize, to: ShardId, mail: Mail) {
+        let delay = match self.random.below(20) {
+            0 => self.random.between(Duration::from_micros(500), MAIL_MAX),
+            1..=4 => self.random.between(Duration::from_micros(20), Duration::from_micros(500)),
+            _ => self.random.between(Duration::from_nanos(200), Duration::from_micros(20)),
         };
-        machine.tick_token += 1;
-        let token = machine.tick_token;
+        let (to, machine) = (to.index(), &mut self.machines[place]);
+        let boot = machine.boot;
+        let Some(until) = machine.cpus[from].mail_until.get_mut(to) else { return };
+        let at = (self.now + delay).max(*until);
+        *until = at;
+        self.at(at, Event::Mail { place, boot, to, mail });
+    }
+
+    pub(crate) fn schedule_ticks(&mut self, place: Place) {
+        for cpu in 0..self.machines[place].cpus.len() {
+            self.schedule_tick(place, cpu);
+        }
+    }
+
+    pub(crate) fn schedule_tick(&mut self, place: Place, cpu: usize) {
+        let machine = &mut self.machines[place];
+        let (runnable, deadline) = match &machine.cpus[cpu].worker {
+            Some(worker) => (worker.runnable(), worker.deadline()),
+            None => (machine.node.runnable(), machine.node.deadline()),
+        };
+        let next = match (runnable, deadline) {
+            (true, _) => self.now,
+            (false, Some(local)) => machine.global(local),
+            (false, None) => return,
+        };
+        let state = &mut machine.cpus[cpu];
+        state.tick_token += 1;
+        let token = state.tick_token;
         // A machine is never infinitely fast.
-        let next = next.max(machine.busy_until).max(self.now + Duration::from_micros(5));
-        self.at(next, Event::Tick { place, token });
+        let next = next.max(state.busy_until).max(self.now + Duration::from_micros(5));
+        self.at(next, Event::Tick { place, cpu, token });
     }
 
     pub(crate) fn carry_out(
@@ -74,36 +136,58 @@ impl World {
                 inputs.push_back(NodeInput::Loaded { program, result });
             }
             NodeEffect::Unload { .. } => {}
-            NodeEffect::Start { pid, entry, argument, .. } => {
+            NodeEffect::Host(effect) => match self.host(place, effect) {
+                Some(Answer::Started(slot, result)) => {
+                    inputs.push_back(NodeInput::Started { slot, result });
+                }
+                Some(Answer::Ran(slot, outcome, used)) => {
+                    inputs.push_back(NodeInput::Ran { slot, outcome, used });
+                }
+                None => {}
+            },
+            NodeEffect::Post { to, mail } => self.post(place, 0, to, mail),
+            NodeEffect::Log { level, module, text } => self.read_log(place, level, &module, &text),
+            NodeEffect::Restart => {
+                inputs.clear();
+                self.reclaim_all(place, 0);
+                self.life_ended(place);
+            }
+        }
+    }
+
+    /// Does what a shard asks of the host of its processes.
+    fn host(&mut self, place: Place, effect: HostEffect) -> Option<Answer> {
+        match effect {
+            HostEffect::Start(start) => {
+                let Start { pid, entry, argument, .. } = *start;
                 self.trace.note(self.now, format_args!("{place} start {pid} {entry}"));
                 let slot = pid.slot;
-                let result = if self.random.chance(3) {
-                    Err(ErrorCode::LimitMemory)
-                } else {
-                    let actor = Actor::new(pid, &entry, &argument.0, self.random.fork());
-                    let born = self.checker.born(pid, actor.spawn_number(), actor.is_in_order());
-                    self.check(born);
-                    self.machines[place].actors.insert(slot, (pid, actor));
-                    Ok(())
-                };
-                inputs.push_back(NodeInput::Started { slot, result });
+                if self.random.chance(3) {
+                    return Some(Answer::Started(slot, Err(ErrorCode::LimitMemory)));
+                }
+                let actor = Actor::new(pid, &entry, &argument.0, self.random.fork());
+                let born = self.checker.born(pid, actor.spawn_number(), actor.is_in_order());
+                self.check(born);
+                self.machines[place].actors.insert(slot, (pid, actor));
+                Some(Answer::Started(slot, Ok(())))
             }
-            NodeEffect::Run { slot, resume, slice } => {
+            HostEffect::Run { slot, resume, slice } => {
                 let (outcome, used) = self.run_actor(place, slot, resume, slice);
-                inputs.push_back(NodeInput::Ran { slot, outcome, used });
+                Some(Answer::Ran(slot, outcome, used))
             }
-            NodeEffect::Reclaim { slot } => {
+            HostEffect::Reclaim { slot } => {
                 if let Some((pid, _)) = self.machines[place].actors.remove(&slot) {
                     self.trace.note(self.now, format_args!("{place} end {pid}"));
                     self.checker.ended(pid);
                 }
-            }
-            NodeEffect::Log { level, module, text } => self.read_log(place, level, &module, &text),
-            NodeEffect::Restart => {
-                inputs.clear();
-                self.life_ended(place);
+                None
             }
         }
+    }
+
+    /// A CPU drops all its processes: their life is over.
+    fn reclaim_all(&mut self, place: Place, cpu: usize) {
+        self.machines[place].actors.retain(|slot, _| slot.shard().index() != cpu);
     }
 
     pub(crate) fn end(&self, place: Place, conn: ConnId) -> End {
@@ -118,7 +202,6 @@ impl World {
         machine.now_lives_as(machine.node.incarnation());
         self.trace.note(self.now, format_args!("{place} life {life} over"));
         self.checker.life_over(machine.node.id(), life);
-        machine.actors.clear();
         self.lives_ended += 1;
     }
 
@@ -182,7 +265,8 @@ impl World {
         let used = if outcome == Outcome::Preempted { slice } else { used };
         self.trace.note(self.now, format_args!("{place} {pid} {outcome:?}"));
         let machine = &mut self.machines[place];
-        machine.busy_until = machine.busy_until.max(self.now) + used;
+        let cpu = &mut machine.cpus[slot.shard().index()];
+        cpu.busy_until = cpu.busy_until.max(self.now) + used;
         (outcome, used)
     }
 

@@ -1,16 +1,31 @@
-//! One simulated machine: the node's value, the processes it hosts, and whether it runs at all.
+//! One simulated machine: the values of node and workers, their processes, and whether it runs.
 //!
-//! Owns [`Machine`]. Time on a machine begins at its boot, as on metal.
+//! Owns [`Machine`] and [`Cpu`]. Time on a machine begins at its boot, as on metal.
 
 use crate::actor::Actor;
 use crate::net::{Place, address};
 use crate::random::Random;
-use craton_abi::{Incarnation, Instant, Pid, Slot};
-use craton_node::{Node, NodeConfig};
+use craton_abi::{Duration, Incarnation, Instant, Pid, Slot};
+use craton_node::{Node, NodeConfig, Worker};
 use std::collections::BTreeMap;
 
-/// Shards of every machine.
-const SHARDS: u8 = 2;
+/// Most shards of a machine.
+const SHARDS_MAX: usize = 4;
+/// Longest time that mail takes from one CPU to another.
+pub(crate) const MAIL_MAX: Duration = Duration::from_millis(3);
+
+/// One CPU of a machine.
+#[derive(Default)]
+pub(crate) struct Cpu {
+    /// What it steps; the first CPU steps the node.
+    pub(crate) worker: Option<Worker>,
+    /// A process has it until then.
+    pub(crate) busy_until: Instant,
+    /// The tick that counts; earlier ones are void.
+    pub(crate) tick_token: u64,
+    /// When the last mail from here arrives at each of the others.
+    pub(crate) mail_until: [Instant; SHARDS_MAX],
+}
 
 pub(crate) struct Machine {
     pub(crate) place: Place,
@@ -24,10 +39,7 @@ pub(crate) struct Machine {
     booted_at: Instant,
     pub(crate) alive: bool,
     pub(crate) paused_until: Instant,
-    /// Its CPU is taken until then.
-    pub(crate) busy_until: Instant,
-    /// The tick that counts; earlier ones are void.
-    pub(crate) tick_token: u64,
+    pub(crate) cpus: Vec<Cpu>,
     pub(crate) conn_next: u64,
     pub(crate) actors: BTreeMap<Slot, (Pid, Actor)>,
 }
@@ -37,8 +49,12 @@ impl Machine {
     pub(crate) fn new(place: Place, config: NodeConfig, random: &mut Random) -> Self {
         let incarnation = Incarnation::new(random.number());
         let seed = random.bytes32();
-        let node = Node::new(config.clone(), incarnation, SHARDS, seed, Instant::ZERO)
+        let shards = 1 + random.below(SHARDS_MAX) as u8;
+        let mut node = Node::new(config.clone(), incarnation, shards, seed, Instant::ZERO)
             .expect("the configuration was made for it");
+        let workers = node.workers().into_iter().map(Some);
+        let cpus = core::iter::once(None).chain(workers);
+        let cpus = cpus.map(|worker| Cpu { worker, ..Cpu::default() }).collect();
         Machine {
             place,
             config,
@@ -49,8 +65,7 @@ impl Machine {
             booted_at: Instant::ZERO,
             alive: false,
             paused_until: Instant::ZERO,
-            busy_until: Instant::ZERO,
-            tick_token: 0,
+            cpus,
             conn_next: 0,
             actors: BTreeMap::new(),
         }
@@ -58,11 +73,16 @@ impl Machine {
 
     /// Switches it on, with nothing left of before.
     pub(crate) fn boot(&mut self, now: Instant, random: &mut Random) {
-        let (boot, tick_token) = (self.boot + 1, self.tick_token + 1);
-        let fresh = Machine::new(self.place, self.config.clone(), random);
+        let boot = self.boot + 1;
+        let mut fresh = Machine::new(self.place, self.config.clone(), random);
+        // No tick of a former boot counts: they rise over all of them.
+        let token = self.cpus.iter().map(|cpu| cpu.tick_token).max().unwrap_or(0) + 1;
+        for cpu in &mut fresh.cpus {
+            cpu.tick_token = token;
+        }
         let mut lives = core::mem::take(&mut self.lives);
         lives.extend(&fresh.lives);
-        *self = Machine { boot, tick_token, booted_at: now, alive: true, lives, ..fresh };
+        *self = Machine { boot, booted_at: now, alive: true, lives, ..fresh };
     }
 
     /// The node has begun a new life by itself.
@@ -79,6 +99,12 @@ impl Machine {
     /// When the machine's own time means, for the world.
     pub(crate) fn global(&self, local: Instant) -> Instant {
         self.booted_at + local.since(Instant::ZERO)
+    }
+
+    /// Processes of the node and its workers, as each counts its own.
+    pub(crate) fn processes(&self) -> usize {
+        let workers = self.cpus.iter().filter_map(|cpu| cpu.worker.as_ref());
+        workers.map(Worker::processes).sum::<usize>() + self.node.processes()
     }
 
     pub(crate) fn address(&self) -> std::net::IpAddr {

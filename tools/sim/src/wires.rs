@@ -120,7 +120,7 @@ impl World {
         }
         self.pump(end);
         if end.place != OPERATOR {
-            self.schedule_tick(end.place);
+            self.schedule_tick(end.place, 0);
         }
     }
 

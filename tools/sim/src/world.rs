@@ -13,7 +13,7 @@ use crate::operator::Operator;
 use crate::random::Random;
 use crate::trace::Trace;
 use craton_abi::{Duration, Instant, NodeId, Slot, limit};
-use craton_node::NodeInput;
+use craton_node::{Mail, NodeInput, WorkerInput};
 use craton_shard::port::Received;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -83,7 +83,8 @@ pub fn run(seed: u64, options: Options) -> Result<Report, Violation> {
 
 #[derive(Debug)]
 pub(crate) enum Event {
-    Tick { place: Place, token: u64 },
+    Tick { place: Place, cpu: usize, token: u64 },
+    Mail { place: Place, boot: u32, to: usize, mail: Mail },
     Datagram { to: Place, boot: u32, from: Place, bytes: Vec<u8> },
     Dialled { from: End, to: Place },
     Connected { to: End },
@@ -240,12 +241,14 @@ impl World {
         true
     }
 
-    fn happen(&mut self, event: Event) {
+    pub(crate) fn happen(&mut self, event: Event) {
         let to = match &event {
-            Event::Tick { place, token } => {
+            Event::Tick { place, cpu, token } => {
                 let machine = &self.machines[*place];
-                (machine.tick_token == *token).then_some((*place, machine.boot))
+                let counts = machine.cpus.get(*cpu).is_some_and(|cpu| cpu.tick_token == *token);
+                counts.then_some((*place, machine.boot))
             }
+            Event::Mail { place, boot, .. } => Some((*place, *boot)),
             Event::Datagram { to, boot, .. } => Some((*to, *boot)),
             Event::Dialled { to, .. } => Some((*to, self.machines[*to].boot)),
             Event::Connected { to } | Event::Chunk { to, .. } | Event::Closed { to } => {
@@ -267,7 +270,12 @@ impl World {
 
     fn deliver(&mut self, place: Place, event: Event) {
         match event {
-            Event::Tick { .. } => self.step(place, NodeInput::Tick),
+            Event::Tick { cpu: 0, .. } => self.step(place, NodeInput::Tick),
+            Event::Tick { cpu, .. } => self.step_worker(place, cpu, WorkerInput::Tick),
+            Event::Mail { to: 0, mail, .. } => self.step(place, NodeInput::Mail(mail)),
+            Event::Mail { to, mail, .. } => {
+                self.step_worker(place, to, WorkerInput::Mail(mail));
+            }
             Event::Datagram { from, bytes, .. } => {
                 let from = SocketAddr::new(address(from), limit::MEMBERSHIP_PORT);
                 self.step(place, NodeInput::Datagram { from, bytes });
@@ -312,7 +320,7 @@ impl World {
 
     fn check_end(&self) -> Result<(), Violation> {
         for machine in &self.machines {
-            let (left, hosted) = (machine.node.processes(), machine.actors.len());
+            let (left, hosted) = (machine.processes(), machine.actors.len());
             if left + hosted > 0 {
                 let place = machine.place;
                 return Err(Violation(format!(

@@ -1,16 +1,20 @@
 //! A few nodes on a perfect network, scripted processes, and peers under the test's control.
 //!
-//! Owns [`World`]. Time passes only in [`World::run`]; bytes and datagrams arrive at once.
+//! Owns [`World`]. Time passes only in [`World::run`]; bytes and datagrams arrive at once. Mail
+//! between the CPUs of a node arrives at once too, but with a seed that chooses what comes first:
+//! every pair of CPUs has its order, and everything else may overtake.
 
 use craton_abi::{
-    AppId, Duration, Incarnation, Instant, Payload, Pid, ProgramId, Slot, TraceId, limit,
+    AppId, Duration, Incarnation, Instant, Payload, Pid, ProgramId, ShardId, Slot, TraceId, limit,
 };
-use craton_node::{Node, NodeConfig, NodeEffect, NodeInput};
+use craton_node::{
+    Mail, Node, NodeConfig, NodeEffect, NodeInput, Worker, WorkerEffect, WorkerInput,
+};
 use craton_session::cert::Request;
 use craton_session::{
     AuthoritySecret, Certificate, ConnId, Event, Identity, NoiseSecret, PeerKey, Role, Sessions,
 };
-use craton_shard::port::{LogLevel, Outcome, Resume};
+use craton_shard::port::{HostEffect, LogLevel, Outcome, Resume};
 use craton_wire::{Body, Lane};
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -75,9 +79,23 @@ enum Arrival {
     Closed(ConnId),
 }
 
+/// Mail under way on a node, from one shard to another.
+type Way = (usize, ShardId, ShardId);
+
+/// What a host tells the node or a worker of a process.
+enum Answer {
+    Started(Slot),
+    Ran(Slot, Outcome),
+}
+
 pub(crate) struct World {
     pub(crate) now: Instant,
     pub(crate) nodes: Vec<Node>,
+    /// Of each node, the shards from 1 on.
+    workers: Vec<Vec<Worker>>,
+    mail: BTreeMap<Way, VecDeque<Mail>>,
+    /// Chooses what comes next; without it everything comes in order.
+    random: Option<u64>,
     pub(crate) guests: Vec<Guest>,
     program: Program,
     scripts: BTreeMap<(usize, Slot), Script>,
@@ -104,9 +122,22 @@ fn address(index: usize) -> SocketAddr {
 impl World {
     /// `count` nodes that have found one another.
     pub(crate) fn new(count: usize, program: Program) -> Self {
+        World::with_shards(count, 2, None, program)
+    }
+
+    /// The same with so many shards each, and mail in the order that `seed` brings.
+    pub(crate) fn with_shards(
+        count: usize,
+        shards: u8,
+        seed: Option<u64>,
+        program: Program,
+    ) -> Self {
         let mut world = World {
             now: Instant::ZERO,
             nodes: Vec::new(),
+            workers: Vec::new(),
+            mail: BTreeMap::new(),
+            random: seed,
             guests: Vec::new(),
             program,
             scripts: BTreeMap::new(),
@@ -119,8 +150,11 @@ impl World {
         };
         for index in 0..count {
             let life = Incarnation::new(100 + index as u64);
-            let node = Node::new(config(index as u8), life, 2, [index as u8; 32], world.now);
-            world.nodes.push(node.expect("the configuration is right"));
+            let node = Node::new(config(index as u8), life, shards, [index as u8; 32], world.now);
+            let mut node = node.expect("the configuration is right");
+            world.workers.push(node.workers());
+            assert!(node.workers().is_empty(), "a worker was given out twice");
+            world.nodes.push(node);
         }
         for index in 0..count {
             world.step(index, NodeInput::Address(address(index).ip()));
@@ -139,6 +173,10 @@ impl World {
             self.now += STEP;
             for index in 0..self.nodes.len() {
                 self.step(index, NodeInput::Tick);
+                for worker in 0..self.workers[index].len() {
+                    self.step_worker(index, worker, WorkerInput::Tick);
+                    self.settle();
+                }
             }
             for guest in
                 (0..self.guests.len()).filter(|g| !self.guests[*g].dark).collect::<Vec<_>>()
@@ -157,12 +195,123 @@ impl World {
     }
 
     fn settle(&mut self) {
-        while let Some((place, arrival)) = self.arrivals.pop_front() {
-            match place.checked_sub(self.nodes.len()) {
-                None => self.step_node(place, arrival),
-                Some(guest) => self.step_guest(guest, arrival),
+        loop {
+            let ways: Vec<Way> = self.mail.keys().copied().collect();
+            let arrivals = usize::from(!self.arrivals.is_empty());
+            let due = self.due();
+            let count = arrivals + ways.len() + due.len();
+            if count == 0 {
+                return;
+            }
+            match self.choose(count) {
+                choice if choice < arrivals => self.arrive(),
+                choice if choice < arrivals + ways.len() => self.deliver(ways[choice - arrivals]),
+                choice => {
+                    let (index, worker) = due[choice - arrivals - ways.len()];
+                    self.step_worker(index, worker, WorkerInput::Tick);
+                }
             }
         }
+    }
+
+    /// Workers that have to be stepped whatever the time is.
+    fn due(&self) -> Vec<(usize, usize)> {
+        let mut due = Vec::new();
+        for (index, workers) in self.workers.iter().enumerate() {
+            for (worker, value) in workers.iter().enumerate() {
+                if value.deadline() == Some(Instant::ZERO) {
+                    due.push((index, worker));
+                }
+            }
+        }
+        due
+    }
+
+    /// One of `count`, at random if there is a seed (xorshift64*, Vigna, 2016).
+    fn choose(&mut self, count: usize) -> usize {
+        let Some(state) = &mut self.random else { return 0 };
+        *state = (*state).max(1);
+        *state ^= *state >> 12;
+        *state ^= *state << 25;
+        *state ^= *state >> 27;
+        (state.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % count
+    }
+
+    fn arrive(&mut self) {
+        let Some((place, arrival)) = self.arrivals.pop_front() else { return };
+        match place.checked_sub(self.nodes.len()) {
+            None => self.step_node(place, arrival),
+            Some(guest) => self.step_guest(guest, arrival),
+        }
+    }
+
+    fn deliver(&mut self, way: Way) {
+        let (index, _, to) = way;
+        let Some(queue) = self.mail.get_mut(&way) else { return };
+        let Some(mail) = queue.pop_front() else { return };
+        if queue.is_empty() {
+            self.mail.remove(&way);
+        }
+        match to.index().checked_sub(1) {
+            None => self.step_node(index, Arrival::Input(NodeInput::Mail(mail))),
+            Some(worker) => self.step_worker(index, worker, WorkerInput::Mail(mail)),
+        }
+    }
+
+    fn post(&mut self, index: usize, from: ShardId, to: ShardId, mail: Mail) {
+        self.mail.entry((index, from, to)).or_default().push_back(mail);
+    }
+
+    fn step_worker(&mut self, index: usize, worker: usize, input: WorkerInput) {
+        let from = self.workers[index][worker].shard();
+        let mut inputs = VecDeque::from([input]);
+        while let Some(input) = inputs.pop_front() {
+            let mut effects = Vec::new();
+            self.workers[index][worker].step(input, self.now, &mut effects);
+            for effect in effects {
+                match effect {
+                    WorkerEffect::Host(effect) => match self.host(index, effect) {
+                        Some(Answer::Started(slot)) => {
+                            inputs.push_back(WorkerInput::ProcessMemory { slot, bytes: 1 });
+                            inputs.push_back(WorkerInput::Started { slot, result: Ok(()) });
+                        }
+                        Some(Answer::Ran(slot, outcome)) => {
+                            let used = Duration::from_micros(1);
+                            inputs.push_back(WorkerInput::Ran { slot, outcome, used });
+                        }
+                        None => {}
+                    },
+                    WorkerEffect::ReclaimAll => {
+                        inputs.clear();
+                        self.reclaim_all(index, from);
+                    }
+                    WorkerEffect::Post { to, mail } => self.post(index, from, to, mail),
+                }
+            }
+        }
+    }
+
+    /// Runs a script for its shard.
+    fn host(&mut self, index: usize, effect: HostEffect) -> Option<Answer> {
+        match effect {
+            HostEffect::Start(start) => {
+                let script = (self.program)(start.pid, &start.entry, &start.argument.0);
+                self.scripts.insert((index, start.pid.slot), script);
+                Some(Answer::Started(start.pid.slot))
+            }
+            HostEffect::Run { slot, resume, .. } => {
+                let script = self.scripts.get_mut(&(index, slot)).expect("it was started");
+                Some(Answer::Ran(slot, script(resume)))
+            }
+            HostEffect::Reclaim { slot } => {
+                drop(self.scripts.remove(&(index, slot)).expect("it was started"));
+                None
+            }
+        }
+    }
+
+    fn reclaim_all(&mut self, index: usize, shard: ShardId) {
+        self.scripts.retain(|(at, slot), _| *at != index || slot.shard() != shard);
     }
 
     fn step_node(&mut self, index: usize, arrival: Arrival) {
@@ -212,23 +361,25 @@ impl World {
                 self.loads[index] += 1;
                 inputs.push_back(NodeInput::Loaded { program, result: Ok(()) });
             }
-            NodeEffect::Start { pid, entry, argument, .. } => {
-                let script = (self.program)(pid, &entry, &argument.0);
-                self.scripts.insert((index, pid.slot), script);
-                inputs.push_back(NodeInput::Started { slot: pid.slot, result: Ok(()) });
-            }
-            NodeEffect::Run { slot, resume, .. } => {
-                let script = self.scripts.get_mut(&(index, slot)).expect("it was started");
-                let (outcome, used) = (script(resume), Duration::from_micros(1));
-                inputs.push_back(NodeInput::Ran { slot, outcome, used });
-            }
-            NodeEffect::Reclaim { slot } => {
-                drop(self.scripts.remove(&(index, slot)).expect("it was started"));
-            }
+            NodeEffect::Host(effect) => match self.host(index, effect) {
+                Some(Answer::Started(slot)) => {
+                    inputs.push_back(NodeInput::Started { slot, result: Ok(()) });
+                }
+                Some(Answer::Ran(slot, outcome)) => {
+                    let used = Duration::from_micros(1);
+                    inputs.push_back(NodeInput::Ran { slot, outcome, used });
+                }
+                None => {}
+            },
+            NodeEffect::Post { to, mail } => self.post(index, ShardId::new(0), to, mail),
             NodeEffect::Log { module, text, .. } => {
                 self.logs.push(format!("{index} {module}: {text}"));
             }
-            NodeEffect::Unload { .. } | NodeEffect::Restart => {}
+            NodeEffect::Restart => {
+                inputs.clear();
+                self.reclaim_all(index, ShardId::new(0));
+            }
+            NodeEffect::Unload { .. } => {}
         }
     }
 

@@ -99,8 +99,7 @@ fn credit_returns_as_messages_are_taken() {
         assert!(rig.receive_tag(b).is_some());
     }
     let credit = |messages| Effect::Credit {
-        node: far.node,
-        shard: far.slot.shard(),
+        to: Source::of(far),
         mailbox: b,
         messages,
         bytes: 10 * messages,
@@ -131,7 +130,7 @@ fn a_dead_mailbox_says_so() {
     let b = rig.process();
     let far = away(2, 1);
     rig.signal(far, b, message(1, 10));
-    let gone = |pid| Effect::Gone { node: far.node, shard: far.slot.shard(), pid };
+    let gone = |pid| Effect::Gone { to: Source::of(far), pid };
     rig.ran(b, Outcome::Exited(ExitReason::Normal));
     assert!(rig.effects().contains(&gone(b)), "who counted on its credit is told");
     rig.signal(far, b, message(2, 10));

@@ -87,6 +87,7 @@ impl Liar {
             entry: "e".repeat(self.random.below(70)),
             argument: self.payload(),
             limits: self.limits(),
+            shard: None,
         }
     }
 
@@ -139,7 +140,7 @@ impl Liar {
 
     fn input(&mut self) -> Input {
         match self.random.below(16) {
-            0 | 1 => Input::Spawn(self.order()),
+            0 | 1 => Input::Spawn(Box::new(self.order())),
             2 | 3 => {
                 let result = if self.random.chance(80) { Ok(()) } else { Err(self.error()) };
                 Input::Started { slot: self.slot(), result }
@@ -195,11 +196,11 @@ fn garbage() {
             assert!(rig.shard.len() <= PROCESSES_MAX);
             for effect in out {
                 match effect {
-                    Effect::Start { pid, .. } => liar.pids.push(pid),
+                    Effect::Host(HostEffect::Start(start)) => liar.pids.push(start.pid),
                     Effect::Place { order, .. } => {
                         liar.requests.push((order.request, order.parent));
                     }
-                    Effect::Run { resume: Resume::Reply(_), .. } => resumed += 1,
+                    Effect::Host(HostEffect::Run { resume: Resume::Reply(_), .. }) => resumed += 1,
                     _ => {}
                 }
             }

@@ -36,7 +36,7 @@ fn a_waiting_process_is_killed_at_once() {
         assert_eq!(rig.call(victim, call), None);
         kill(&mut rig, killer, victim);
         let effects = rig.effects();
-        assert!(effects.contains(&Effect::Reclaim { slot: victim.slot }));
+        assert!(effects.contains(&reclaim_of(victim)));
         assert_eq!(rig.state(victim), "gone");
     }
     assert_eq!(rig.shard.deadline(), None);
@@ -63,7 +63,7 @@ fn a_running_process_is_reclaimed_when_its_host_lets_go() {
     let mut rig = Rig::new();
     let (killer, victim) = (rig.process(), rig.process());
     kill(&mut rig, killer, victim);
-    let reclaim = Effect::Reclaim { slot: victim.slot };
+    let reclaim = reclaim_of(victim);
     assert!(!rig.effects().contains(&reclaim));
     assert_eq!(rig.state(victim), "ending");
     assert_eq!(rig.send(killer, victim, 1, 0), failed(ErrorCode::NoProcess));
@@ -85,7 +85,7 @@ fn a_runnable_process_is_killed_before_it_runs() {
     rig.signal(away(2, 1), victim, SignalBody::Kill);
     assert!(!rig.shard.runnable());
     assert!(rig.running.is_empty());
-    assert!(rig.effects().contains(&Effect::Reclaim { slot: victim.slot }));
+    assert!(rig.effects().contains(&reclaim_of(victim)));
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn a_starting_process_is_killed_when_its_host_has_answered() {
         let ended = exited(victim, ExitReason::Killed);
         assert_eq!(rig.effects(), [reply, Effect::Signal(told), ended]);
         rig.step(Input::Started { slot: victim.slot, result });
-        let reclaim = vec![Effect::Reclaim { slot: victim.slot }];
+        let reclaim = vec![reclaim_of(victim)];
         assert_eq!(rig.effects(), if result.is_ok() { reclaim } else { vec![] });
         assert!(rig.shard.is_empty());
     }
@@ -118,15 +118,15 @@ fn a_process_ends_itself_in_three_ways() {
     let pid = rig.process();
     rig.call(pid, HostCall::Exit { reason: ExitReason::Error(vec![7; EXIT_REASON_BYTES_MAX + 1]) });
     let reason = ExitReason::Error(vec![7; EXIT_REASON_BYTES_MAX]);
-    assert_eq!(rig.effects(), [Effect::Reclaim { slot: pid.slot }, exited(pid, reason)]);
+    assert_eq!(rig.effects(), [reclaim_of(pid), exited(pid, reason)]);
     let pid = rig.process();
     rig.call(pid, HostCall::Kill { target: pid });
     let effects = rig.effects();
-    assert_eq!(effects, [Effect::Reclaim { slot: pid.slot }, exited(pid, ExitReason::Killed)]);
+    assert_eq!(effects, [reclaim_of(pid), exited(pid, ExitReason::Killed)]);
     let pid = rig.process();
     rig.ran(pid, Outcome::Exited(ExitReason::Normal));
     let effects = rig.effects();
-    assert_eq!(effects, [Effect::Reclaim { slot: pid.slot }, exited(pid, ExitReason::Normal)]);
+    assert_eq!(effects, [reclaim_of(pid), exited(pid, ExitReason::Normal)]);
     assert_eq!(rig.call(killer, HostCall::Kill { target: pid }), Some(HostReply::Done));
     let far = away(2, 1);
     assert_eq!(rig.call(killer, HostCall::Kill { target: far }), Some(HostReply::Done));

@@ -3,9 +3,12 @@
 //! `model` drives several shards under a seed against a reference; `garbage` feeds one shard with
 //! nonsense. [`check`] is what must hold of a shard between any two steps.
 
-use crate::port::{Effect, HostCall, HostReply, Input, Outcome, Received, Resume};
+use crate::port::{
+    Effect, HostCall, HostEffect, HostReply, Input, Outcome, Received, Resume, Source, Start,
+};
 use crate::process::{State, Tenant};
 use crate::{Shard, ShardConfig};
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec;
@@ -70,7 +73,7 @@ impl Rig {
             check(&self.shard);
             for effect in out {
                 match effect {
-                    Effect::Run { slot, resume, .. } => {
+                    Effect::Host(HostEffect::Run { slot, resume, .. }) => {
                         assert!(self.running.insert(slot, resume).is_none(), "run while it runs");
                     }
                     other => self.effects.push(other),
@@ -101,6 +104,7 @@ impl Rig {
             entry: String::from("main"),
             argument: Payload(vec![1]),
             limits: ProcessLimits::default(),
+            shard: None,
         }
     }
 
@@ -127,9 +131,9 @@ impl Rig {
 
     /// A process whose host has not answered yet.
     fn starting(&mut self, order: SpawnOrder) -> Pid {
-        self.step(Input::Spawn(order));
+        self.step(Input::Spawn(Box::new(order)));
         match self.effects.last() {
-            Some(&Effect::Start { pid, .. }) => pid,
+            Some(Effect::Host(HostEffect::Start(start))) => start.pid,
             other => panic!("no start but {other:?}"),
         }
     }
@@ -242,4 +246,8 @@ fn check(shard: &Shard) {
     for &watcher in shard.watches.values() {
         assert!(shard.live(watcher).is_some(), "a watch without watcher");
     }
+}
+
+fn reclaim_of(pid: Pid) -> Effect {
+    Effect::Host(HostEffect::Reclaim { slot: pid.slot })
 }

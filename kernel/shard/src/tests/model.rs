@@ -91,8 +91,9 @@ impl World {
                 entry: String::from("first"),
                 argument: Payload::default(),
                 limits: ProcessLimits::default(),
+                shard: None,
             };
-            self.step(member, Input::Spawn(order));
+            self.step(member, Input::Spawn(Box::new(order)));
         }
     }
 
@@ -111,16 +112,17 @@ impl World {
 
     fn perform(&mut self, member: usize, effect: Effect) {
         match effect {
-            Effect::Start { pid, limits, .. } => {
+            Effect::Host(HostEffect::Start(start)) => {
+                let Start { pid, limits, .. } = *start;
                 self.pids.push(pid);
                 assert!(self.actors.insert(pid, Actor::new(limits)).is_none(), "a pid again");
             }
-            Effect::Run { slot, resume, .. } => {
+            Effect::Host(HostEffect::Run { slot, resume, .. }) => {
                 let pid = self.shards[member].pid(slot);
                 let actor = self.actors.get_mut(&pid).expect("a run without start");
                 actor.resumed(pid, resume, &mut self.ledger);
             }
-            Effect::Reclaim { slot } => {
+            Effect::Host(HostEffect::Reclaim { slot }) => {
                 let pid = self.shards[member].pid(slot);
                 let actor = self.actors.remove(&pid).expect("reclaimed twice");
                 assert_eq!(actor.host, Host::Idle, "reclaimed under its host's hands");
@@ -154,10 +156,10 @@ impl World {
                 let lane = (signal.from.slot.index() + signal.to.slot.index()) as u64;
                 return self.carry_signal(member, lane % LANES_OF_PAIRS, signal);
             }
-            Effect::Credit { node, shard, mailbox, messages, bytes } => {
-                (at(node, shard), LANE_OTHER, Input::Credit { mailbox, messages, bytes })
+            Effect::Credit { to, mailbox, messages, bytes } => {
+                (at(to.node, to.shard), LANE_OTHER, Input::Credit { mailbox, messages, bytes })
             }
-            Effect::Gone { node, shard, pid } => (at(node, shard), LANE_OTHER, Input::Gone { pid }),
+            Effect::Gone { to, pid } => (at(to.node, to.shard), LANE_OTHER, Input::Gone { pid }),
             Effect::SpawnReply { parent, result, .. } if parent == operator() => {
                 if let Ok(child) = result {
                     self.ledger.heard(child);

@@ -9,7 +9,7 @@ fn run_next(shard: &mut Shard, used: Duration, outcome: Outcome) -> Option<Slot>
     let runs: Vec<Slot> = out
         .iter()
         .filter_map(|effect| match effect {
-            Effect::Run { slot, .. } => Some(*slot),
+            Effect::Host(HostEffect::Run { slot, .. }) => Some(*slot),
             _ => None,
         })
         .collect();
@@ -43,7 +43,9 @@ fn cpu_time_is_shared_and_not_turns() {
     for _ in 0..10_000 {
         let mut out = Vec::new();
         shard.step(Input::Tick, Instant::ZERO, &mut out);
-        let Some(Effect::Run { slot, .. }) = out.pop() else { panic!("nobody runs") };
+        let Some(Effect::Host(HostEffect::Run { slot, .. })) = out.pop() else {
+            panic!("nobody runs")
+        };
         let which = usize::from(slot == slots[1]);
         // The second computes a whole slice each time, the first a hundredth.
         let used = Duration::from_micros([10, 1_000][which]);
@@ -73,8 +75,9 @@ fn a_new_process_starts_level_with_the_others() {
     }
     let mut rig = Rig::new();
     let mut out = Vec::new();
-    shard.step(Input::Spawn(rig.order()), Instant::ZERO, &mut out);
-    let Some(Effect::Start { pid, .. }) = out.pop() else { panic!("no start") };
+    shard.step(Input::Spawn(Box::new(rig.order())), Instant::ZERO, &mut out);
+    let Some(Effect::Host(HostEffect::Start(start))) = out.pop() else { panic!("no start") };
+    let pid = start.pid;
     shard.step(Input::Started { slot: pid.slot, result: Ok(()) }, Instant::ZERO, &mut out);
     let turns: Vec<Slot> =
         (0..10).filter_map(|_| run_next(&mut shard, slice, Outcome::Preempted)).collect();

@@ -20,7 +20,7 @@ fn order_of(rig: &mut Rig, parent: Pid, monitor: bool) -> SpawnOrder {
     assert_eq!(rig.call(parent, ask("child", 3, monitor)), None);
     assert_eq!(rig.state(parent), "spawning");
     match rig.effects().pop() {
-        Some(Effect::Place { place: Place::Anywhere, order }) => order,
+        Some(Effect::Place { place: Place::Anywhere, order }) => *order,
         other => panic!("no order but {other:?}"),
     }
 }
@@ -111,7 +111,7 @@ fn a_full_table_and_bad_orders_are_refused() {
         let mut order = rig.order();
         change(&mut order);
         let (request, parent) = (order.request, order.parent);
-        rig.step(Input::Spawn(order));
+        rig.step(Input::Spawn(Box::new(order)));
         let result = Err(error);
         assert_eq!(rig.effects(), [Effect::SpawnReply { request, parent, result }]);
     };

@@ -1,0 +1,279 @@
+//! One more CPU of a node, as a value: a shard that is stepped apart from the node.
+//!
+//! Owns [`Worker`]. It shares nothing with the [`Node`](crate::Node) or with other workers but
+//! [`Mail`]. What its shard says to another shard of the node goes there; everything else goes to
+//! the control, in the order in which it was said.
+
+use crate::api::{WorkerEffect, WorkerInput};
+use crate::hosts::Hosts;
+use crate::mail::{CONTROL, Life, Mail, MailBody, Survey, SurveyId, Tally};
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use craton_abi::{Incarnation, Instant, Pid, ProgramId, ShardId, Slot};
+use craton_shard::port::{Effect, HostEffect, Input, Source};
+use craton_shard::{Shard, ShardConfig};
+
+/// A change of as many processes is told to the control although others are about to run.
+const TALLY_STEP: usize = 32;
+
+/// A shard on a CPU of its own.
+pub struct Worker {
+    shard: Shard,
+    /// Shards of the node.
+    shards: u8,
+    life: Life,
+    hosts: Hosts,
+    /// Orders that have come in this life.
+    orders: u64,
+    tally_told: Tally,
+    /// Mail of a life that this worker has not been told of yet: another worker was told sooner.
+    early: VecDeque<Mail>,
+    /// Of this shard for itself.
+    inputs: VecDeque<Input>,
+    /// Used by each input of the shard; kept for its room.
+    effects: Vec<Effect>,
+}
+
+impl Worker {
+    pub(crate) fn new(config: ShardConfig, shards: u8, life: Life) -> Self {
+        Worker {
+            shard: Shard::new(config),
+            shards,
+            life,
+            hosts: Hosts::default(),
+            orders: 0,
+            tally_told: Tally::default(),
+            early: VecDeque::new(),
+            inputs: VecDeque::new(),
+            effects: Vec::new(),
+        }
+    }
+
+    /// Takes one input and appends what is to be done about it, in order.
+    pub fn step(&mut self, input: WorkerInput, now: Instant, out: &mut Vec<WorkerEffect>) {
+        match input {
+            WorkerInput::Tick => {
+                let before = out.len();
+                self.advance(Input::Tick, now, out);
+                let ran = |effect: &WorkerEffect| {
+                    matches!(effect, WorkerEffect::Host(HostEffect::Run { .. }))
+                };
+                self.say_tally(out[before..].iter().any(ran), out);
+            }
+            WorkerInput::Started { slot, result } => {
+                if self.is_mine(slot) {
+                    if result.is_err() {
+                        self.host_ended(slot, out);
+                    }
+                    self.advance(Input::Started { slot, result }, now, out);
+                }
+            }
+            WorkerInput::Ran { slot, outcome, used } => {
+                if self.is_mine(slot) {
+                    self.advance(Input::Ran { slot, outcome, used }, now, out);
+                }
+            }
+            WorkerInput::ProcessMemory { slot, bytes } => self.hosts.set_memory(slot, bytes),
+            WorkerInput::Mail(mail) => self.mail(mail, now, out),
+        }
+    }
+
+    /// When it must be stepped with [`WorkerInput::Tick`] at the latest, if it is not runnable.
+    pub fn deadline(&self) -> Option<Instant> {
+        let tally_due = self.tally_told.processes != self.hosts.len();
+        if tally_due { Some(Instant::ZERO) } else { self.shard.deadline() }
+    }
+
+    /// Whether a tick would run a process.
+    pub fn runnable(&self) -> bool {
+        self.shard.runnable()
+    }
+
+    /// Which shard of its node it is.
+    pub fn shard(&self) -> ShardId {
+        self.shard.config().shard
+    }
+
+    /// Its processes.
+    pub fn processes(&self) -> usize {
+        self.shard.len()
+    }
+
+    /// The life of its node, as far as it knows.
+    pub fn incarnation(&self) -> Incarnation {
+        self.shard.config().incarnation
+    }
+
+    fn is_mine(&self, slot: Slot) -> bool {
+        slot.shard() == self.shard()
+    }
+
+    fn mail(&mut self, mail: Mail, now: Instant, out: &mut Vec<WorkerEffect>) {
+        if let MailBody::Restart(incarnation) = mail.body {
+            if mail.life > self.life {
+                self.restart(mail.life, incarnation, now, out);
+            }
+        } else if mail.life == self.life {
+            self.take(mail.body, now, out);
+        } else if mail.life > self.life {
+            self.early.push_back(mail);
+        }
+    }
+
+    fn take(&mut self, body: MailBody, now: Instant, out: &mut Vec<WorkerEffect>) {
+        match body {
+            MailBody::Input(Input::Spawn(order)) => {
+                let program = order.program;
+                self.orders += 1;
+                self.advance(Input::Spawn(order), now, out);
+                // Refused: the control counted on it nevertheless.
+                self.say_if_unused(program, out);
+            }
+            MailBody::Input(Input::NodeLost { node, incarnation }) => {
+                self.advance(Input::NodeLost { node, incarnation }, now, out);
+                self.post(CONTROL, MailBody::LostHeard(node, incarnation), out);
+            }
+            MailBody::Input(input) => self.advance(input, now, out),
+            MailBody::Ask(id, survey) => self.answer(id, survey, out),
+            // For the control only.
+            MailBody::Effect(_)
+            | MailBody::Restart(_)
+            | MailBody::Restarted
+            | MailBody::LostHeard(..)
+            | MailBody::Tally(_)
+            | MailBody::Unused(..)
+            | MailBody::Listing(..)
+            | MailBody::Largest(..) => {}
+        }
+    }
+
+    fn answer(&self, id: SurveyId, survey: Survey, out: &mut Vec<WorkerEffect>) {
+        let body = match survey {
+            Survey::Listing => MailBody::Listing(id, self.hosts.listing(&self.shard)),
+            Survey::Largest => MailBody::Largest(id, self.hosts.largest(&self.shard)),
+        };
+        self.post(CONTROL, body, out);
+    }
+
+    /// The node begins a new life: nothing is left of this one.
+    fn restart(
+        &mut self,
+        life: Life,
+        incarnation: Incarnation,
+        now: Instant,
+        out: &mut Vec<WorkerEffect>,
+    ) {
+        // What the former life asked for is void, done or not.
+        out.clear();
+        out.push(WorkerEffect::ReclaimAll);
+        let config = ShardConfig { incarnation, ..self.shard.config() };
+        let early = core::mem::take(&mut self.early);
+        *self = Worker::new(config, self.shards, life);
+        self.post(CONTROL, MailBody::Restarted, out);
+        for mail in early {
+            self.mail(mail, now, out);
+        }
+    }
+
+    /// Steps the shard, and with it whatever it says to itself.
+    fn advance(&mut self, input: Input, now: Instant, out: &mut Vec<WorkerEffect>) {
+        let mut next = Some(input);
+        while let Some(input) = next {
+            let mut effects = core::mem::take(&mut self.effects);
+            self.shard.step(input, now, &mut effects);
+            for effect in effects.drain(..) {
+                self.carry_out(effect, out);
+            }
+            self.effects = effects;
+            next = self.inputs.pop_front();
+        }
+    }
+
+    fn carry_out(&mut self, effect: Effect, out: &mut Vec<WorkerEffect>) {
+        match effect {
+            Effect::Host(effect) => self.for_host(effect, out),
+            Effect::Signal(signal) if self.is_here(signal.to) => {
+                self.tell(signal.to.slot.shard(), Input::Signal(signal), out);
+            }
+            Effect::Credit { to, mailbox, messages, bytes } if self.is_shard(to) => {
+                self.tell(to.shard, Input::Credit { mailbox, messages, bytes }, out);
+            }
+            Effect::Gone { to, pid } if self.is_shard(to) => {
+                self.tell(to.shard, Input::Gone { pid }, out);
+            }
+            Effect::SpawnHeard { child } if self.is_here(child) => {
+                self.tell(child.slot.shard(), Input::SpawnHeard { child }, out);
+            }
+            // An orderly end is news to nobody.
+            Effect::Exited { reason, .. } if reason.is_orderly() => {}
+            other => self.post(CONTROL, MailBody::Effect(other), out),
+        }
+    }
+
+    fn for_host(&mut self, effect: HostEffect, out: &mut Vec<WorkerEffect>) {
+        match &effect {
+            HostEffect::Start(start) => {
+                self.hosts.started(start.pid.slot, start.program);
+            }
+            HostEffect::Reclaim { slot } => self.host_ended(*slot, out),
+            HostEffect::Run { .. } => {}
+        }
+        out.push(WorkerEffect::Host(effect));
+    }
+
+    fn host_ended(&mut self, slot: Slot, out: &mut Vec<WorkerEffect>) {
+        if let Some(hosted) = self.hosts.ended(slot) {
+            self.say_if_unused(hosted.program, out);
+        }
+    }
+
+    // --- what the control must know ---
+
+    fn say_if_unused(&mut self, program: ProgramId, out: &mut Vec<WorkerEffect>) {
+        if !self.hosts.is_used(program) {
+            let tally = self.tally();
+            self.tally_told = tally;
+            self.post(CONTROL, MailBody::Unused(program, tally), out);
+        }
+    }
+
+    /// Says how many processes there are: at once if nothing else is to do, otherwise now and then.
+    fn say_tally(&mut self, busy: bool, out: &mut Vec<WorkerEffect>) {
+        let (tally, told) = (self.tally(), self.tally_told);
+        let step = tally.processes.abs_diff(told.processes);
+        if step >= if busy { TALLY_STEP } else { 1 } {
+            self.tally_told = tally;
+            self.post(CONTROL, MailBody::Tally(tally), out);
+        }
+    }
+
+    fn tally(&self) -> Tally {
+        Tally { processes: self.hosts.len(), orders: self.orders }
+    }
+
+    // --- where things go ---
+
+    /// Whether a pid is of this life of this node, and of a shard that it has.
+    fn is_here(&self, pid: Pid) -> bool {
+        self.is_shard(Source::of(pid))
+    }
+
+    fn is_shard(&self, shard: Source) -> bool {
+        let config = self.shard.config();
+        let mine = (shard.node, shard.incarnation) == (config.node, config.incarnation);
+        mine && shard.shard.index() < usize::from(self.shards)
+    }
+
+    fn tell(&mut self, shard: ShardId, input: Input, out: &mut Vec<WorkerEffect>) {
+        if shard == self.shard() {
+            self.inputs.push_back(input);
+        } else {
+            self.post(shard, MailBody::Input(input), out);
+        }
+    }
+
+    fn post(&self, to: ShardId, body: MailBody, out: &mut Vec<WorkerEffect>) {
+        let mail = Mail { life: self.life, from: self.shard(), body };
+        out.push(WorkerEffect::Post { to, mail });
+    }
+}
