@@ -1,7 +1,7 @@
 //! What the command line asks of the kernel itself, in place of a node.
 //!
-//! Owns [`OWN_KEYS`] and what they do: `selftest`, `fault`, `boottrace`, what is measured on the
-//! machine (`timerbench`), and its two ends, `poweroff` and `reboot`, which show that it has them.
+//! Owns [`OWN_KEYS`] and what they do: `selftest` (and its `soak`), `fault`, `boottrace`, what is
+//! measured on the machine (`timerbench`), and its two ends, `poweroff` and `reboot`, which show that it has them.
 //! All other keys are the node's configuration and are read in `start.rs`.
 
 use crate::start::refuse;
@@ -14,8 +14,16 @@ use craton_node::config::nearest;
 use log::warn;
 
 /// Keys that are not the node's. The last is the hypervisor's, and read in `craton-hal`.
-pub(crate) const OWN_KEYS: [&str; 7] =
-    ["selftest", "fault", "boottrace", "timerbench", "poweroff", "reboot", "virtio_mmio.device"];
+pub(crate) const OWN_KEYS: [&str; 8] = [
+    "selftest",
+    "soak",
+    "fault",
+    "boottrace",
+    "timerbench",
+    "poweroff",
+    "reboot",
+    "virtio_mmio.device",
+];
 
 /// The words of the machine's command line.
 pub(crate) fn words() -> Vec<Word> {

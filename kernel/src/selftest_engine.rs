@@ -9,6 +9,7 @@ mod ends;
 mod kills;
 mod measure;
 mod preemption;
+mod soak;
 
 use crate::command_line;
 use alloc::format;
@@ -44,6 +45,7 @@ const TESTS: &[Test] = &[
     ("engine_preemption_changes_no_result", preemption::results_are_equal),
     ("engine_unload_under_a_process", preemption::unload_under_a_process),
     ("engine_kills", kills::ten_thousand_kills),
+    ("engine_soak", soak::soak),
     ("engine_measures", measure::measure),
 ];
 
@@ -110,6 +112,13 @@ impl Bench {
         let mut bench = Bench { engine, bundle, key, program: program_id(bundle), processes: 0 };
         bench.load()?;
         Ok(bench)
+    }
+
+    /// Another bench over the same programs, for a CPU of its own.
+    fn sibling(&self) -> Bench {
+        let engine = Engine::new(self.engine.programs().clone(), [8; 32], CLOCKS);
+        let Bench { bundle, key, program, .. } = *self;
+        Bench { engine, bundle, key, program, processes: 0 }
     }
 
     fn load(&mut self) -> Outcomes {

@@ -12,7 +12,7 @@ const KILLS: usize = 10_000;
 const LIVE_MAX: usize = 16;
 const SEED: u64 = 42;
 
-const ENTRIES: [&str; 15] = [
+pub(super) const ENTRIES: [&str; 15] = [
     "nothing",
     "trap_memory",
     "trap_stack",
@@ -31,7 +31,7 @@ const ENTRIES: [&str; 15] = [
 ];
 
 /// Where a victim stands: what it can be resumed with, if with anything.
-struct Victim(Slot, Option<Resume>);
+pub(super) struct Victim(pub(super) Slot, pub(super) Option<Resume>);
 
 pub(super) fn ten_thousand_kills(bench: &mut Bench) -> Outcomes {
     // The first round warms what is kept for ever: lists of the heap, tables of pages.
@@ -65,14 +65,19 @@ fn kill(bench: &mut Bench, kills: usize) -> Outcomes {
     Ok(())
 }
 
-fn step(bench: &mut Bench, Victim(slot, state): &mut Victim, random: &mut Random) {
-    let Some(resume) = state.take() else {
-        return;
-    };
+/// Runs a victim for a moment, unless it has ended.
+pub(super) fn step(
+    bench: &mut Bench,
+    Victim(slot, state): &mut Victim,
+    random: &mut Random,
+) -> Option<Outcome> {
+    let resume = state.take()?;
     let slice = Duration::from_micros(1 + random.below(100) as u64);
-    *state = match bench.engine.run(*slot, resume, slice).0 {
+    let outcome = bench.engine.run(*slot, resume, slice).0;
+    *state = match outcome {
         Outcome::Preempted => Some(Resume::Continue),
         Outcome::Call(_) => Some(Resume::Reply(HostReply::Done)),
         Outcome::Exited(_) => None,
     };
+    Some(outcome)
 }

@@ -42,9 +42,25 @@ fn result(reason: ExitReason) -> Result<u64, String> {
     }
 }
 
+/// As many preemptions must be seen to change nothing.
+const PREEMPTIONS_MIN: u64 = 100;
+/// A machine that others use too can be too late for many of them: so often it may try.
+const TRIES_MAX: usize = 50;
+
 pub(super) fn results_are_equal(bench: &mut Bench) -> Outcomes {
-    let argument = ROUNDS.to_le_bytes();
     let before = interrupt::counters().preemptions;
+    let seen = || interrupt::counters().preemptions - before;
+    for _ in 0..TRIES_MAX {
+        compute(bench)?;
+        if seen() >= PREEMPTIONS_MIN {
+            return Ok(());
+        }
+    }
+    Err(format!("only {} preemptions: nothing was tested", seen()))
+}
+
+fn compute(bench: &mut Bench) -> Outcomes {
+    let argument = ROUNDS.to_le_bytes();
     let mut live: Vec<(Slot, Resume)> = Vec::new();
     for entry in ["compute", "compute", "fill", "compute", "spin"] {
         live.push((bench.start(entry, &argument)?, Resume::Start));
@@ -69,8 +85,7 @@ pub(super) fn results_are_equal(bench: &mut Bench) -> Outcomes {
         live.retain(|(slot, _)| *slot != Slot::default());
     }
     live.iter().for_each(|(slot, _)| bench.engine.reclaim(*slot));
-    let preemptions = interrupt::counters().preemptions - before;
-    check(preemptions > 100, || format!("only {preemptions} preemptions: nothing was tested"))
+    Ok(())
 }
 
 pub(super) fn unload_under_a_process(bench: &mut Bench) -> Outcomes {
