@@ -112,9 +112,10 @@ pub(crate) fn start_on_this_cpu() {
     // SAFETY: Every CPU with a local APIC, hence every CPU in long mode, has this MSR.
     let value = unsafe { base.read() };
     let x2 = cpuid(1, 0).ecx & (1 << 21) != 0;
-    let enabled = value | APIC_BASE_ENABLE | if x2 { APIC_BASE_X2 } else { 0 };
-    // SAFETY: Enables the APIC, in the mode that the CPU has.
-    unsafe { base.write(enabled) };
+    for value in enabling(value, x2) {
+        // SAFETY: Enables the APIC, in the mode that the CPU has, step by step.
+        unsafe { base.write(value) };
+    }
     ACCESS.call_once(|| {
         if x2 {
             return Access::Msr;
@@ -127,6 +128,14 @@ pub(crate) fn start_on_this_cpu() {
     write(Register::LvtLint1, LVT_NMI);
     write(Register::LvtError, LVT_MASKED);
     write(Register::SpuriousVector, SOFTWARE_ENABLE | u32::from(crate::interrupt::SPURIOUS_VECTOR));
+}
+
+/// What to write to the base register, which holds `value`, one after the other: an APIC that is
+/// off gets into x2 mode only by way of the other, and never back (Intel SDM vol. 3, 11.12.5).
+fn enabling(value: u64, x2: bool) -> impl Iterator<Item = u64> {
+    let first = value | APIC_BASE_ENABLE;
+    let second = x2.then_some(first | APIC_BASE_X2).filter(|second| *second != first);
+    core::iter::once(first).chain(second)
 }
 
 /// Tells the APIC that the interrupt being served is over.
@@ -240,6 +249,16 @@ mod tests {
         assert_eq!(Command::NonMaskable.encode() | COMMAND_TO_OTHERS, 0xc_4400);
         assert_eq!(x2_command(0x1_2345, Command::Init.encode()), 0x0001_2345_0000_4500);
         assert_eq!(X2_MSR_BASE + Register::CommandLow as u32 / 16, 0x830);
+    }
+
+    #[test]
+    fn x2_mode_is_entered_by_the_permitted_steps() {
+        let steps = |value, x2| enabling(value, x2).collect::<std::vec::Vec<_>>();
+        let base = 0xfee0_0000;
+        assert_eq!(steps(base, false), [base | 0x800]);
+        assert_eq!(steps(base, true), [base | 0x800, base | 0xc00]);
+        assert_eq!(steps(base | 0xc00, true), [base | 0xc00]);
+        assert_eq!(steps(base | 0x100 | 0x800, true), [base | 0x900, base | 0xd00]);
     }
 
     #[test]

@@ -79,6 +79,16 @@ impl PerCpu {
         }
     }
 
+    /// Its number.
+    pub(crate) fn index(&self) -> usize {
+        self.index.load(Ordering::Relaxed) as usize
+    }
+
+    /// What is added to its time-stamp counter.
+    pub(crate) fn time_stamp_offset(&self) -> u64 {
+        self.time_stamp_offset.load(Ordering::Relaxed)
+    }
+
     /// The id of its local APIC.
     pub(crate) fn apic_id(&self) -> u32 {
         self.apic_id.load(Ordering::Relaxed)
@@ -122,7 +132,7 @@ static TIME_STAMPS_DIFFER: AtomicBool = AtomicBool::new(false);
 /// The number of the executing CPU, from 0, which is the boot CPU's. Valid from
 /// [`start_boot_cpu`] on. Without the feature `metal`, as in host tests, there is only CPU 0.
 pub fn index() -> usize {
-    if cfg!(feature = "metal") { current().index.load(Ordering::Relaxed) as usize } else { 0 }
+    if cfg!(feature = "metal") { current().index() } else { 0 }
 }
 
 /// How many CPUs run.
@@ -314,11 +324,7 @@ pub(crate) fn to_own_time_stamp(time_stamp: u64) -> u64 {
 /// What is to be added to this CPU's counter. The data behind the GS base is looked at only if it
 /// matters, so that time can be told before the GS base is set.
 fn time_stamp_offset() -> u64 {
-    if TIME_STAMPS_DIFFER.load(Ordering::Acquire) {
-        current().time_stamp_offset.load(Ordering::Relaxed)
-    } else {
-        0
-    }
+    if TIME_STAMPS_DIFFER.load(Ordering::Acquire) { current().time_stamp_offset() } else { 0 }
 }
 
 /// This CPU's own time-stamp counter.

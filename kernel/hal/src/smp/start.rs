@@ -5,8 +5,9 @@
 //! started at once. One that does not come in time is sent back to where INIT leaves it, said, and
 //! left off.
 
+use super::idle;
 use super::processors::Processors;
-use super::{idle, time_stamps};
+use super::time_stamps::Exchange;
 use crate::apic::{self, Command};
 use crate::clock::{self, Frequencies};
 use crate::cpu::{self, CPUS_MAX, PerCpu, cpuid};
@@ -18,7 +19,7 @@ use core::mem::offset_of;
 use core::ptr;
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use craton_abi::Duration;
-use log::warn;
+use log::{info, warn};
 use spin::Once;
 
 global_asm!(
@@ -43,6 +44,10 @@ unsafe extern "C" {
 const INIT_WAIT: Duration = Duration::from_millis(10);
 /// How long a CPU has to take the first start-up before the second is sent.
 const START_UP_WAIT: Duration = Duration::from_micros(200);
+/// How long a CPU that has come waits to compare its clock with the boot CPU's for the first time,
+/// and then for all.
+const FIRST_EXCHANGE_MAX: Duration = Duration::from_millis(100);
+const EXCHANGES_MAX: Duration = Duration::from_millis(1);
 /// How long the CPUs have to come, all of them together. A host may have fewer than it shows.
 const COME_MAX: Duration = Duration::from_secs(2);
 
@@ -53,6 +58,8 @@ struct Row {
     state: AtomicU32,
     stack_top: AtomicU64,
     cpu: AtomicPtr<PerCpu>,
+    /// For comparing the two clocks.
+    exchange: Exchange,
 }
 
 const _: () = assert!(offset_of!(Row, apic_id) == 0, "entry.s knows");
@@ -72,6 +79,7 @@ static ROWS: [Row; CPUS_MAX] = [const {
         state: AtomicU32::new(FREE),
         stack_top: AtomicU64::new(0),
         cpu: AtomicPtr::new(ptr::null_mut()),
+        exchange: Exchange::new(),
     }
 }; CPUS_MAX];
 
@@ -117,10 +125,10 @@ pub fn start(frequencies: Frequencies) -> usize {
         && let Some(page) = begin()
     {
         wait(expected);
+        // Before the others take part: they forget the page when they do.
+        page.end();
         vm::prepare_sharing();
         admit();
-        page.end();
-        time_stamps::equalise();
     }
     cpu::count()
 }
@@ -130,13 +138,14 @@ fn prepare(processors: &Processors) -> usize {
     let this = apic::id();
     let others = processors.ids().iter().filter(|&&id| id != this);
     let mut expected = 0;
-    for (&id, row) in others.zip(&ROWS) {
+    for &id in others {
         if !apic::can_reach(id) {
             warn!("the CPU of APIC {id} is left off: only a machine with x2APIC reaches it");
             continue;
         }
         match cpu::prepare_other() {
             Ok((data, stack_top)) => {
+                let row = ROWS.get(expected).expect("no more ids than rows");
                 row.apic_id.store(id, Ordering::Relaxed);
                 row.stack_top.store(stack_top, Ordering::Relaxed);
                 row.cpu.store(data, Ordering::Release);
@@ -200,7 +209,11 @@ fn fill(page: &mut [u8], address: u32) {
 
 /// Waits until the CPUs have come, a bounded time.
 fn wait(expected: usize) {
-    spin_for(COME_MAX, || rows_in(COME).count() == expected);
+    let rows = &ROWS[..expected];
+    spin_for(COME_MAX, || {
+        rows.iter().for_each(|row| row.exchange.answer(cpu::own_time_stamp));
+        rows.iter().all(|row| row.state() == COME)
+    });
     for row in rows_in(EXPECTED) {
         if row.change(EXPECTED, TOO_LATE) {
             let id = row.apic_id.load(Ordering::Relaxed);
@@ -217,8 +230,11 @@ fn admit() {
     for row in rows_in(COME) {
         let cpu = row.cpu();
         row.state.store(ADMITTED, Ordering::Release);
-        if let Some(cpu) = cpu {
-            super::wake_cpu(cpu);
+        let Some(cpu) = cpu else { continue };
+        super::wake_cpu(cpu);
+        match cpu.time_stamp_offset().cast_signed() {
+            0 => {}
+            add => info!("the clock of CPU {} is corrected by {add} ticks", cpu.index()),
         }
     }
 }
@@ -243,6 +259,8 @@ extern "C" fn main(row: &'static Row) -> ! {
     if let Some(frequencies) = FREQUENCIES.get() {
         timer::start(*frequencies);
     }
+    let (first, all) = (clock::ticks(FIRST_EXCHANGE_MAX), clock::ticks(EXCHANGES_MAX));
+    this.set_time_stamp_offset(row.exchange.measure(first, all, cpu::own_time_stamp));
     if !row.change(EXPECTED, COME) {
         loop {
             x86_64::instructions::hlt(); // too late, with interrupts off: for good

@@ -1,142 +1,126 @@
 //! One time for all CPUs.
 //!
-//! Owns the measurement of how far the time-stamp counters of the CPUs are apart, and what is made
-//! of it. Most machines start all counters together; then what is measured is less than what the
-//! measurement can tell, and nothing is corrected.
+//! Owns the measurement of how far the time-stamp counter of a CPU that starts is from the boot
+//! CPU's, and what is made of it. The CPU that starts asks, since it certainly runs then, and the
+//! boot CPU answers while it waits for it. Most machines start all counters together; then what is
+//! measured is less than what the measurement can tell, and nothing is corrected.
 
-/// The boot CPU's counter before and after the other CPU read its own.
+use core::sync::atomic::{AtomicU64, Ordering};
+
+/// Exchanges between the two.
+const ROUNDS: u64 = 8;
+
+/// Where a CPU asks for the boot CPU's counter, and gets it.
+#[derive(Debug)]
+pub(super) struct Exchange {
+    /// The round that is asked for.
+    asked: AtomicU64,
+    /// The round that is answered, and the boot CPU's counter in it.
+    answered: AtomicU64,
+    time_stamp: AtomicU64,
+}
+
+/// A CPU's counter before and after the boot CPU read its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Exchange {
+struct Round {
     asked: u64,
-    other: u64,
+    boot: u64,
     answered: u64,
 }
 
-/// What to add to the other CPU's counter to get the boot CPU's; 0 if they may be equal, which is
-/// when the other's reading can have been taken between the boot CPU's. Of several exchanges the
-/// quickest tells the most.
-fn offset(exchanges: impl Iterator<Item = Exchange>) -> u64 {
-    let Some(best) = exchanges.min_by_key(|e| e.answered.saturating_sub(e.asked)) else { return 0 };
-    if (best.asked..=best.answered).contains(&best.other) {
+impl Exchange {
+    pub(super) const fn new() -> Self {
+        Exchange {
+            asked: AtomicU64::new(0),
+            answered: AtomicU64::new(0),
+            time_stamp: AtomicU64::new(0),
+        }
+    }
+
+    /// The boot CPU's part: answers if it is asked, by its counter's reading.
+    pub(super) fn answer(&self, read: impl FnOnce() -> u64) {
+        let round = self.asked.load(Ordering::Acquire);
+        if round != self.answered.load(Ordering::Relaxed) {
+            self.time_stamp.store(read(), Ordering::Relaxed);
+            self.answered.store(round, Ordering::Release);
+        }
+    }
+
+    /// The other CPU's part: what to add to its counter, read by `read`, to get the boot CPU's. It
+    /// waits so many ticks for the first answer, and so many for all others: a round that is slow,
+    /// since a host has paused a CPU, tells little.
+    pub(super) fn measure(&self, first_max: u64, all_max: u64, read: impl Fn() -> u64) -> u64 {
+        let mut until = read().saturating_add(first_max);
+        let rounds = (1..=ROUNDS).map_while(|round| {
+            let asked = read();
+            self.asked.store(round, Ordering::Release);
+            while self.answered.load(Ordering::Acquire) != round {
+                if read() > until {
+                    return None;
+                }
+                core::hint::spin_loop();
+            }
+            let answered = read();
+            if round == 1 {
+                until = answered.saturating_add(all_max);
+            }
+            Some(Round { asked, boot: self.time_stamp.load(Ordering::Relaxed), answered })
+        });
+        offset(rounds)
+    }
+}
+
+/// What to add to the asking CPU's counter; 0 if the two may be equal, which is when the boot CPU's
+/// reading can have been taken between the asking CPU's. The quickest round tells the most.
+fn offset(rounds: impl Iterator<Item = Round>) -> u64 {
+    let Some(best) = rounds.min_by_key(|r| r.answered.saturating_sub(r.asked)) else { return 0 };
+    if (best.asked..=best.answered).contains(&best.boot) {
         return 0;
     }
     let middle = best.asked + best.answered.saturating_sub(best.asked) / 2;
-    middle.wrapping_sub(best.other)
-}
-
-#[cfg(feature = "metal")]
-pub(super) use metal::equalise;
-
-#[cfg(feature = "metal")]
-mod metal {
-    use super::{Exchange, offset};
-    use crate::cpu::{self, own_time_stamp};
-    use crate::{clock, smp};
-    use alloc::boxed::Box;
-    use alloc::sync::Arc;
-    use core::sync::atomic::{AtomicU64, Ordering};
-    use craton_abi::{Duration, Instant};
-    use log::info;
-
-    /// Exchanges with each CPU.
-    const ROUNDS: u64 = 16;
-    /// How long they may take: one that is slow, since a host has paused a CPU, tells little.
-    const EXCHANGES_MAX: Duration = Duration::from_millis(1);
-    /// How long the first may take.
-    const FIRST_MAX: Duration = Duration::from_millis(500);
-    /// Says that there will be no more rounds.
-    const OVER: u64 = u64::MAX;
-
-    #[derive(Default)]
-    struct Table {
-        /// The round that is asked for.
-        asked: AtomicU64,
-        /// The round that is answered, and the counter in it.
-        answered: AtomicU64,
-        time_stamp: AtomicU64,
-    }
-
-    /// Measures the counter of every other CPU and notes what to add to it.
-    pub(in crate::smp) fn equalise() {
-        for (index, data) in cpu::all().enumerate().skip(1) {
-            let table = Arc::new(Table::default());
-            let theirs = table.clone();
-            smp::run_on(index, Box::new(move || answer(&theirs)));
-            let offset = offset(exchanges(&table));
-            table.asked.store(OVER, Ordering::Release);
-            if offset != 0 {
-                let ahead = offset.wrapping_neg().cast_signed();
-                info!("the time-stamp counter of CPU {index} is {ahead} ticks ahead: corrected");
-            }
-            data.set_time_stamp_offset(offset);
-            wait_while(clock::now() + FIRST_MAX, || !smp::is_idle(index));
-        }
-    }
-
-    fn exchanges(table: &Table) -> impl Iterator<Item = Exchange> {
-        let start = clock::now();
-        let until = move |round| start + if round == 1 { FIRST_MAX } else { EXCHANGES_MAX };
-        (1..=ROUNDS).map_while(move |round| exchange(table, round, until(round)))
-    }
-
-    fn exchange(table: &Table, round: u64, until: Instant) -> Option<Exchange> {
-        let asked = own_time_stamp();
-        table.asked.store(round, Ordering::Release);
-        wait_while(until, || table.answered.load(Ordering::Acquire) != round);
-        let answered = own_time_stamp();
-        let other = table.time_stamp.load(Ordering::Relaxed);
-        let came = table.answered.load(Ordering::Acquire) == round;
-        came.then_some(Exchange { asked, other, answered })
-    }
-
-    fn wait_while(until: Instant, waits: impl Fn() -> bool) {
-        while waits() && clock::now() < until {
-            core::hint::spin_loop();
-        }
-    }
-
-    /// The other CPU's part.
-    fn answer(table: &Table) {
-        let mut last = 0;
-        while last != OVER {
-            let round = table.asked.load(Ordering::Acquire);
-            if round == last {
-                core::hint::spin_loop();
-                continue;
-            }
-            table.time_stamp.store(own_time_stamp(), Ordering::Relaxed);
-            table.answered.store(round, Ordering::Release);
-            last = round;
-        }
-    }
+    best.boot.wrapping_sub(middle)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::cell::Cell;
 
-    fn exchange(asked: u64, other: u64, answered: u64) -> Exchange {
-        Exchange { asked, other, answered }
+    fn round(asked: u64, boot: u64, answered: u64) -> Round {
+        Round { asked, boot, answered }
     }
 
     #[test]
     fn counters_that_may_be_equal_are_left_alone() {
         assert_eq!(offset([].into_iter()), 0, "nothing is known");
-        assert_eq!(offset([exchange(100, 180, 200)].into_iter()), 0);
-        assert_eq!(offset([exchange(100, 100, 200), exchange(300, 900, 900)].into_iter()), 0);
+        assert_eq!(offset([round(100, 180, 200)].into_iter()), 0);
+        assert_eq!(offset([round(100, 100, 200), round(300, 900, 900)].into_iter()), 0);
     }
 
     #[test]
-    fn the_quickest_exchange_decides() {
-        let slow = exchange(1000, 9000, 3000);
-        assert_eq!(
-            offset([slow, exchange(5000, 9000, 5100)].into_iter()),
-            5050_u64.wrapping_sub(9000)
-        );
-        let behind = offset([exchange(5000, 50, 5100)].into_iter());
-        assert_eq!(50_u64.wrapping_add(behind), 5050);
-        // Counters that are half the range of the number apart.
-        let far = offset([exchange(5000, 1 << 63, 5100)].into_iter());
-        assert_eq!((1_u64 << 63).wrapping_add(far), 5050);
+    fn the_quickest_round_decides() {
+        let slow = round(1000, 9000, 3000);
+        assert_eq!(offset([slow, round(5000, 9000, 5100)].into_iter()), 9000 - 5050);
+        let ahead = offset([round(5000, 50, 5100)].into_iter());
+        assert_eq!(5050_u64.wrapping_add(ahead), 50);
+        let far = offset([round(5000, 1 << 63, 5100)].into_iter());
+        assert_eq!(5050_u64.wrapping_add(far), 1 << 63);
+    }
+
+    #[test]
+    fn a_boot_cpu_that_answers_is_measured_and_one_that_does_not_is_given_up() {
+        let (exchange, now) = (Exchange::new(), Cell::new(1000));
+        // Every second reading of the counter the boot CPU, a million ticks ahead, has answered.
+        let read = || {
+            now.set(now.get() + 10);
+            exchange.answer(|| now.get() + 1_000_000);
+            now.get()
+        };
+        let found = exchange.measure(1000, 1000, read);
+        assert!(found.abs_diff(1_000_000) <= 20, "{found}");
+        let silent = Exchange::new();
+        let reads = Cell::new(0_u64);
+        let found = silent.measure(1000, 1000, || reads.replace(reads.get() + 1));
+        assert_eq!(found, 0, "nothing is known");
     }
 }
