@@ -36,7 +36,7 @@ pub(super) struct Network {
 impl Network {
     /// Listens for sessions and membership, and begins to ask for an address.
     pub(super) fn new(net: Net, seed: [u8; 32], now: Instant) -> Self {
-        let config = Config { link: link(&net), seed, address: AddressSource::Dhcp };
+        let config = Config::new(link(&net), seed, AddressSource::Dhcp);
         let mut stack = Stack::new(config, now);
         stack.listen(limit::SESSION_PORT).expect("the stack is new: its ports are free");
         let membership =
@@ -84,7 +84,7 @@ impl Network {
             Event::Address(Some(address)) => {
                 node.step(NodeInput::Address(address.address.into()), now, out);
             }
-            Event::Address(None) => {}
+            Event::Address(None) | Event::Announced(_) | Event::Resolved { .. } => {}
             Event::Accepted { stream, from, .. } => {
                 let conn = ConnId(stream.to_bits());
                 self.join(conn, stream);

@@ -72,7 +72,8 @@ pub(crate) fn holds(frame: &[u8]) -> bool {
     let Some(transport) = transport(frame) else { return true };
     let Some(packet) = frame.get(transport.bytes) else { return false };
     let Some(field) = packet.get(transport.offset..transport.offset + 2) else { return false };
-    let absent = transport.protocol == IpProtocol::Udp && field == [0, 0];
+    // Over IPv6 there must be one (RFC 8200, 8.1).
+    let absent = transport.protocol == IpProtocol::Udp && field == [0, 0] && !transport.ipv6;
     absent || add(sum(packet), transport.pseudo_header) == u16::MAX
 }
 

@@ -1,42 +1,54 @@
-//! TCP, UDP, ICMP echo and DHCP over smoltcp, as a value that is polled.
+//! The network: TCP, UDP, ICMP, neighbours, DHCP, SLAAC and DNS as a value that is polled.
 //!
-//! Owns [`Stack`]: one network interface with its address, listeners, streams and datagram
-//! sockets. It has no clock, thread or interrupt: the kernel's loop (or a test) calls
+//! Owns [`Stack`]: one network interface with its addresses, listeners, streams, datagram sockets
+//! and resolver. It has no clock, thread or interrupt: the kernel's loop (or a test) calls
 //! [`Stack::poll`] with a [`FrameDevice`] and the time, takes [`Event`]s with
 //! [`Stack::poll_event`], and sleeps until [`Stack::deadline`]. Everything is bounded by the
 //! constants in [`limit`].
 //!
-//! The way of a frame: `FrameReceiver` → sight (what it is, who sent it; refusals) → neighbour
-//! table → admission of new connections → smoltcp → stream or datagram buffers → events.
+//! A node of several shards has a stack on each, over the same addresses; [`Steer`] says whose a
+//! frame is. Neighbours are known to all, TCP goes by a keyed hash of its two ends, the rest is
+//! shard 0's. A port is listened on at each shard that serves it.
+//!
+//! The way of a frame: `FrameReceiver` → sight (what it is; refusals) → fragments put together →
+//! neighbours learn → the table of streams → TIME-WAIT → handshakes → smoltcp's socket → events.
 //!
 //! # What is done here rather than by smoltcp
 //!
-//! - **Backlog.** smoltcp answers a SYN only with a socket that already waits for it, buffers
-//!   included. Here a socket is made when a SYN for a listened port arrives, so an idle listener
-//!   holds no memory and a full backlog drops SYNs (which peers repeat) rather than resetting.
-//! - **Neighbours.** smoltcp asks for one unknown neighbour a second for all sockets together and
-//!   keeps the head of a datagram queue waiting for its answer for ever (smoltcp#1101): one dead
-//!   peer would silence the rest. Here each neighbour is asked for separately, datagrams wait per
-//!   neighbour and are given up after a few tries, and smoltcp gets only what it can send at once.
-//! - **Refusals.** TCP to other than our own unicast address, IPv6 (until it is configured), DHCP
-//!   answers from nowhere, on which smoltcp asserts when the lease is renewed, and leases of no
-//!   length.
+//! smoltcp has the TCP of an open connection, ICMP echo and the DHCP client. The rest is here,
+//! since smoltcp is made for few sockets and a friendly link (docs/decisions/0016):
+//!
+//! - **Streams apart.** smoltcp looks at every socket of a set; each stream has a set of its own
+//!   and is looked at when a frame, its owner, a timer or a neighbour says so. What one costs does
+//!   not depend on the others.
+//! - **Handshakes and TIME-WAIT** are tables without sockets or buffers (`handshake.rs`,
+//!   `timewait.rs`); a connection is handed to a socket when it is open and taken back when both
+//!   sides said their last word (`handover.rs`). A full backlog, or want of memory, makes peers
+//!   wait.
+//! - **First sequence numbers** are keyed hashes (RFC 6528), not smoltcp's generator.
+//! - **Neighbours** are asked for each on its own; smoltcp would let one that is dead hold up the
+//!   others (smoltcp#1101). It never asks for any.
+//! - **Bare acknowledgements** carry the highest number sent (`highest.rs`).
+//! - **Datagrams, fragments, addresses, names.**
 //!
 //! # What smoltcp fixes inside
 //!
-//! - The retransmission time-out starts at and never falls below one second, so a lost last
-//!   segment costs a second whatever the round trip; losses within a burst are repaired by fast
-//!   retransmit after three duplicate acknowledgements.
-//! - Initial sequence numbers come from a plain generator seeded once: an observer of several
-//!   may predict the next. Sessions are authenticated above TCP.
-//! - Congestion control is Reno: smoltcp's CUBIC needs floating-point functions that exist only in
-//!   `std`. With windows of 64 KiB the two differ little.
-//! - No path-MTU discovery: TCP ignores ICMP. Fragments are neither made nor reassembled.
-//! - TIME-WAIT lasts ten seconds and holds a socket; here at most [`limit::TIME_WAITS_MAX`] are
-//!   kept, then the oldest goes.
-//! - The neighbour cache (128), out-of-order ranges for each stream (32), addresses and routes (4)
-//!   are set when it is built, in `.cargo/config.toml`.
-//! - Each poll looks at every socket, so one stack holds at most [`limit::SOCKETS_MAX`].
+//! - The retransmission time-out starts at and never falls below one second (a private constant),
+//!   so a lost last segment costs a second whatever the round trip; losses within a burst are
+//!   repaired by fast retransmit after three duplicate acknowledgements.
+//! - Congestion control is Reno: smoltcp 0.14's CUBIC calls `f64::powi` and `f64::mul_add`, which
+//!   `core` does not have in stable Rust, so it does not compile without `std`, and a controller
+//!   cannot be given from outside. With windows of 64 KiB the two differ little.
+//! - No path-MTU discovery: the segment size is fixed by the handshake. No timestamps, no ECN.
+//! - Buffers are fixed when a stream is made: [`Buffers`] has two sizes.
+//! - Segmentation by the device works over IPv4 only: smoltcp drops longer packets over IPv6.
+//! - Out-of-order ranges for each stream (32) and addresses (8) are set when it is built, in
+//!   `.cargo/config.toml`.
+//!
+//! # What is missing
+//!
+//! Duplicate address detection and multicast listener reports for IPv6; packets with IPv6 extension
+//! headers other than fragments are refused. We send no fragments.
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -44,21 +56,39 @@
 extern crate alloc;
 
 mod adapter;
+mod budget;
 mod checksum;
 mod clock;
+mod config;
 mod device;
+mod dhcp;
+mod emit;
+mod fragment;
+mod handover;
+mod handshake;
+mod highest;
 pub mod limit;
 mod neighbour;
+mod resolver;
 mod sight;
+mod slaac;
 mod stack;
 mod stream;
 mod streams;
+mod timewait;
+mod tuple;
 mod udp;
 
 #[cfg(test)]
 mod tests;
 
+pub use budget::Owner;
+pub use config::{Address, AddressSource, Announced, Config, Counters, Event, Progress, Shard};
 pub use device::{FrameDevice, FrameReceiver, FrameTransmitter, Link, Offload, Segments};
-pub use stack::{Address, AddressSource, Config, Counters, Event, Progress, Stack};
-pub use stream::{Closed, DialError, ListenError, NoStream, StreamId};
+pub use resolver::{ResolveError, ResolveId};
+pub use stack::{Stack, Usage};
+pub use stream::{
+    Buffers, Closed, DialError, DialOptions, ListenError, ListenOptions, NoStream, StreamId,
+};
+pub use tuple::{Steer, Target};
 pub use udp::{BindError, DatagramError, UdpId};

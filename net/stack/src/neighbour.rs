@@ -1,44 +1,48 @@
 //! Who is on the link: address resolution with each neighbour on its own.
 //!
-//! Owns [`Neighbours`], a bounded table. It learns by the rules by which smoltcp learns, forgets
-//! sooner and holds fewer, so that whoever is known here can be sent to by smoltcp at once.
+//! Owns [`Neighbours`], a bounded table for IPv4 (ARP) and IPv6 (neighbour discovery). smoltcp has
+//! no part in it: it deals in packets, and what a packet waits for is known here.
 //!
 //! ```text
 //!            want (1)              answer (2)
-//!  (absent) ─────────▶ Asking ───────────────▶ Known ──┐ any packet: lives on (3)
-//!     ▲                  │ ▲                     │  ▲  │
+//!  (absent) ─────────▶ Asking ───────────────▶ Known ──┐ any packet of its own: lives on (3)
+//!     ▲                  │ ▲                     │  ▲  │ wanted near its end: asked again (4)
 //!     └──────────────────┘ └─────────────────────┘  └──┘
-//!       tries used up (4)     lifetime over, wanted (5)
+//!       tries used up (5)     lifetime over, wanted (6)
 //! ```
 
 use crate::limit;
-use crate::sight;
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
-use core::net::Ipv4Addr;
+use core::net::IpAddr;
 use craton_abi::Instant;
 use smoltcp::wire::EthernetAddress;
 
 /// The neighbours of one interface.
 #[derive(Default)]
 pub(crate) struct Neighbours {
-    entries: Vec<Entry>,
+    known: BTreeMap<IpAddr, Known>,
+    asking: Vec<Asking>,
+    /// Those asked for that answered or were given up since this was last taken.
+    settled: Vec<IpAddr>,
 }
 
-struct Entry {
-    address: Ipv4Addr,
-    state: State,
+struct Known {
+    mac: EthernetAddress,
+    until: Instant,
 }
 
-enum State {
-    Asking { asked: u8, next_at: Instant },
-    Known { mac: EthernetAddress, until: Instant },
+struct Asking {
+    address: IpAddr,
+    asked: u8,
+    next_at: Instant,
 }
 
 /// Whether a neighbour can be sent to.
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Answer {
-    /// Now.
-    Known,
+    /// Now, there.
+    Known(EthernetAddress),
     /// Not yet: it is being asked for.
     Asking,
     /// No: it does not answer, or there is no room to ask.
@@ -46,98 +50,100 @@ pub(crate) enum Answer {
 }
 
 impl Neighbours {
-    /// Forgets everybody, as smoltcp does when the address changes.
+    /// Forgets everybody; who is being asked for still is.
     pub(crate) fn clear(&mut self) {
-        self.entries.clear();
+        self.known.clear();
     }
 
-    /// Whether `address` can be sent to; starts to ask for it if it is unknown.
-    pub(crate) fn want(&mut self, address: Ipv4Addr, now: Instant) -> Answer {
-        let asking = State::Asking { asked: 0, next_at: now };
-        match self.find(address) {
-            Some(Entry { state: State::Known { until, .. }, .. }) if *until > now => Answer::Known,
-            Some(Entry { state: State::Asking { .. }, .. }) => Answer::Asking,
-            Some(entry) => {
-                entry.state = asking;
-                Answer::Asking
+    /// Whether anybody wants to know where a neighbour is.
+    pub(crate) fn expects(&self, address: IpAddr) -> bool {
+        self.known.contains_key(&address)
+            || self.asking.iter().any(|asking| asking.address == address)
+    }
+
+    /// Whether `address` can be sent to; starts to ask for it if it is unknown or soon will be.
+    pub(crate) fn want(&mut self, address: IpAddr, now: Instant) -> Answer {
+        let known = self.known.get(&address).map(|known| (known.mac, known.until));
+        match known {
+            Some((mac, until)) if until > now => {
+                if until.since(now) < limit::NEIGHBOUR_REFRESH {
+                    self.ask(address, now);
+                }
+                Answer::Known(mac)
             }
-            None => self.enter(address, asking),
-        }
-    }
-
-    /// What is known of `address` after a [`want`](Self::want).
-    pub(crate) fn answer(&self, address: Ipv4Addr, now: Instant) -> Answer {
-        match self.entries.iter().find(|entry| entry.address == address) {
-            Some(Entry { state: State::Known { until, .. }, .. }) if *until > now => Answer::Known,
-            Some(Entry { state: State::Asking { .. }, .. }) => Answer::Asking,
+            _ if self.ask(address, now) => Answer::Asking,
             _ => Answer::Silent,
         }
     }
 
-    /// Takes note of who sent a frame.
-    pub(crate) fn heard(&mut self, heard: sight::Neighbour, now: Instant) {
-        let fresh = now + limit::NEIGHBOUR_LIFETIME;
-        match self.find(heard.address) {
-            Some(Entry { state: State::Known { mac, until }, .. })
-                if !heard.by_arp && *mac == heard.mac =>
-            {
-                *until = fresh;
+    /// What is known of `address` after a [`want`](Self::want).
+    pub(crate) fn answer(&self, address: IpAddr, now: Instant) -> Answer {
+        match self.known.get(&address) {
+            Some(known) if known.until > now => Answer::Known(known.mac),
+            _ if self.asking.iter().any(|asking| asking.address == address) => Answer::Asking,
+            _ => Answer::Silent,
+        }
+    }
+
+    fn ask(&mut self, address: IpAddr, now: Instant) -> bool {
+        if self.asking.iter().any(|asking| asking.address == address) {
+            return true;
+        }
+        if self.asking.len() == limit::NEIGHBOURS_MAX {
+            return false;
+        }
+        self.asking.push(Asking { address, asked: 0, next_at: now });
+        true
+    }
+
+    /// A neighbour said where it is.
+    pub(crate) fn learn(&mut self, address: IpAddr, mac: EthernetAddress, now: Instant) {
+        if self.known.len() >= limit::NEIGHBOURS_MAX && !self.known.contains_key(&address) {
+            let oldest = self.known.iter().min_by_key(|(_, known)| known.until);
+            if let Some(oldest) = oldest.map(|(address, _)| *address) {
+                self.known.remove(&oldest);
             }
-            Some(entry) if heard.by_arp => {
-                entry.state = State::Known { mac: heard.mac, until: fresh };
-            }
-            None if heard.by_arp => {
-                self.enter(heard.address, State::Known { mac: heard.mac, until: fresh });
-            }
-            _ => {}
+        }
+        self.known.insert(address, Known { mac, until: now + limit::NEIGHBOUR_LIFETIME });
+        if let Some(index) = self.asking.iter().position(|asking| asking.address == address) {
+            self.asking.swap_remove(index);
+            self.settled.push(address);
+        }
+    }
+
+    /// A packet came from there: a neighbour that is known lives on.
+    pub(crate) fn heard(&mut self, address: IpAddr, mac: EthernetAddress, now: Instant) {
+        if let Some(known) = self.known.get_mut(&address)
+            && known.mac == mac
+        {
+            known.until = now + limit::NEIGHBOUR_LIFETIME;
         }
     }
 
     /// The next address to ask for now, if any; the question counts as asked. Those that never
     /// answered are forgotten.
-    pub(crate) fn question(&mut self, now: Instant) -> Option<Ipv4Addr> {
-        self.entries.retain(|entry| match entry.state {
-            State::Asking { asked, next_at } => asked < limit::NEIGHBOUR_TRIES || next_at > now,
-            State::Known { .. } => true,
-        });
-        for entry in &mut self.entries {
-            if let State::Asking { asked, next_at } = &mut entry.state
-                && *next_at <= now
-            {
-                *asked += 1;
-                *next_at = now + limit::NEIGHBOUR_RETRY;
-                return Some(entry.address);
+    pub(crate) fn question(&mut self, now: Instant) -> Option<IpAddr> {
+        let settled = &mut self.settled;
+        self.asking.retain(|asking| {
+            let keep = asking.asked < limit::NEIGHBOUR_TRIES || asking.next_at > now;
+            if !keep {
+                settled.push(asking.address);
             }
-        }
-        None
+            keep
+        });
+        let due = self.asking.iter_mut().find(|asking| asking.next_at <= now)?;
+        due.asked += 1;
+        due.next_at = now + limit::NEIGHBOUR_RETRY;
+        Some(due.address)
+    }
+
+    /// Those whose question ended, one way or the other.
+    pub(crate) fn take_settled(&mut self) -> Vec<IpAddr> {
+        core::mem::take(&mut self.settled)
     }
 
     /// When the next question is due, or a silent neighbour is to be given up.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        let due = self.entries.iter().filter_map(|entry| match entry.state {
-            State::Asking { next_at, .. } => Some(next_at),
-            State::Known { .. } => None,
-        });
-        due.min()
-    }
-
-    fn find(&mut self, address: Ipv4Addr) -> Option<&mut Entry> {
-        self.entries.iter_mut().find(|entry| entry.address == address)
-    }
-
-    /// Adds an entry. In a full table the known neighbour heard of longest ago makes room; one that
-    /// is being asked for never does, so strangers cannot stop a question.
-    fn enter(&mut self, address: Ipv4Addr, state: State) -> Answer {
-        if self.entries.len() == limit::NEIGHBOURS_MAX {
-            let all = self.entries.iter().enumerate();
-            let known = all.filter_map(|(index, entry)| match entry.state {
-                State::Known { until, .. } => Some((until, index)),
-                State::Asking { .. } => None,
-            });
-            let Some((_, oldest)) = known.min() else { return Answer::Silent };
-            self.entries.swap_remove(oldest);
-        }
-        self.entries.push(Entry { address, state });
-        Answer::Asking
+        self.asking.iter().map(|asking| asking.next_at).min()
     }
 }

@@ -1,145 +1,81 @@
 //! One network interface as a value.
 //!
-//! Owns [`Stack`] and what it is made of: smoltcp's interface and sockets, the neighbour table,
-//! the streams and the datagram sockets. Here are its verbs; its work in a poll is in
-//! `stack/frames.rs`, its address in `stack/address.rs`.
+//! Owns [`Stack`] and what it is made of: smoltcp's interface, the neighbour table, the streams,
+//! what comes before and after them, the datagram sockets and the resolver. Here are its verbs; its
+//! work in a poll is in `stack/frames.rs` (frames of all kinds), `stack/opening.rs` (TCP before
+//! there is a stream) and `stack/sending.rs`, its addresses in `stack/address.rs`, the verbs of
+//! datagram sockets in `stack/datagrams.rs`.
 
 mod address;
+mod datagrams;
 mod frames;
+mod opening;
+mod sending;
 
-use crate::adapter::{self, Nowhere, Port};
+use crate::adapter::{self, Counted, Port, Void};
+use crate::budget::Owner;
 use crate::clock;
+use crate::config::{Address, AddressSource, Announced, Config, Counters, Event, Progress};
 use crate::device::{FrameDevice, FrameTransmitter, Link};
-use crate::neighbour::{Answer, Neighbours};
-use crate::stream::{Closed, DialError, ListenError, NoStream, Notice, StreamId};
+use crate::dhcp::Dhcp;
+use crate::fragment::Fragments;
+use crate::handshake::Handshakes;
+use crate::neighbour::Neighbours;
+use crate::resolver::{Kinds, ResolveId, Resolver};
+use crate::slaac::{self, Slaac};
+use crate::stream::{
+    Closed, DialError, DialOptions, ListenError, ListenOptions, NoStream, Notice, StreamId,
+};
 use crate::streams::Streams;
-use crate::udp::{BindError, DatagramError, Datagrams, UdpId};
+use crate::timewait::TimeWaits;
+use crate::tuple::{Steer, Tuple};
+use crate::udp::Datagrams;
 use address::Way;
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
-use core::net::{Ipv4Addr, SocketAddr};
+use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 use craton_abi::Instant;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
-use smoltcp::iface::{Interface, SocketHandle, SocketSet};
+use smoltcp::iface::{Interface, SocketSet};
 use smoltcp::phy::DeviceCapabilities;
 use smoltcp::wire::{EthernetAddress, HardwareAddress};
 
 const EPHEMERAL_PORT_FIRST: u16 = 49_152;
-const IPV4_UDP_HEADER_BYTES: usize = 28;
+/// Ports that are tried for a dial before it is given up.
+const PORT_TRIES: usize = 1 << 15;
+/// Frames for other shards that wait to be taken.
+const FORWARDED_MAX: usize = 64;
 
-/// What a stack is made from.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// The device.
-    pub link: Link,
-    /// Randomness for ports and sequence numbers; another at each start.
-    pub seed: [u8; 32],
-    /// Where the address comes from.
-    pub address: AddressSource,
-}
-
-/// Where the interface's address comes from.
-#[derive(Clone, Debug)]
-pub enum AddressSource {
-    /// Ask for one, and keep it for as long as the lease lasts.
-    Dhcp,
-    /// This one.
-    Static(Address),
-}
-
-/// An address and what came with it.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Address {
-    /// Our address.
-    pub address: Ipv4Addr,
-    /// Length of the network's prefix in bits.
-    pub prefix: u8,
-    /// The way off the link.
-    pub gateway: Option<Ipv4Addr>,
-    /// Servers that resolve names.
-    pub name_servers: Vec<Ipv4Addr>,
-}
-
-/// What happened, told once.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Event {
-    /// The interface has this address now, or none any more.
-    Address(Option<Address>),
-    /// A stream was opened to a port that is listened on.
-    Accepted {
-        /// The port.
-        port: u16,
-        /// The stream.
-        stream: StreamId,
-        /// The peer.
-        from: SocketAddr,
-    },
-    /// A dial succeeded.
-    Connected {
-        /// The stream.
-        stream: StreamId,
-    },
-    /// There is something to read. Not told again before all of it was read.
-    Readable {
-        /// The stream.
-        stream: StreamId,
-    },
-    /// There is room again, after a write left none or [`Stack::room`] said 0.
-    Writable {
-        /// The stream.
-        stream: StreamId,
-    },
-    /// The peer sends no more and everything was read. Writing goes on.
-    Finished {
-        /// The stream.
-        stream: StreamId,
-    },
-    /// The stream is gone, its id dead. Does not follow a close or abort of our own.
-    Closed {
-        /// The stream.
-        stream: StreamId,
-        /// Why.
-        why: Closed,
-    },
-}
-
-/// What a poll left.
-#[must_use]
-#[derive(Copy, Clone, Debug, Eq, PartialEq)]
-pub struct Progress {
-    /// The budget is used up: poll again soon, without sleeping.
-    pub more: bool,
-}
-
-/// What was counted since the start.
-#[derive(Copy, Clone, Debug, Default, Eq, PartialEq)]
-pub struct Counters {
-    /// Frames taken from the device.
-    pub frames_received: u64,
-    /// Frames given to the device.
-    pub frames_sent: u64,
-    /// Frames not meant for us, malformed or harmful.
-    pub frames_refused: u64,
-    /// Frames with a wrong TCP or UDP checksum.
-    pub checksums_wrong: u64,
-    /// Attempts to open a stream for which there was no room.
-    pub syns_dropped: u64,
-    /// Datagrams whose neighbour did not answer or whose queue was full.
-    pub datagrams_dropped: u64,
-}
-
-/// One network interface: its address, listeners, streams and datagram sockets.
+/// One network interface: its addresses, listeners, streams and datagram sockets.
 pub struct Stack {
     interface: Interface,
-    sockets: SocketSet<'static>,
-    dhcp: Option<SocketHandle>,
+    /// For packets that no socket of ours is to see.
+    nobody: SocketSet<'static>,
     capabilities: DeviceCapabilities,
     link: Link,
+    mac: EthernetAddress,
+    steer: Steer,
+    /// Makes sequence numbers.
+    secret: Steer,
+    shard: u16,
+    dhcp: Option<Dhcp>,
+    slaac: Option<Slaac>,
     address: Option<Address>,
+    link_local: Option<Ipv6Addr>,
+    announced: Announced,
     address_told: bool,
+    announced_told: bool,
     neighbours: Neighbours,
+    /// Streams that wait for a neighbour.
+    parked: BTreeMap<IpAddr, BTreeSet<StreamId>>,
     streams: Streams,
+    handshakes: Handshakes,
+    time_waits: TimeWaits,
     datagrams: Datagrams,
+    fragments: Fragments,
+    forwarded: VecDeque<(u16, Vec<u8>)>,
+    resolver: Resolver,
     random: ChaCha8Rng,
     counters: Counters,
 }
@@ -147,37 +83,64 @@ pub struct Stack {
 impl Stack {
     /// An interface that begins to look for its address at the first poll.
     pub fn new(config: Config, now: Instant) -> Stack {
-        let Config { link, seed, address } = config;
-        let capabilities = adapter::capabilities(&link);
+        let Config { link, seed, address, ipv6, buffer_bytes_max, shard } = config;
+        let capabilities = adapter::packet_capabilities(&link);
         let mut random = ChaCha8Rng::from_seed(seed);
-        let hardware = HardwareAddress::Ethernet(EthernetAddress(unicast(link.mac)));
-        let mut interface_config = smoltcp::iface::Config::new(hardware);
-        interface_config.random_seed = random.next_u64();
+        let mac = EthernetAddress(unicast(link.mac));
+        let mut key = || {
+            let mut key = [0; 16];
+            random.fill_bytes(&mut key);
+            key
+        };
+        let (own_steer, secret) = (Steer::new(key(), 1), Steer::new(key(), 1));
+        let (steer, shard) = shard.map_or((own_steer, 0), |shard| (shard.steer, shard.index));
+        let mut void = Void::default();
+        let (received, transmitter) = (None, &mut void);
         let mut port = Port {
-            frame: None,
-            transmitter: &mut Nowhere,
+            received,
+            header: None,
+            transmitter,
             capabilities: &capabilities,
             by_device: false,
-            sent: &mut 0,
+            highest: None,
         };
+        let interface_config = smoltcp::iface::Config::new(HardwareAddress::Ip);
         let interface = Interface::new(interface_config, &mut port, clock::to_smoltcp(now));
+        // What routers say is heard at shard 0 and told to the others.
+        let slaac = (ipv6 && shard == 0).then(|| Slaac::new(mac.0, now));
+        let dhcp = matches!(address, AddressSource::Dhcp)
+            .then(|| Dhcp::new(&link, mac, random.next_u64(), now));
         let mut stack = Stack {
             interface,
-            sockets: SocketSet::new(Vec::new()),
-            dhcp: None,
+            nobody: SocketSet::new(Vec::new()),
             capabilities,
             link,
+            mac,
+            shard,
+            dhcp,
+            slaac,
             address: None,
+            link_local: ipv6.then(|| slaac::address(slaac::LINK_LOCAL, mac.0)),
+            announced: Announced::default(),
             address_told: true,
+            announced_told: true,
             neighbours: Neighbours::default(),
-            streams: Streams::default(),
+            parked: BTreeMap::new(),
+            streams: Streams::new(steer.clone(), buffer_bytes_max),
+            handshakes: Handshakes::new(secret.clone()),
+            secret,
+            time_waits: TimeWaits::new(steer.clone()),
+            steer,
             datagrams: Datagrams::default(),
+            fragments: Fragments::default(),
+            forwarded: VecDeque::new(),
+            resolver: Resolver::default(),
             random,
             counters: Counters::default(),
         };
-        match address {
-            AddressSource::Dhcp => stack.dhcp = Some(stack.sockets.add(address::dhcp_socket())),
-            AddressSource::Static(address) => stack.set_address(Some(address)),
+        stack.apply_addresses();
+        if let AddressSource::Static(address) = address {
+            stack.set_address(Some(address));
         }
         stack
     }
@@ -185,24 +148,54 @@ impl Stack {
     /// Receives, sends and lets time pass; takes a bounded share of what the device holds.
     pub fn poll<D: FrameDevice>(&mut self, device: &mut D, now: Instant) -> Progress {
         let (mut receiver, mut transmitter) = device.halves();
+        let mut transmitter = Counted { transmitter: &mut transmitter, sent: 0 };
         let mut more = self.receive_frames(&mut receiver, &mut transmitter, now);
-        self.poll_dhcp();
+        self.poll_addresses(&mut transmitter, now);
+        self.poll_resolver(now);
         self.ask_neighbours(&mut transmitter, now);
-        self.use_neighbours(now);
+        self.settle_neighbours(now);
         more |= self.send_frames(&mut transmitter, now);
-        self.streams.refresh(&mut self.sockets, now);
+        self.time_waits.expire(now);
+        self.fragments.expire(now);
         transmitter.flush();
+        self.counters.frames_sent += transmitter.sent;
         Progress { more }
+    }
+
+    /// Deals with a frame that another shard passed on; see [`forwarded`](Self::forwarded).
+    pub fn receive<D: FrameDevice>(&mut self, frame: &[u8], device: &mut D, now: Instant) {
+        let (_, mut transmitter) = device.halves();
+        let mut transmitter = Counted { transmitter: &mut transmitter, sent: 0 };
+        self.receive_frame(frame, false, &mut transmitter, now);
+        transmitter.flush();
+        self.counters.frames_sent += transmitter.sent;
+    }
+
+    /// The next frame that turned out to be another shard's, once its fragments were put together,
+    /// and whose it is.
+    pub fn forwarded(&mut self) -> Option<(u16, Vec<u8>)> {
+        self.forwarded.pop_front()
     }
 
     /// When to poll next if no frame comes. In the past if there is something to do at once.
     pub fn deadline(&mut self, now: Instant) -> Option<Instant> {
-        if !self.address_told || self.streams.has_notice() {
+        let told = self.address_told && self.announced_told;
+        let urgent = !told
+            || self.streams.has_notice()
+            || self.streams.has_active()
+            || self.datagrams.has_outgoing()
+            || self.resolver.has_outcome();
+        if urgent {
             return Some(now);
         }
-        let smoltcp = self.interface.poll_at(clock::to_smoltcp(now), &self.sockets);
-        let due =
-            [smoltcp.map(clock::from_smoltcp), self.neighbours.deadline(), self.streams.deadline()];
+        let due = [
+            self.dhcp.as_mut().and_then(|dhcp| dhcp.deadline(now)),
+            self.slaac.as_ref().and_then(Slaac::deadline),
+            self.neighbours.deadline(),
+            self.handshakes.deadline(),
+            self.streams.deadline(),
+            self.resolver.deadline(),
+        ];
         due.into_iter().flatten().min()
     }
 
@@ -212,11 +205,16 @@ impl Stack {
             self.address_told = true;
             return Some(Event::Address(self.address.clone()));
         }
+        if !self.announced_told {
+            self.announced_told = true;
+            return Some(Event::Announced(self.announced.clone()));
+        }
+        if let Some((question, result)) = self.resolver.next() {
+            return Some(Event::Resolved { question, result });
+        }
         let (stream, notice) = self.streams.next()?;
         Some(match notice {
-            Notice::Accepted { port, from } => {
-                Event::Accepted { port, stream, from: SocketAddr::V4(from) }
-            }
+            Notice::Accepted { port, from } => Event::Accepted { port, stream, from },
             Notice::Connected => Event::Connected { stream },
             Notice::Readable => Event::Readable { stream },
             Notice::Writable => Event::Writable { stream },
@@ -230,19 +228,55 @@ impl Stack {
         &self.link
     }
 
-    /// Our address, if we have one.
+    /// Our IPv4 address, if we have one.
     pub fn address(&self) -> Option<&Address> {
         self.address.as_ref()
     }
 
-    /// What was counted since the start.
-    pub fn counters(&self) -> Counters {
-        self.counters
+    /// Our address on the link, if we have IPv6.
+    pub fn link_local(&self) -> Option<Ipv6Addr> {
+        self.link_local
     }
 
-    /// TCP streams in any state, and sockets of all kinds.
-    pub fn usage(&self) -> (usize, usize) {
-        (self.streams.count(), self.sockets.iter().count())
+    /// What the routers of the link announced.
+    pub fn announced(&self) -> &Announced {
+        &self.announced
+    }
+
+    /// What was counted since the start.
+    pub fn counters(&self) -> Counters {
+        Counters { handshakes_evicted: self.handshakes.evicted, ..self.counters }
+    }
+
+    /// What is held now.
+    pub fn usage(&self) -> Usage {
+        Usage {
+            streams: self.streams.count(),
+            sockets: self.streams.sockets() + self.datagrams.count(),
+            handshakes: self.handshakes.count(),
+            time_waits: self.time_waits.count(),
+            fragmented: self.fragments.count(),
+            buffer_bytes: self.streams.buffer_bytes(None),
+        }
+    }
+
+    /// Bytes of buffers that an owner's streams and sockets hold.
+    pub fn buffer_bytes(&self, owner: Owner) -> usize {
+        self.streams.buffer_bytes(Some(owner))
+    }
+
+    /// Limits the buffers of an owner; without a limit only that of all counts.
+    pub fn limit_buffers(&mut self, owner: Owner, bytes_max: Option<usize>) {
+        self.streams.budget.set_limit(owner, bytes_max);
+    }
+
+    /// Accepts streams to this port from now on, with large buffers.
+    ///
+    /// # Errors
+    ///
+    /// If the port is 0 or listened on already, or there are too many listeners.
+    pub fn listen(&mut self, port: u16) -> Result<(), ListenError> {
+        self.listen_with(port, ListenOptions::default())
     }
 
     /// Accepts streams to this port from now on.
@@ -250,13 +284,22 @@ impl Stack {
     /// # Errors
     ///
     /// If the port is 0 or listened on already, or there are too many listeners.
-    pub fn listen(&mut self, port: u16) -> Result<(), ListenError> {
-        self.streams.listen(port)
+    pub fn listen_with(&mut self, port: u16, options: ListenOptions) -> Result<(), ListenError> {
+        self.streams.listen(port, options)
     }
 
     /// Accepts no more streams to this port; those that were live on.
     pub fn unlisten(&mut self, port: u16) {
         self.streams.unlisten(port);
+    }
+
+    /// Opens a stream with large buffers. See [`dial_with`](Self::dial_with).
+    ///
+    /// # Errors
+    ///
+    /// If it cannot even begin; nothing was done then.
+    pub fn dial(&mut self, to: SocketAddr, now: Instant) -> Result<StreamId, DialError> {
+        self.dial_with(to, DialOptions::default(), now)
     }
 
     /// Opens a stream. [`Event::Connected`] or [`Event::Closed`] follows within
@@ -265,22 +308,29 @@ impl Stack {
     /// # Errors
     ///
     /// If it cannot even begin; nothing was done then.
-    pub fn dial(&mut self, to: SocketAddr, now: Instant) -> Result<StreamId, DialError> {
-        let own = self.address.as_ref().ok_or(DialError::NoAddress)?.address;
-        let SocketAddr::V4(to) = to else { return Err(DialError::Invalid) };
-        if to.port() == 0 || *to.ip() == own || to.ip().is_multicast() {
+    pub fn dial_with(
+        &mut self,
+        to: SocketAddr,
+        options: DialOptions,
+        now: Instant,
+    ) -> Result<StreamId, DialError> {
+        // Scope and flow of an IPv6 address are the link's business.
+        let to = SocketAddr::new(to.ip(), to.port());
+        let from = self.source(to.ip()).ok_or(DialError::NoAddress)?;
+        if to.port() == 0 || self.ours(to.ip()) || to.ip().is_multicast() {
             return Err(DialError::Invalid);
         }
-        let hop = match self.way(*to.ip()) {
-            Way::Broadcast => return Err(DialError::Invalid),
+        let hop = match self.way(to.ip()) {
+            Way::Everybody => return Err(DialError::Invalid),
             Way::Through(hop) => Some(hop),
             Way::None => None,
         };
-        let port = self.ephemeral_port();
-        let stream = self.streams.dial(to, port, &mut self.sockets, now)?;
+        let tuple = self.free_tuple(from, to).ok_or(DialError::LimitPorts)?;
+        let number = self.first_number(&tuple, now);
+        let stream = self.streams.dial(tuple, options, number, now)?;
         match hop {
             Some(hop) => _ = self.neighbours.want(hop, now),
-            None => self.streams.end(stream, Closed::Unreachable, &mut self.sockets),
+            None => self.streams.end(stream, Closed::Unreachable),
         }
         Ok(stream)
     }
@@ -297,7 +347,7 @@ impl Stack {
         out: &mut Vec<u8>,
         bytes_max: usize,
     ) -> Result<usize, NoStream> {
-        self.streams.read(stream, out, bytes_max, &mut self.sockets)
+        self.streams.read(stream, out, bytes_max)
     }
 
     /// Takes as many bytes as there is room for; says how many. If that leaves no room,
@@ -307,7 +357,7 @@ impl Stack {
     ///
     /// If the stream is gone.
     pub fn write(&mut self, stream: StreamId, bytes: &[u8]) -> Result<usize, NoStream> {
-        self.streams.write(stream, bytes, &mut self.sockets)
+        self.streams.write(stream, bytes)
     }
 
     /// Bytes that a write would take now. If 0, [`Event::Writable`] follows.
@@ -316,7 +366,7 @@ impl Stack {
     ///
     /// If the stream is gone.
     pub fn room(&mut self, stream: StreamId) -> Result<usize, NoStream> {
-        self.streams.room(stream, &mut self.sockets)
+        self.streams.room(stream)
     }
 
     /// Tells the peer that no more will be sent, after what was written. Reading goes on.
@@ -325,100 +375,67 @@ impl Stack {
     ///
     /// If the stream is gone.
     pub fn finish(&mut self, stream: StreamId) -> Result<(), NoStream> {
-        self.streams.finish(stream, &mut self.sockets)
+        self.streams.finish(stream)
     }
 
     /// Closes: delivers what was written within [`limit::LINGER`](crate::limit::LINGER) and
     /// discards what comes. The id is dead at once, no event follows.
     pub fn close(&mut self, stream: StreamId, now: Instant) {
-        self.streams.close(stream, &mut self.sockets, now);
+        self.streams.close(stream, now);
     }
 
     /// Resets: nothing more is delivered. The id is dead at once, no event follows.
     pub fn abort(&mut self, stream: StreamId, now: Instant) {
-        self.streams.abort(stream, &mut self.sockets, now);
+        self.streams.abort(stream, now);
     }
 
-    /// A socket for datagrams to and from this port, broadcasts included.
-    ///
-    /// # Errors
-    ///
-    /// If the port is 0 or bound already, or there are too many sockets.
-    pub fn bind(&mut self, port: u16) -> Result<UdpId, BindError> {
-        self.datagrams.bind(port, &mut self.sockets)
+    /// Asks for the addresses of a name; [`Event::Resolved`] follows within seconds.
+    pub fn resolve(&mut self, name: &str, now: Instant) -> ResolveId {
+        let ipv6 = self.announced.address.is_some();
+        self.resolver.ask(name, Kinds { ipv4: self.address.is_some() || !ipv6, ipv6 }, now)
     }
 
-    /// Frees a datagram socket.
-    pub fn unbind(&mut self, socket: UdpId) {
-        self.datagrams.unbind(socket, &mut self.sockets);
+    /// The first sequence number of a connection (RFC 6528): nobody outside can tell it, and it is
+    /// ahead of those of an earlier connection between the same ends.
+    fn first_number(&self, tuple: &Tuple, now: Instant) -> u32 {
+        const TICK_BITS: u32 = 6;
+        let ticks = now.as_nanos() >> TICK_BITS;
+        (self.secret.secret(tuple, &[]) as u32).wrapping_add(ticks as u32)
     }
 
-    /// Sends a datagram with the next poll, or once its neighbour answers. To
-    /// `255.255.255.255` or the network's broadcast address it goes to everybody on the link.
-    ///
-    /// # Errors
-    ///
-    /// If it cannot be sent; it is dropped then.
-    pub fn send_to(
-        &mut self,
-        socket: UdpId,
-        to: SocketAddr,
-        bytes: &[u8],
-        now: Instant,
-    ) -> Result<(), DatagramError> {
-        let result = self.try_send_to(socket, to, bytes, now);
-        self.counters.datagrams_dropped += u64::from(result.is_err());
-        result
-    }
-
-    /// Takes the next received datagram into `out`, which is overwritten; gives its sender.
-    pub fn receive_from(&mut self, socket: UdpId, out: &mut Vec<u8>) -> Option<SocketAddr> {
-        self.datagrams.receive(socket, out, &mut self.sockets)
-    }
-
-    /// Whether any datagram waits to be taken.
-    pub fn has_datagram(&self) -> bool {
-        self.datagrams.readable(&self.sockets)
-    }
-
-    fn try_send_to(
-        &mut self,
-        socket: UdpId,
-        to: SocketAddr,
-        bytes: &[u8],
-        now: Instant,
-    ) -> Result<(), DatagramError> {
-        let SocketAddr::V4(to) = to else { return Err(DatagramError::Unreachable) };
-        if self.address.is_none() {
-            return Err(DatagramError::NoAddress);
-        }
-        if to.port() == 0 || to.ip().is_unspecified() {
-            return Err(DatagramError::Unreachable);
-        }
-        if bytes.len() + IPV4_UDP_HEADER_BYTES > self.link.mtu {
-            return Err(DatagramError::TooLong);
-        }
-        let hop = match self.way(*to.ip()) {
-            Way::Broadcast => return self.datagrams.send(socket, to, bytes, &mut self.sockets),
-            Way::Through(hop) => hop,
-            Way::None => return Err(DatagramError::Unreachable),
-        };
-        match self.neighbours.want(hop, now) {
-            Answer::Known => self.datagrams.send(socket, to, bytes, &mut self.sockets),
-            Answer::Asking => self.datagrams.hold(socket, hop, to, bytes),
-            Answer::Silent => Err(DatagramError::Full),
-        }
-    }
-
-    /// A local port that no stream uses: the first free one from a random start. There are many
-    /// more ports than streams, so one is free.
-    fn ephemeral_port(&mut self) -> u16 {
+    /// Two ends that no connection has, and whose frames come to this shard: from a random port
+    /// on, the first that fits.
+    fn free_tuple(&mut self, from: IpAddr, to: SocketAddr) -> Option<Tuple> {
         let ports = u32::from(u16::MAX - EPHEMERAL_PORT_FIRST) + 1;
         let start = self.random.next_u32() % ports;
-        let nth = |step: u32| EPHEMERAL_PORT_FIRST + ((start + step) % ports) as u16;
-        let free = |port: &u16| !self.streams.uses_port(*port) && !self.streams.listens(*port);
-        (0..ports).map(nth).find(free).unwrap_or(EPHEMERAL_PORT_FIRST)
+        let nth = |step: usize| {
+            let port = EPHEMERAL_PORT_FIRST + ((start + step as u32) % ports) as u16;
+            Tuple { local: SocketAddr::new(from, port), remote: to }
+        };
+        (0..PORT_TRIES.min(ports as usize)).map(nth).find(|tuple| {
+            !self.streams.contains(tuple)
+                && !self.time_waits.contains(tuple)
+                && self.streams.listener(tuple.local.port()).is_none()
+                && self.steer.shard(tuple) == self.shard
+        })
     }
+}
+
+/// What a stack holds at a moment.
+#[derive(Copy, Clone, Debug, Default, Eq, PartialEq)]
+pub struct Usage {
+    /// TCP streams in any state.
+    pub streams: usize,
+    /// Sockets of streams, and of datagrams.
+    pub sockets: usize,
+    /// Handshakes under way.
+    pub handshakes: usize,
+    /// Connections in TIME-WAIT.
+    pub time_waits: usize,
+    /// Packets of which fragments are missing.
+    pub fragmented: usize,
+    /// Buffers of streams and datagram sockets.
+    pub buffer_bytes: usize,
 }
 
 /// The address with its group bit cleared: smoltcp panics on one that is no host's.

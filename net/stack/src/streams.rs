@@ -1,230 +1,235 @@
 //! The table of TCP streams.
 //!
-//! Owns `Streams`: who listens, which SYN gets a socket, and what an owner does with its stream.
-//! How a smoltcp socket's state becomes phases and events is in `streams/life.rs`.
+//! Owns [`Streams`]: who listens, which stream a segment belongs to, which streams have something
+//! to send, to wait for or to tell. Each stream's socket is in a set of its own, so that smoltcp,
+//! which looks at every socket of a set, looks at one; a stream costs nothing while nothing happens
+//! to it. What an owner does with its stream is in `streams/verbs.rs`, how a socket's state becomes
+//! phases and events in `streams/life.rs`.
 
 mod life;
+mod verbs;
 
+use crate::budget::{Budget, Owner, Refused};
+use crate::handover::Seat;
 use crate::limit;
 use crate::stream::{
-    Closed, DialError, ListenError, NoStream, Phase, Stream, StreamId, new_socket,
+    Closed, DialError, DialOptions, ListenError, ListenOptions, Phase, Stream, StreamId,
 };
-use alloc::collections::VecDeque;
+use crate::tuple::{Steer, Tuple};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
-use core::net::SocketAddrV4;
 use craton_abi::Instant;
-use smoltcp::iface::{SocketHandle, SocketSet};
-use smoltcp::socket::tcp::{Socket, State};
+use hashbrown::HashMap;
+use smoltcp::socket::tcp::State;
 
 struct Slot {
     generation: u32,
     stream: Option<Stream>,
 }
 
-/// All streams of one stack, and the ports that are listened on.
-#[derive(Default)]
-pub(crate) struct Streams {
-    slots: Vec<Slot>,
-    ready: VecDeque<u16>,
-    listeners: Vec<u16>,
+struct Listener {
+    options: ListenOptions,
+    /// Its streams that the owner has not been told of.
+    untold: usize,
 }
 
-/// What becomes of a SYN.
-#[derive(Copy, Clone, Debug, Eq, PartialEq)]
-pub(crate) enum Admission {
-    /// It belongs to a stream that exists, or to none: smoltcp answers.
-    Pass,
-    /// A socket waits for it now.
-    Awaited(StreamId),
-    /// There is no room; the peer will try again.
-    Full,
+/// A connection whose last word was said: it may rest without its socket.
+pub(crate) struct Rest {
+    pub(crate) tuple: Tuple,
+    pub(crate) seat: Seat,
+}
+
+/// All streams of one stack, and the ports that are listened on.
+pub(crate) struct Streams {
+    slots: Vec<Slot>,
+    free: Vec<u16>,
+    count: usize,
+    table: HashMap<Tuple, StreamId, Steer>,
+    listeners: BTreeMap<u16, Listener>,
+    /// Those with something to tell.
+    ready: VecDeque<StreamId>,
+    /// Those that may have something to send.
+    active: VecDeque<StreamId>,
+    timers: BTreeSet<(Instant, StreamId)>,
+    resting: Vec<Rest>,
+    pub(crate) budget: Budget,
 }
 
 impl Streams {
+    pub(crate) fn new(steer: Steer, buffer_bytes_max: usize) -> Streams {
+        Streams {
+            slots: Vec::new(),
+            free: Vec::new(),
+            count: 0,
+            table: HashMap::with_hasher(steer),
+            listeners: BTreeMap::new(),
+            ready: VecDeque::new(),
+            active: VecDeque::new(),
+            timers: BTreeSet::new(),
+            resting: Vec::new(),
+            budget: Budget::new(buffer_bytes_max),
+        }
+    }
+
     /// Starts to listen on a port.
-    pub(crate) fn listen(&mut self, port: u16) -> Result<(), ListenError> {
+    pub(crate) fn listen(&mut self, port: u16, options: ListenOptions) -> Result<(), ListenError> {
         if port == 0 {
             return Err(ListenError::Invalid);
         }
-        if self.listeners.contains(&port) {
+        if self.listeners.contains_key(&port) {
             return Err(ListenError::InUse);
         }
         if self.listeners.len() == limit::LISTENERS_MAX {
             return Err(ListenError::LimitListeners);
         }
-        self.listeners.push(port);
+        self.listeners.insert(port, Listener { options, untold: 0 });
         Ok(())
     }
 
     /// Stops to listen; streams already accepted live on.
     pub(crate) fn unlisten(&mut self, port: u16) {
-        self.listeners.retain(|listener| *listener != port);
+        self.listeners.remove(&port);
     }
 
-    pub(crate) fn listens(&self, port: u16) -> bool {
-        self.listeners.contains(&port)
+    /// How a port is listened on, if it is.
+    pub(crate) fn listener(&self, port: u16) -> Option<ListenOptions> {
+        self.listeners.get(&port).map(|listener| listener.options)
+    }
+
+    /// Whether a listener can take another stream.
+    pub(crate) fn has_room(&self, port: u16) -> bool {
+        let backlog = |listener: &Listener| listener.untold < listener.options.backlog;
+        self.count < limit::STREAMS_MAX && self.listeners.get(&port).is_some_and(backlog)
     }
 
     /// Streams in any state.
     pub(crate) fn count(&self) -> usize {
-        self.slots.iter().filter(|slot| slot.stream.is_some()).count()
+        self.count
     }
 
-    pub(crate) fn uses_port(&self, port: u16) -> bool {
-        self.iter().any(|(_, stream)| stream.local_port == port)
+    /// Streams that have a socket.
+    pub(crate) fn sockets(&self) -> usize {
+        self.table.len()
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (StreamId, &Stream)> {
-        self.slots.iter().enumerate().filter_map(|(index, slot)| {
-            let id = StreamId { index: index as u16, generation: slot.generation };
-            slot.stream.as_ref().map(|stream| (id, stream))
-        })
+    pub(crate) fn contains(&self, tuple: &Tuple) -> bool {
+        self.table.contains_key(tuple)
     }
 
-    /// Decides about a SYN, and makes a socket for it.
-    pub(crate) fn admit(
+    pub(crate) fn find(&self, tuple: &Tuple) -> Option<StreamId> {
+        self.table.get(tuple).copied()
+    }
+
+    pub(crate) fn ids(&self) -> Vec<StreamId> {
+        let slots = self.slots.iter().enumerate();
+        slots
+            .filter(|(_, slot)| slot.stream.is_some())
+            .map(|(index, slot)| StreamId { index: index as u16, generation: slot.generation })
+            .collect()
+    }
+
+    /// A stream from a completed handshake, in the socket that stands for it.
+    pub(crate) fn accept(
         &mut self,
-        from: SocketAddrV4,
-        port: u16,
-        sockets: &mut SocketSet<'static>,
+        tuple: Tuple,
+        seat: Seat,
+        options: ListenOptions,
         now: Instant,
-    ) -> Admission {
-        if let Some(id) = self.find(from, port) {
-            let old = self.socket_of(id).map(|handle| sockets.get::<Socket>(handle).state());
-            if old != Some(State::TimeWait) {
-                return Admission::Pass;
-            }
-            // A new life of the same pair of ports: the old one has said all it had to say.
-            self.free(id, sockets);
+    ) -> StreamId {
+        let whose = (options.owner, options.buffers);
+        let mut stream = Stream::new(seat, tuple, whose, Phase::HalfOpen, now);
+        if let Some(listener) = self.listeners.get_mut(&tuple.local.port()) {
+            listener.untold += 1;
+            stream.untold = true;
         }
-        if !self.listens(port) {
-            return Admission::Pass;
-        }
-        if !self.make_room(port, sockets, now) {
-            return Admission::Full;
-        }
-        let Ok(mut socket) = new_socket() else { return Admission::Full };
-        if socket.listen(port).is_err() {
-            return Admission::Full;
-        }
-        let handle = sockets.add(socket);
-        Admission::Awaited(self.insert(handle, from, port, Phase::HalfOpen, now))
-    }
-
-    /// Room in the backlog and in the table; a half-open stream that had its time makes way.
-    fn make_room(&mut self, port: u16, sockets: &mut SocketSet<'static>, now: Instant) -> bool {
-        let half_open =
-            |stream: &Stream| stream.phase == Phase::HalfOpen && stream.local_port == port;
-        let backlog = self.iter().filter(|(_, stream)| half_open(stream)).count();
-        if backlog < limit::BACKLOG_MAX && self.count() < limit::STREAMS_MAX {
-            return true;
-        }
-        let oldest = self
-            .iter()
-            .filter(|(_, stream)| half_open(stream))
-            .filter(|(_, stream)| stream.since + limit::HANDSHAKE_GRACE <= now)
-            .min_by_key(|(_, stream)| stream.since)
-            .map(|(id, _)| id);
-        match oldest {
-            Some(id) => {
-                self.free(id, sockets);
-                true
-            }
-            None => false,
-        }
-    }
-
-    /// Takes back a socket made for a SYN that smoltcp did not accept after all.
-    pub(crate) fn settle(&mut self, id: StreamId, sockets: &mut SocketSet<'static>) {
-        let Some(handle) = self.socket_of(id) else { return };
-        if sockets.get::<Socket>(handle).is_listening() {
-            self.free(id, sockets);
-        }
-    }
-
-    /// Notes that the peer reset a stream, so that its end can be told from a time-out.
-    pub(crate) fn note_reset(&mut self, from: SocketAddrV4, port: u16) {
-        if let Some(id) = self.find(from, port)
-            && let Some(stream) = self.get_mut(id)
-        {
-            stream.reset = true;
-        }
+        self.insert(stream)
     }
 
     /// A stream that is to be dialled once its neighbour is known.
     pub(crate) fn dial(
         &mut self,
-        peer: SocketAddrV4,
-        local_port: u16,
-        sockets: &mut SocketSet<'static>,
+        tuple: Tuple,
+        options: DialOptions,
+        number: u32,
         now: Instant,
     ) -> Result<StreamId, DialError> {
-        if self.count() >= limit::STREAMS_MAX {
+        if self.count >= limit::STREAMS_MAX {
             return Err(DialError::LimitStreams);
         }
-        let socket = new_socket().map_err(|_| DialError::LimitMemory)?;
-        let handle = sockets.add(socket);
-        let id = self.insert(handle, peer, local_port, Phase::Resolving, now);
-        if let Some(stream) = self.get_mut(id) {
-            stream.dialled = true;
-        }
-        Ok(id)
+        let DialOptions { owner, buffers } = options;
+        self.budget.charge(owner, buffers.total()).map_err(|refused| match refused {
+            Refused::Owner => DialError::LimitOwner,
+            Refused::All => DialError::LimitBuffers,
+        })?;
+        let Ok(seat) = Seat::new(buffers) else {
+            self.budget.refund(owner, buffers.total());
+            return Err(DialError::LimitMemory);
+        };
+        let mut stream = Stream::new(seat, tuple, (owner, buffers), Phase::Resolving, now);
+        stream.dialled = true;
+        stream.number = number;
+        Ok(self.insert(stream))
     }
 
-    fn insert(
-        &mut self,
-        socket: SocketHandle,
-        peer: SocketAddrV4,
-        local_port: u16,
-        phase: Phase,
-        now: Instant,
-    ) -> StreamId {
-        let stream = Stream {
-            socket: Some(socket),
-            peer,
-            local_port,
-            phase,
-            since: now,
-            dialled: false,
-            reset: false,
-            told_readable: false,
-            told_finished: false,
-            blocked: false,
-            opened: false,
-            readable: false,
-            writable: false,
-            finished: false,
-            queued: false,
-        };
-        let free = self.slots.iter().position(|slot| slot.stream.is_none());
-        let index = free.unwrap_or_else(|| {
+    /// Adds a stream, whose buffers are charged already.
+    fn insert(&mut self, stream: Stream) -> StreamId {
+        let index = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Slot { generation: 0, stream: None });
-            self.slots.len() - 1
+            // There are at most as many as an index can tell.
+            (self.slots.len() - 1) as u16
         });
-        let slot = &mut self.slots[index];
+        let slot = &mut self.slots[usize::from(index)];
         slot.generation = slot.generation.wrapping_add(1);
+        let id = StreamId { index, generation: slot.generation };
+        self.table.insert(stream.tuple, id);
         slot.stream = Some(stream);
-        StreamId { index: index as u16, generation: slot.generation }
+        self.count += 1;
+        self.touch(id);
+        id
     }
 
     /// Forgets a stream and frees its buffers. No event follows.
-    fn free(&mut self, id: StreamId, sockets: &mut SocketSet<'static>) {
+    pub(crate) fn free(&mut self, id: StreamId) {
+        self.told(id);
+        let _ = self.take_seat(id);
         let Some(slot) = self.slots.get_mut(usize::from(id.index)) else { return };
         if slot.generation != id.generation {
             return;
         }
-        if let Some(socket) = slot.stream.take().and_then(|stream| stream.socket) {
-            sockets.remove(socket);
+        if slot.stream.take().is_some() {
+            self.free.push(id.index);
+            self.count -= 1;
         }
-        self.ready.retain(|index| *index != id.index);
     }
 
-    fn find(&self, peer: SocketAddrV4, port: u16) -> Option<StreamId> {
-        let mut all = self.iter();
-        all.find(|(_, stream)| {
-            stream.peer == peer && stream.local_port == port && stream.socket.is_some()
-        })
-        .map(|(id, _)| id)
+    /// The owner was told of a stream of its listener, or never will be.
+    fn told(&mut self, id: StreamId) {
+        let Some(stream) = self.get_mut(id) else { return };
+        let port = stream.tuple.local.port();
+        if core::mem::take(&mut stream.untold)
+            && let Some(listener) = self.listeners.get_mut(&port)
+        {
+            listener.untold = listener.untold.saturating_sub(1);
+        }
+    }
+
+    /// Parts a stream from its socket; the caller frees the buffers.
+    fn take_seat(&mut self, id: StreamId) -> Option<Rest> {
+        let stream = self.get_mut(id)?;
+        let seat = stream.seat.take()?;
+        let (tuple, timer) = (stream.tuple, stream.timer.take());
+        let (owner, bytes) = (stream.owner, stream.buffers.total());
+        if let Some(at) = timer {
+            self.timers.remove(&(at, id));
+        }
+        self.table.remove(&tuple);
+        self.budget.refund(owner, bytes);
+        Some(Rest { tuple, seat })
+    }
+
+    /// Connections that are to rest from now on.
+    pub(crate) fn take_resting(&mut self) -> Vec<Rest> {
+        core::mem::take(&mut self.resting)
     }
 
     pub(crate) fn get_mut(&mut self, id: StreamId) -> Option<&mut Stream> {
@@ -232,158 +237,85 @@ impl Streams {
         slot.stream.as_mut().filter(|_| slot.generation == id.generation)
     }
 
-    fn get(&self, id: StreamId) -> Option<&Stream> {
+    pub(crate) fn get(&self, id: StreamId) -> Option<&Stream> {
         let slot = self.slots.get(usize::from(id.index))?;
         slot.stream.as_ref().filter(|_| slot.generation == id.generation)
     }
 
-    pub(crate) fn socket_of(&self, id: StreamId) -> Option<SocketHandle> {
-        self.get(id)?.socket
+    pub(crate) fn state(&self, id: StreamId) -> Option<State> {
+        Some(self.get(id)?.seat.as_ref()?.socket().state())
     }
 
-    /// The stream and its socket, while its owner may use it.
-    fn usable<'s>(
-        &mut self,
-        id: StreamId,
-        sockets: &'s mut SocketSet<'static>,
-    ) -> Result<(&mut Stream, Option<&'s mut Socket<'static>>), NoStream> {
-        let stream = self.get_mut(id).ok_or(NoStream)?;
-        if matches!(stream.phase, Phase::HalfOpen | Phase::Closing | Phase::Aborting) {
-            return Err(NoStream);
+    /// Lets a stream be looked at: something happened to it.
+    pub(crate) fn touch(&mut self, id: StreamId) {
+        if let Some(stream) = self.get_mut(id)
+            && !stream.active
+            && stream.seat.is_some()
+        {
+            stream.active = true;
+            self.active.push_back(id);
         }
-        let socket = stream.socket.map(|handle| sockets.get_mut::<Socket>(handle));
-        Ok((stream, socket))
     }
 
-    /// Moves received bytes to the end of `out`, at most `bytes_max`; says how many.
-    pub(crate) fn read(
-        &mut self,
-        id: StreamId,
-        out: &mut Vec<u8>,
-        bytes_max: usize,
-        sockets: &mut SocketSet<'static>,
-    ) -> Result<usize, NoStream> {
-        let (stream, socket) = self.usable(id, sockets)?;
-        let Some(socket) = socket else { return Ok(0) };
-        let mut taken = 0;
-        // The buffer is a ring: two slices at most.
-        for _ in 0..2 {
-            let left = bytes_max - taken;
-            let moved = socket.recv(|bytes| {
-                let length = bytes.len().min(left);
-                out.extend_from_slice(&bytes[..length]);
-                (length, length)
-            });
-            taken += moved.unwrap_or(0);
-        }
-        if !socket.can_recv() {
-            stream.told_readable = false;
-        }
-        Ok(taken)
-    }
-
-    /// Takes as many bytes as there is room for; says how many.
-    pub(crate) fn write(
-        &mut self,
-        id: StreamId,
-        bytes: &[u8],
-        sockets: &mut SocketSet<'static>,
-    ) -> Result<usize, NoStream> {
-        let (stream, socket) = self.usable(id, sockets)?;
-        let Some(socket) = socket else { return Ok(0) };
-        let written = socket.send_slice(bytes).unwrap_or(0);
-        // Also when it just fitted: the owner may have more and waits to be told.
-        stream.blocked |= written < bytes.len() || socket.send_queue() == socket.send_capacity();
-        Ok(written)
-    }
-
-    /// Bytes that a write would take now. If none, a `Writable` follows when there is room.
-    pub(crate) fn room(
-        &mut self,
-        id: StreamId,
-        sockets: &mut SocketSet<'static>,
-    ) -> Result<usize, NoStream> {
-        let (stream, socket) = self.usable(id, sockets)?;
-        let room = match socket {
-            Some(socket) if socket.may_send() => socket.send_capacity() - socket.send_queue(),
-            _ => 0,
-        };
-        stream.blocked |= room == 0;
-        Ok(room)
-    }
-
-    /// Sends no more; what was written is delivered first. Reading goes on.
-    pub(crate) fn finish(
-        &mut self,
-        id: StreamId,
-        sockets: &mut SocketSet<'static>,
-    ) -> Result<(), NoStream> {
-        if let (_, Some(socket)) = self.usable(id, sockets)? {
-            socket.close();
-        }
-        Ok(())
-    }
-
-    /// The owner is done with it: delivers what was written, discards what comes, forgets it.
-    pub(crate) fn close(&mut self, id: StreamId, sockets: &mut SocketSet<'static>, now: Instant) {
-        let Ok((_, socket)) = self.usable(id, sockets) else { return };
-        match socket {
-            Some(socket) => {
-                socket.close();
-                self.leave(id, Phase::Closing, now);
+    /// The next stream that may have something to send.
+    pub(crate) fn next_active(&mut self) -> Option<StreamId> {
+        while let Some(id) = self.active.pop_front() {
+            if let Some(stream) = self.get_mut(id) {
+                stream.active = false;
+                return Some(id);
             }
-            None => self.free(id, sockets),
         }
+        None
     }
 
-    /// Resets it and forgets it.
-    pub(crate) fn abort(&mut self, id: StreamId, sockets: &mut SocketSet<'static>, now: Instant) {
-        let Ok((_, socket)) = self.usable(id, sockets) else { return };
-        match socket {
-            Some(socket) => {
-                socket.abort();
-                self.leave(id, Phase::Aborting, now);
-            }
-            None => self.free(id, sockets),
-        }
+    pub(crate) fn has_active(&self) -> bool {
+        !self.active.is_empty()
     }
 
-    fn leave(&mut self, id: StreamId, phase: Phase, now: Instant) {
-        if let Some(stream) = self.get_mut(id) {
-            stream.phase = phase;
-            stream.since = now;
-            stream.queued = false;
-        }
-        self.ready.retain(|index| *index != id.index);
-    }
-
-    /// Ends a stream that its owner did not close: frees its buffers and lets the owner know.
-    pub(crate) fn end(&mut self, id: StreamId, why: Closed, sockets: &mut SocketSet<'static>) {
+    /// Sets when a stream is to be looked at although nothing happened.
+    pub(crate) fn set_timer(&mut self, id: StreamId, at: Option<Instant>) {
         let Some(stream) = self.get_mut(id) else { return };
-        stream.phase = Phase::Ended(why);
-        stream.readable = false;
-        stream.writable = false;
-        if let Some(socket) = stream.socket.take() {
-            sockets.remove(socket);
+        let old = core::mem::replace(&mut stream.timer, at);
+        if old == at {
+            return;
         }
-        self.enqueue(id);
+        if let Some(old) = old {
+            self.timers.remove(&(old, id));
+        }
+        if let Some(at) = at {
+            self.timers.insert((at, id));
+        }
     }
 
-    /// The neighbour is known and smoltcp dials.
-    pub(crate) fn connecting(&mut self, id: StreamId) {
-        if let Some(stream) = self.get_mut(id) {
-            stream.phase = Phase::Connecting;
+    /// Touches the streams whose time has come.
+    pub(crate) fn expire(&mut self, now: Instant) {
+        while let Some((at, id)) = self.timers.first().copied().filter(|(at, _)| *at <= now) {
+            self.timers.remove(&(at, id));
+            if let Some(stream) = self.get_mut(id) {
+                stream.timer = None;
+            }
+            self.touch(id);
         }
+    }
+
+    /// When a stream is to be looked at although nothing happened.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.timers.first().map(|(at, _)| *at)
     }
 
     /// Ends a stream whose own address is gone: its owner learns of it, if it has one.
-    pub(crate) fn lose_address(&mut self, id: StreamId, sockets: &mut SocketSet<'static>) {
+    pub(crate) fn lose_address(&mut self, id: StreamId) {
         match self.get(id).map(|stream| stream.phase) {
-            Some(Phase::HalfOpen | Phase::Closing | Phase::Aborting) => self.free(id, sockets),
+            Some(Phase::HalfOpen | Phase::Closing | Phase::Aborting) => self.free(id),
             Some(Phase::Resolving | Phase::Connecting | Phase::Open) => {
-                self.end(id, Closed::AddressLost, sockets);
+                self.end(id, Closed::AddressLost);
             }
             Some(Phase::Ended(_)) | None => {}
         }
+    }
+
+    /// Buffers of an owner, or of all.
+    pub(crate) fn buffer_bytes(&self, owner: Option<Owner>) -> usize {
+        self.budget.used(owner)
     }
 }

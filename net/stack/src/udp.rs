@@ -1,21 +1,25 @@
 //! Datagram sockets.
 //!
-//! Owns [`UdpId`] and the table `Datagrams`. A datagram to a neighbour whose hardware address is
-//! not known waits here, not in smoltcp's queue, so that it holds up no other.
+//! Owns [`UdpId`] and the table `Datagrams`. What was received waits in its socket; what is to be
+//! sent waits in one queue for the device, or until its neighbour is known, so that a silent
+//! neighbour holds up nobody.
 
+use crate::budget::{Budget, Owner};
 use crate::limit;
 use alloc::collections::VecDeque;
-use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
-use core::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
-use smoltcp::iface::{SocketHandle, SocketSet};
-use smoltcp::socket::udp::{PacketBuffer, PacketMetadata, Socket};
-use smoltcp::wire::{IpAddress, IpEndpoint};
+use core::net::{IpAddr, SocketAddr};
+use smoltcp::wire::EthernetAddress;
 
 /// A datagram socket of one stack; never used again for another.
 #[derive(Copy, Clone, Debug, Eq, PartialEq, Ord, PartialOrd, Hash)]
 pub struct UdpId(u32);
+
+impl UdpId {
+    /// No socket: datagrams of the stack itself.
+    pub(crate) const NODE: UdpId = UdpId(0);
+}
 
 /// Why a port cannot be bound.
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]
@@ -26,6 +30,8 @@ pub enum BindError {
     InUse,
     /// There are [`limit::UDP_SOCKETS_MAX`] sockets.
     LimitSockets,
+    /// The buffers of the owner, or of all, are as large as they may be.
+    LimitBuffers,
 }
 
 /// Why a datagram was not sent. Datagrams that were may still be lost.
@@ -33,9 +39,9 @@ pub enum BindError {
 pub enum DatagramError {
     /// The socket is gone.
     NoSocket,
-    /// We have no address yet.
+    /// We have no address of that kind yet.
     NoAddress,
-    /// The destination is IPv6, unspecified, off the link without a gateway, or port 0.
+    /// The destination is unspecified, a group, off the link without a gateway, or port 0.
     Unreachable,
     /// It is longer than a frame holds: datagrams are not fragmented.
     TooLong,
@@ -43,19 +49,35 @@ pub enum DatagramError {
     Full,
 }
 
+struct Socket {
+    id: UdpId,
+    port: u16,
+    owner: Owner,
+    received: VecDeque<(SocketAddr, Vec<u8>)>,
+    bytes: usize,
+}
+
+/// A datagram to be sent.
+pub(crate) struct Outgoing {
+    pub(crate) mac: EthernetAddress,
+    pub(crate) from: SocketAddr,
+    pub(crate) to: SocketAddr,
+    pub(crate) bytes: Vec<u8>,
+}
+
 /// A datagram for a neighbour that is being asked for.
 struct Unresolved {
     socket: UdpId,
-    hop: Ipv4Addr,
-    to: SocketAddrV4,
-    bytes: Vec<u8>,
+    hop: IpAddr,
+    outgoing: Outgoing,
 }
 
 /// All datagram sockets of one stack.
 #[derive(Default)]
 pub(crate) struct Datagrams {
-    sockets: Vec<(UdpId, u16, SocketHandle)>,
+    sockets: Vec<Socket>,
     last_id: u32,
+    outgoing: VecDeque<Outgoing>,
     unresolved: VecDeque<Unresolved>,
 }
 
@@ -63,123 +85,134 @@ impl Datagrams {
     pub(crate) fn bind(
         &mut self,
         port: u16,
-        sockets: &mut SocketSet<'static>,
+        owner: Owner,
+        budget: &mut Budget,
     ) -> Result<UdpId, BindError> {
-        if self.sockets.iter().any(|(_, used, _)| *used == port) {
+        if port == 0 {
+            return Err(BindError::Invalid);
+        }
+        if self.uses(port) {
             return Err(BindError::InUse);
         }
         if self.sockets.len() == limit::UDP_SOCKETS_MAX {
             return Err(BindError::LimitSockets);
         }
-        let buffer = || {
-            let metadata = vec![PacketMetadata::EMPTY; limit::UDP_DATAGRAMS_MAX];
-            PacketBuffer::new(metadata, vec![0; limit::UDP_BYTES_MAX])
-        };
-        let mut socket = Socket::new(buffer(), buffer());
-        socket.bind(port).map_err(|_| BindError::Invalid)?;
+        budget.charge(owner, limit::UDP_BYTES_MAX).map_err(|_| BindError::LimitBuffers)?;
         self.last_id += 1;
         let id = UdpId(self.last_id);
-        self.sockets.push((id, port, sockets.add(socket)));
+        self.sockets.push(Socket { id, port, owner, received: VecDeque::new(), bytes: 0 });
         Ok(id)
     }
 
-    pub(crate) fn unbind(&mut self, id: UdpId, sockets: &mut SocketSet<'static>) {
+    pub(crate) fn unbind(&mut self, id: UdpId, budget: &mut Budget) {
         self.unresolved.retain(|datagram| datagram.socket != id);
-        if let Some(index) = self.sockets.iter().position(|(known, _, _)| *known == id) {
-            sockets.remove(self.sockets.swap_remove(index).2);
+        if let Some(index) = self.sockets.iter().position(|socket| socket.id == id) {
+            let socket = self.sockets.swap_remove(index);
+            budget.refund(socket.owner, limit::UDP_BYTES_MAX);
         }
     }
 
-    fn socket<'s>(
-        &self,
-        id: UdpId,
-        sockets: &'s mut SocketSet<'static>,
-    ) -> Option<&'s mut Socket<'static>> {
-        let (_, _, handle) = self.sockets.iter().find(|(known, _, _)| *known == id)?;
-        Some(sockets.get_mut::<Socket>(*handle))
+    /// Sockets.
+    pub(crate) fn count(&self) -> usize {
+        self.sockets.len()
+    }
+
+    pub(crate) fn uses(&self, port: u16) -> bool {
+        self.sockets.iter().any(|socket| socket.port == port)
+    }
+
+    /// The port of a socket.
+    pub(crate) fn port(&self, id: UdpId) -> Option<u16> {
+        self.sockets.iter().find(|socket| socket.id == id).map(|socket| socket.port)
     }
 
     /// Whether any socket holds a datagram that was received.
-    pub(crate) fn readable(&self, sockets: &SocketSet<'static>) -> bool {
-        self.sockets.iter().any(|(_, _, handle)| sockets.get::<Socket>(*handle).can_recv())
+    pub(crate) fn readable(&self) -> bool {
+        self.sockets.iter().any(|socket| !socket.received.is_empty())
+    }
+
+    /// A datagram came. `None` if nobody has that port, false if its socket is full.
+    pub(crate) fn deliver(&mut self, port: u16, from: SocketAddr, bytes: &[u8]) -> Option<bool> {
+        let socket = self.sockets.iter_mut().find(|socket| socket.port == port)?;
+        let full = socket.received.len() == limit::UDP_DATAGRAMS_MAX
+            || socket.bytes + bytes.len() > limit::UDP_BYTES_MAX;
+        if full {
+            return Some(false);
+        }
+        socket.bytes += bytes.len();
+        socket.received.push_back((from, bytes.to_vec()));
+        Some(true)
     }
 
     /// Takes the next received datagram and its sender; `out` is overwritten.
-    pub(crate) fn receive(
-        &mut self,
-        id: UdpId,
-        out: &mut Vec<u8>,
-        sockets: &mut SocketSet<'static>,
-    ) -> Option<SocketAddr> {
-        let (bytes, meta) = self.socket(id, sockets)?.recv().ok()?;
-        out.clear();
-        out.extend_from_slice(bytes);
-        Some(SocketAddr::new(meta.endpoint.addr.into(), meta.endpoint.port))
+    pub(crate) fn receive(&mut self, id: UdpId, out: &mut Vec<u8>) -> Option<SocketAddr> {
+        let socket = self.sockets.iter_mut().find(|socket| socket.id == id)?;
+        let (from, bytes) = socket.received.pop_front()?;
+        socket.bytes -= bytes.len();
+        *out = bytes;
+        Some(from)
     }
 
-    /// Hands a datagram to smoltcp, which can send it at once.
-    pub(crate) fn send(
-        &mut self,
-        id: UdpId,
-        to: SocketAddrV4,
-        bytes: &[u8],
-        sockets: &mut SocketSet<'static>,
-    ) -> Result<(), DatagramError> {
-        let socket = self.socket(id, sockets).ok_or(DatagramError::NoSocket)?;
-        let endpoint = IpEndpoint::new(IpAddress::Ipv4(*to.ip()), to.port());
-        socket.send_slice(bytes, endpoint).map_err(|_| DatagramError::Full)
+    /// Lets a datagram wait for the device.
+    pub(crate) fn send(&mut self, outgoing: Outgoing) -> Result<(), DatagramError> {
+        if self.outgoing.len() >= limit::UDP_OUTGOING_MAX {
+            return Err(DatagramError::Full);
+        }
+        self.outgoing.push_back(outgoing);
+        Ok(())
+    }
+
+    /// The next datagram for the device.
+    pub(crate) fn next(&mut self) -> Option<Outgoing> {
+        self.outgoing.pop_front()
+    }
+
+    /// Whether datagrams wait for the device.
+    pub(crate) fn has_outgoing(&self) -> bool {
+        !self.outgoing.is_empty()
     }
 
     /// Keeps a datagram until `hop` is known.
     pub(crate) fn hold(
         &mut self,
         socket: UdpId,
-        hop: Ipv4Addr,
-        to: SocketAddrV4,
-        bytes: &[u8],
+        hop: IpAddr,
+        outgoing: Outgoing,
     ) -> Result<(), DatagramError> {
-        if !self.sockets.iter().any(|(known, _, _)| *known == socket) {
-            return Err(DatagramError::NoSocket);
-        }
         let waiting = self.unresolved.iter().filter(|datagram| datagram.hop == hop).count();
         if waiting >= limit::UNRESOLVED_PER_NEIGHBOUR_MAX
             || self.unresolved.len() >= limit::UNRESOLVED_MAX
         {
             return Err(DatagramError::Full);
         }
-        self.unresolved.push_back(Unresolved { socket, hop, to, bytes: bytes.to_vec() });
+        self.unresolved.push_back(Unresolved { socket, hop, outgoing });
         Ok(())
     }
 
-    /// Sends the datagrams whose neighbour is known now and drops those whose neighbour is silent
-    /// (`verdict`: send, drop or keep). Says how many were dropped.
-    pub(crate) fn resolve(
-        &mut self,
-        mut verdict: impl FnMut(Ipv4Addr) -> Verdict,
-        sockets: &mut SocketSet<'static>,
-    ) -> u64 {
+    /// Sends the datagrams that waited for `hop`, or drops them if it is silent (`mac` is none).
+    /// Says how many were dropped.
+    pub(crate) fn settle(&mut self, hop: IpAddr, mac: Option<EthernetAddress>) -> u64 {
         let mut dropped = 0;
         for _ in 0..self.unresolved.len() {
-            let Some(datagram) = self.unresolved.pop_front() else { break };
-            match verdict(datagram.hop) {
-                Verdict::Keep => self.unresolved.push_back(datagram),
-                Verdict::Drop => dropped += 1,
-                Verdict::Send => {
-                    let Unresolved { socket, to, bytes, .. } = datagram;
-                    dropped += u64::from(self.send(socket, to, &bytes, sockets).is_err());
-                }
+            let Some(mut datagram) = self.unresolved.pop_front() else { break };
+            if datagram.hop != hop {
+                self.unresolved.push_back(datagram);
+                continue;
             }
+            let sent = mac.map(|mac| {
+                datagram.outgoing.mac = mac;
+                self.send(datagram.outgoing)
+            });
+            dropped += u64::from(!matches!(sent, Some(Ok(()))));
         }
         dropped
     }
-}
 
-/// What becomes of a datagram that waits for its neighbour.
-#[derive(Copy, Clone, Debug, Eq, PartialEq)]
-pub(crate) enum Verdict {
-    Send,
-    Keep,
-    Drop,
+    /// Drops what waits to be sent: our address is another now.
+    pub(crate) fn drop_waiting(&mut self) {
+        self.outgoing.clear();
+        self.unresolved.clear();
+    }
 }
 
 impl fmt::Display for DatagramError {
@@ -195,3 +228,18 @@ impl fmt::Display for DatagramError {
 }
 
 impl core::error::Error for DatagramError {}
+
+impl fmt::Display for BindError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BindError::Invalid => f.write_str("port 0 cannot be bound"),
+            BindError::InUse => f.write_str("the port is bound already"),
+            BindError::LimitSockets => {
+                write!(f, "limit: {} datagram sockets", limit::UDP_SOCKETS_MAX)
+            }
+            BindError::LimitBuffers => f.write_str("limit: buffers"),
+        }
+    }
+}
+
+impl core::error::Error for BindError {}

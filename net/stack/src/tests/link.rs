@@ -1,5 +1,7 @@
 //! A link between several stacks, with loss, duplication and delay drawn from a seed.
 
+use crate::adapter::Header;
+use crate::checksum;
 use crate::{
     Address, AddressSource, Config, Event, FrameDevice, FrameReceiver, FrameTransmitter, Link,
     Offload, Segments, Stack,
@@ -12,6 +14,7 @@ use core::num::NonZeroUsize;
 use craton_abi::{Duration, Instant};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
+use smoltcp::wire::EthernetAddress;
 
 const ETHERNET_BYTES: usize = 14;
 
@@ -52,10 +55,27 @@ impl Plug {
         self.inbox.now = now;
     }
 
+    /// Puts a frame in, to be received at `at`.
+    pub(super) fn deliver(&mut self, at: Instant, frame: Vec<u8>) {
+        self.inbox.frames.push_back((at, frame));
+    }
+
     /// Puts a frame in, to be received at once and vouched for.
     pub(super) fn inject(&mut self, frame: Vec<u8>) {
         self.inbox.vouches = true;
         self.inbox.frames.push_back((Instant::ZERO, frame));
+    }
+}
+
+impl Inbox {
+    /// Frames that have not been received.
+    pub(super) fn frames(&self) -> impl Iterator<Item = &Vec<u8>> {
+        self.frames.iter().map(|(_, frame)| frame)
+    }
+
+    /// Loses them.
+    pub(super) fn clear(&mut self) {
+        self.frames.clear();
     }
 }
 
@@ -157,6 +177,8 @@ pub(super) struct World {
     pub(super) seed: u64,
     pub(super) now: Instant,
     pub(super) faults: Faults,
+    /// How long a frame is under way.
+    pub(super) delay: Duration,
     pub(super) stacks: Vec<Stack>,
     pub(super) plugs: Vec<Plug>,
     pub(super) random: ChaCha8Rng,
@@ -164,6 +186,8 @@ pub(super) struct World {
     pub(super) events: Vec<VecDeque<Event>>,
     /// Stacks that are switched off.
     pub(super) dead: Vec<bool>,
+    /// Stacks whose owner takes no events.
+    pub(super) deaf: Vec<bool>,
 }
 
 pub(super) const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 254);
@@ -194,17 +218,29 @@ pub(super) fn fixed(index: usize) -> AddressSource {
     })
 }
 
+/// A frame around an IP packet, with its TCP checksum.
+pub(super) fn frame(to: [u8; 6], from: [u8; 6], packet: &[u8]) -> Vec<u8> {
+    let mut frame = vec![0; ETHERNET_BYTES + packet.len()];
+    frame[ETHERNET_BYTES..].copy_from_slice(packet);
+    let header = Header { to: EthernetAddress(to), from: EthernetAddress(from) };
+    header.write(&mut frame);
+    assert_eq!(checksum::finish(&mut frame, false, None), Offload::None);
+    frame
+}
+
 impl World {
     pub(super) fn new(count: usize, seed: u64) -> World {
         let mut world = World {
             seed,
             now: Instant::from_nanos(1_000_000),
             faults: Faults::default(),
+            delay: Duration::from_micros(50),
             stacks: Vec::new(),
             plugs: Vec::new(),
             random: ChaCha8Rng::seed_from_u64(seed),
             events: Vec::new(),
             dead: Vec::new(),
+            deaf: Vec::new(),
         };
         for index in 0..count {
             // Every other device helps with checksums.
@@ -216,10 +252,11 @@ impl World {
     pub(super) fn add(&mut self, link: Link, address: AddressSource) {
         let mut seed = [0; 32];
         self.random.fill_bytes(&mut seed);
-        self.stacks.push(Stack::new(Config { link, seed, address }, self.now));
+        self.stacks.push(Stack::new(Config::new(link, seed, address), self.now));
         self.plugs.push(Plug::default());
         self.events.push(VecDeque::new());
         self.dead.push(false);
+        self.deaf.push(false);
     }
 
     /// Polls everyone once and carries the frames.
@@ -231,7 +268,9 @@ impl World {
             }
             self.plugs[index].inbox.now = self.now;
             let _ = self.stacks[index].poll(&mut self.plugs[index], self.now);
-            while let Some(event) = self.stacks[index].poll_event() {
+            while !self.deaf[index]
+                && let Some(event) = self.stacks[index].poll_event()
+            {
                 self.events[index].push_back(event);
             }
         }
@@ -261,7 +300,7 @@ impl World {
         }
         let copies = if self.chance(self.faults.doubled) { 2 } else { 1 };
         for _ in 0..copies {
-            let mut delay = Duration::from_micros(50);
+            let mut delay = self.delay;
             if self.chance(self.faults.delayed) {
                 let extra = u64::from(self.random.next_u32() % 20_000);
                 delay = delay + Duration::from_micros(extra);

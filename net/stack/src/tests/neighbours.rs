@@ -74,7 +74,7 @@ fn a_silent_neighbour_holds_up_nobody() {
     assert_eq!(taken(&mut world, 1, sockets[1]).len(), 1);
     world.run_for(limit::DIAL_TIMEOUT);
     assert_eq!(world.stacks[0].counters().datagrams_dropped, 20);
-    assert_eq!(world.stacks[0].usage().0, 1, "only the live stream is left");
+    assert_eq!(world.stacks[0].usage().streams, 1, "only the live stream is left");
 }
 
 #[test]

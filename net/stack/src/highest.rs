@@ -1,0 +1,39 @@
+//! The number that a bare acknowledgement carries.
+//!
+//! smoltcp forgets what it sent when it sends again from the start, and its bare acknowledgements
+//! then carry a number that the peer has long passed. Such a segment is outside the peer's window,
+//! so what it acknowledges is not heard; and when both ends are in that state, each waits for the
+//! other until they time out. RFC 9293 (3.10.7.4) has the highest number sent instead, which is put
+//! in here on the way out.
+
+use crate::adapter::ETHERNET_BYTES;
+use smoltcp::wire::{TcpPacket, TcpSeqNumber};
+
+/// The number after the last byte that a stream ever sent.
+#[derive(Copy, Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Highest(Option<u32>);
+
+impl Highest {
+    /// Learns from a frame that is about to be sent, or lifts its number.
+    pub(crate) fn apply(&mut self, frame: &mut [u8]) {
+        let header_bytes = match frame.get(ETHERNET_BYTES) {
+            Some(byte) if byte >> 4 == 4 => usize::from(byte & 0xf) * 4,
+            Some(_) => 40,
+            None => return,
+        };
+        let Some(bytes) = frame.get_mut(ETHERNET_BYTES + header_bytes..) else { return };
+        let Ok(mut tcp) = TcpPacket::new_checked(bytes) else { return };
+        if tcp.rst() {
+            return;
+        }
+        let (start, length) = (tcp.seq_number().0 as u32, tcp.segment_len() as u32);
+        let ahead = |number: u32| (number.wrapping_sub(start) as i32) > 0;
+        match self.0 {
+            Some(highest) if length == 0 && ahead(highest) => {
+                tcp.set_seq_number(TcpSeqNumber(highest as i32));
+            }
+            Some(highest) if (start.wrapping_add(length).wrapping_sub(highest) as i32) <= 0 => {}
+            _ => self.0 = Some(start.wrapping_add(length)),
+        }
+    }
+}
