@@ -14,9 +14,9 @@ use craton_hal::pci::{Bus, DEVICE_VECTOR_FIRST, Ports, Window, note_interrupt};
 use craton_hal::power::ExitCode;
 use craton_hal::virtio::Devices;
 use craton_hal::virtio::net::{Interrupt, Net};
-use craton_hal::{apic, boot, boottrace, clock, entropy, fw_cfg, interrupt, logger, power};
+use craton_hal::{apic, boot, boottrace, clock, cpu, entropy, fw_cfg, interrupt, logger, power};
 use craton_node::command_line::apply;
-use craton_node::{Node, NodeConfig, NodeInput, OnPanic};
+use craton_node::{Node, NodeConfig, NodeInput, OnPanic, SHARDS_MAX};
 use log::{error, info, warn};
 
 /// The file of the firmware's configuration device that holds the node's.
@@ -37,13 +37,13 @@ pub(crate) fn node() -> ! {
     let clocks = Clocks { monotonic: clock::now, wall_nanos };
     let programs = Programs::new();
     let programs = programs.unwrap_or_else(|error| refuse(format_args!("no engine: {error:#}")));
-    let engine = Engine::new(programs, seed(), clocks);
+    let new_engine = || Engine::new(programs.clone(), seed(), clocks);
     mark("engine");
     let net = network_card(&mut devices);
     mark("network card");
     let incarnation = Incarnation::new(word(seed()));
     let now = clock::now();
-    let node = Node::new(config, incarnation, 1, seed(), now);
+    let node = Node::new(config, incarnation, shards(), seed(), now);
     let mut node = node.unwrap_or_else(|error| refuse(format_args!("no node: {error}")));
     info!("ready: node {} in life {}", node.id(), node.incarnation());
     mark("ready");
@@ -57,7 +57,7 @@ pub(crate) fn node() -> ! {
         let secs_at_zero = at_zero / 1_000_000_000;
         node.step(NodeInput::WallClock { secs_at_zero }, now, &mut effects);
     }
-    Host::new(node, engine, net, seed(), effects).run()
+    Host::new(node, new_engine, net, seed(), effects).run()
 }
 
 /// The configuration from the firmware's device, with the command line's own keys over it.
@@ -71,6 +71,16 @@ fn configuration() -> NodeConfig {
         warn!("command line: {problem}");
     }
     config
+}
+
+/// One shard for each CPU, as far as a node may have them.
+fn shards() -> u8 {
+    let cpus = cpu::count();
+    let shards = u8::try_from(cpus).unwrap_or(SHARDS_MAX).min(SHARDS_MAX);
+    if usize::from(shards) < cpus {
+        warn!("{cpus} CPUs: a node uses {shards} of them");
+    }
+    shards
 }
 
 fn devices() -> Devices<Ports> {

@@ -1,36 +1,46 @@
 //! The host of the node: it gives the value that is the node its clock, network and engine.
 //!
-//! Owns [`Host`] and the main loop: poll the network, let time pass, run processes, sleep. It does
-//! what the node asks and tells it what came of that; it decides nothing. One CPU, one shard.
+//! Owns [`Host`] and the loop of the boot CPU: poll the network, take mail, let time pass, run
+//! processes, sleep. It does what the node asks and tells it what came of that; it decides nothing.
+//! Every other CPU has one of the node's workers and a [`WorkerHost`]; `mail` joins them.
 
+mod mail;
 mod network;
 mod nic;
 mod processes;
+mod worker;
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use craton_abi::{Duration, Instant};
 use craton_bundle::CompilerKey;
 use craton_engine::Engine;
 use craton_hal::power::{self, ExitCode};
 use craton_hal::virtio::net::Net;
-use craton_hal::{clock, logger, memory, timer};
+use craton_hal::{clock, logger, memory, smp, timer};
 use craton_node::config::level_name;
 use craton_node::{Node, NodeEffect, NodeInput};
 use craton_shard::port::{HostEffect, LogLevel};
+use mail::{Post, Rings};
 use network::Network;
+use processes::{Answer, Processes, told};
+use worker::WorkerHost;
 
 /// Processes that run before the network has its turn.
 const RUNS_PER_TURN_MAX: usize = 64;
 /// How long processes run before the network has its turn.
 const TURN: Duration = Duration::from_micros(500);
+/// Letters taken before the processes have their turn.
+const LETTERS_PER_TURN_MAX: usize = 256;
 /// How often the node is told of the machine's memory.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
 
 /// The node and what it needs of the machine.
 pub(crate) struct Host {
     node: Node,
-    engine: Engine,
+    processes: Processes,
     network: Network,
+    post: Post,
     keys: Vec<CompilerKey>,
     /// What the node asked for and was not done yet.
     effects: Vec<NodeEffect>,
@@ -40,20 +50,31 @@ pub(crate) struct Host {
 }
 
 impl Host {
-    /// Puts the parts together. `effects` are what the node asked for already.
+    /// Puts the parts together and gives every other CPU its shard, with an engine that
+    /// `new_engine` makes. `effects` are what the node asked for already.
     pub(crate) fn new(
-        node: Node,
-        engine: Engine,
+        mut node: Node,
+        mut new_engine: impl FnMut() -> Engine,
         net: Net,
         seed: [u8; 32],
         effects: Vec<NodeEffect>,
     ) -> Self {
         let keys = node.config().compiler_keys.iter().copied().map(CompilerKey::from_bytes);
+        let keys = keys.collect();
+        let workers = node.workers();
+        let rings = Rings::new(workers.len() + 1);
+        for worker in workers {
+            let cpu = worker.shard().index();
+            let post = Post::new(cpu, rings.clone());
+            let host = WorkerHost::new(worker, Processes::new(new_engine()), post);
+            smp::run_on(cpu, Box::new(move || host.run()));
+        }
         Host {
-            keys: keys.collect(),
+            keys,
             node,
-            engine,
+            processes: Processes::new(new_engine()),
             network: Network::new(net, seed, clock::now()),
+            post: Post::new(0, rings),
             effects,
             batch: Vec::new(),
             housekeeping: Instant::ZERO,
@@ -63,17 +84,30 @@ impl Host {
     /// Runs the node for as long as the machine is on.
     pub(crate) fn run(mut self) -> ! {
         loop {
+            smp::quiescent();
             let now = clock::now();
             let mut busy = self.network.poll(&mut self.node, now, &mut self.effects);
+            self.take_mail(now);
             self.housekeep(now);
-            busy |= self.run_processes();
-            if !busy && !self.network.is_dirty() {
+            self.perform();
+            // Who cannot pass on what it has said says no more: it runs nothing.
+            busy |= self.post.flush() && self.run_processes();
+            let flushed = self.post.flush();
+            if flushed && !busy && !self.network.is_dirty() && !self.post.has_mail() {
                 self.sleep();
             }
         }
     }
 
-    /// Runs processes until none can, their time is over, or a frame came. True if more can run.
+    fn take_mail(&mut self, now: Instant) {
+        for _ in 0..LETTERS_PER_TURN_MAX {
+            let Some(mail) = self.post.take() else { break };
+            self.node.step(NodeInput::Mail(mail), now, &mut self.effects);
+        }
+    }
+
+    /// Runs processes until none can, their time is over, or a frame or mail came. True if more can
+    /// run.
     fn run_processes(&mut self) -> bool {
         let end = clock::now() + TURN;
         for _ in 0..RUNS_PER_TURN_MAX {
@@ -83,7 +117,8 @@ impl Host {
                 // What was done may have woken a process after the tick had looked for one.
                 return self.node.runnable();
             }
-            if now >= end || self.network.arm() {
+            let passed_on = self.post.flush();
+            if !passed_on || now >= end || self.post.has_mail() || self.network.arm() {
                 break;
             }
         }
@@ -120,17 +155,41 @@ impl Host {
                 logger::print_foreign(log_level(level), &module, format_args!("{text}"));
             }
             NodeEffect::Restart => {
-                self.engine.reclaim_all();
+                self.processes.engine.reclaim_all();
                 self.network.reset(now);
             }
-            effect => self.perform_for_process(effect),
+            NodeEffect::Post { to, mail } => self.post.send(to, mail),
+            NodeEffect::Load { program, bundle } => {
+                let loaded = self.processes.engine.programs().load(program, &bundle, &self.keys);
+                let result = loaded.map_err(told);
+                let input = NodeInput::Loaded { program, result };
+                self.node.step(input, clock::now(), &mut self.effects);
+            }
+            NodeEffect::Unload { program } => self.processes.engine.programs().unload(program),
+            NodeEffect::Host(effect) => self.perform_for_process(effect),
         }
+    }
+
+    fn perform_for_process(&mut self, effect: HostEffect) {
+        let input = match self.processes.perform(effect) {
+            Some(Answer::Started { slot, result, bytes }) => {
+                let memory = NodeInput::ProcessMemory { slot, bytes };
+                self.node.step(memory, clock::now(), &mut self.effects);
+                NodeInput::Started { slot, result }
+            }
+            Some(Answer::Ran { slot, outcome, used }) => NodeInput::Ran { slot, outcome, used },
+            None => return,
+        };
+        self.node.step(input, clock::now(), &mut self.effects);
     }
 
     /// Tells the node what only the machine knows.
     fn housekeep(&mut self, now: Instant) {
         while let Some(line) = logger::take_line(|line, _| alloc::string::String::from(line)) {
             self.node.step(NodeInput::LogLine(line), now, &mut self.effects);
+        }
+        if memory::is_short() {
+            self.processes.engine.give_back();
         }
         if memory::is_short() {
             self.node.step(NodeInput::MemoryShort, now, &mut self.effects);
@@ -146,10 +205,12 @@ impl Host {
         }
         let free_bytes = memory::free_bytes();
         self.node.step(NodeInput::Memory { free_bytes }, now, &mut self.effects);
-        self.tell_memory(now);
+        for (slot, bytes) in self.processes.memory() {
+            self.node.step(NodeInput::ProcessMemory { slot, bytes }, now, &mut self.effects);
+        }
     }
 
-    /// Halts until an interrupt or the next deadline, unless a frame came meanwhile.
+    /// Halts until an interrupt or the next deadline, unless a frame or mail came meanwhile.
     fn sleep(&mut self) {
         let now = clock::now();
         let due = [self.node.deadline(), self.network.deadline(now), Some(self.housekeeping)];
@@ -157,7 +218,7 @@ impl Host {
         if deadline <= now {
             return;
         }
-        timer::halt_at_most(deadline.since(now), || self.network.arm());
+        timer::halt_at_most(deadline.since(now), || self.post.has_mail() || self.network.arm());
     }
 }
 

@@ -1,61 +1,59 @@
-//! The node's processes on the engine.
+//! The processes of one CPU, on the engine.
 //!
-//! Owns nothing: it carries `Load`, `Start`, `Run` and `Reclaim` to the engine, and its answers
-//! back.
+//! Owns [`Processes`]: it carries what a shard wants of its host to the engine, and the engine's
+//! answers back. Both the node and the workers have one.
 
-use super::Host;
 use alloc::string::{String, ToString};
-use craton_abi::{ErrorCode, Instant, Slot};
-use craton_engine::LoadError;
-use craton_hal::clock;
-use craton_node::{NodeEffect, NodeInput};
-use craton_shard::port::{HostEffect, Start};
+use craton_abi::{Duration, ErrorCode, Slot};
+use craton_engine::{Engine, LoadError};
+use craton_shard::port::{HostEffect, Outcome, Start};
 
-impl Host {
-    pub(super) fn perform_for_process(&mut self, effect: NodeEffect) {
-        let input = match effect {
-            NodeEffect::Load { program, bundle } => {
-                let loaded = self.engine.programs().load(program, &bundle, &self.keys);
-                NodeInput::Loaded { program, result: loaded.map_err(told) }
-            }
-            NodeEffect::Unload { program } => {
-                self.engine.programs().unload(program);
-                return;
-            }
-            NodeEffect::Host(HostEffect::Start(start)) => {
+/// The engine of one CPU.
+pub(super) struct Processes {
+    pub(super) engine: Engine,
+}
+
+/// What the engine did, for whoever asked.
+pub(super) enum Answer {
+    /// To [`HostEffect::Start`], with the memory that the process holds now.
+    Started { slot: Slot, result: Result<(), ErrorCode>, bytes: u64 },
+    /// To [`HostEffect::Run`].
+    Ran { slot: Slot, outcome: Outcome, used: Duration },
+}
+
+impl Processes {
+    pub(super) fn new(engine: Engine) -> Self {
+        Processes { engine }
+    }
+
+    /// Does what a shard asks for.
+    pub(super) fn perform(&mut self, effect: HostEffect) -> Option<Answer> {
+        match effect {
+            HostEffect::Start(start) => {
                 let Start { pid, program, entry, argument, limits } = *start;
+                let slot = pid.slot;
                 let result = self.engine.start(pid, program, &entry, argument, limits);
-                self.tell_memory_of(pid.slot, clock::now());
-                NodeInput::Started { slot: pid.slot, result }
+                Some(Answer::Started { slot, result, bytes: self.engine.memory_bytes(slot) })
             }
-            NodeEffect::Host(HostEffect::Run { slot, resume, slice }) => {
+            HostEffect::Run { slot, resume, slice } => {
                 let (outcome, used) = self.engine.run(slot, resume, slice);
-                NodeInput::Ran { slot, outcome, used }
+                Some(Answer::Ran { slot, outcome, used })
             }
-            NodeEffect::Host(HostEffect::Reclaim { slot }) => {
+            HostEffect::Reclaim { slot } => {
                 self.engine.reclaim(slot);
-                return;
+                None
             }
-            _ => return,
-        };
-        self.node.step(input, clock::now(), &mut self.effects);
-    }
-
-    fn tell_memory_of(&mut self, slot: Slot, now: Instant) {
-        let bytes = self.engine.memory_bytes(slot);
-        self.node.step(NodeInput::ProcessMemory { slot, bytes }, now, &mut self.effects);
-    }
-
-    pub(super) fn tell_memory(&mut self, now: Instant) {
-        let slots: alloc::vec::Vec<Slot> = self.engine.slots().collect();
-        for slot in slots {
-            self.tell_memory_of(slot, now);
         }
+    }
+
+    /// What each process holds.
+    pub(super) fn memory(&self) -> impl Iterator<Item = (Slot, u64)> {
+        self.engine.slots().map(|slot| (slot, self.engine.memory_bytes(slot)))
     }
 }
 
 /// Why a program was not loaded, for a program and for a person.
-fn told(error: LoadError) -> (ErrorCode, String) {
+pub(super) fn told(error: LoadError) -> (ErrorCode, String) {
     let code = match error {
         LoadError::Full => ErrorCode::LimitPrograms,
         LoadError::Memory => ErrorCode::LimitMemory,
