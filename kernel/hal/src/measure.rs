@@ -13,7 +13,7 @@ const SHORTEST: Duration = Duration::from_micros(500);
 const STEP: Duration = Duration::from_micros(5);
 
 /// Halts until the timer's time again and again, as a node with nothing to do does, and prints by
-/// how much each time was missed: `timerbench: late by NANOS NANOS ...`.
+/// how much each time was missed: `bench timer.late NANOS NANOS ... ns`.
 pub fn timer() {
     for line in 0..LINES {
         let mut late = [0; SAMPLES_PER_LINE as usize];
@@ -22,7 +22,7 @@ pub fn timer() {
             let wait = SHORTEST.as_nanos() + steps * STEP.as_nanos();
             *late = miss(clock::now() + Duration::from_nanos(wait)).as_nanos();
         }
-        serial::write(format_args!("timerbench: late by{}\n", Numbers(&late)));
+        serial::write(format_args!("bench timer.late{} ns\n", Numbers(&late)));
     }
 }
 

@@ -310,7 +310,7 @@ fn gdb_attaches_as_it_is_told_and_sees_every_cpu() {
         "(CPU#1",
         "Thread 1 hit Breakpoint 1, craton_kernel::main",
         "kernel/src/main.rs:",
-        "craton_kernel::main + ",
+        " in section .text",
     ] {
         assert!(seen.contains(words), "{words:?} is not in what gdb says: {seen}");
     }

@@ -3,7 +3,7 @@
 //! Owns [`Bench`] and the list of [`Section`]s.
 
 use crate::report::Row;
-use crate::{machines, programs};
+use crate::{kernel, machines, programs};
 use clap::ValueEnum;
 use craton_tool::cluster::ClusterOptions;
 use craton_tool::error::Result;
@@ -25,6 +25,8 @@ pub enum Section {
     Processes,
     /// The rate of wordcount
     Words,
+    /// What the kernel's heap costs
+    Heap,
     /// How soon the death of a machine is told
     Loss,
     /// CPU time of idle nodes, and how soon a timer is answered
@@ -58,6 +60,7 @@ impl Bench {
             Section::Memory => machines::memory(self),
             Section::Processes => programs::processes(self),
             Section::Words => programs::words(self),
+            Section::Heap => kernel::heap(self),
             Section::Loss => programs::loss(self),
             Section::Idle => machines::idle(self),
         }

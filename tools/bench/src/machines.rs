@@ -73,6 +73,8 @@ const BOOTS_TO_MEASURE: [Boots; 4] = [
 struct Boot {
     first_line: Duration,
     last_line: Duration,
+    /// Time that QEMU's threads ran until then: what the boot takes on a host with nothing else.
+    cpu: Duration,
     resident: u64,
 }
 
@@ -109,9 +111,10 @@ fn boot_once(bench: &Bench, way: Way, until: &str) -> Result<Boot> {
             first_line.get_or_insert(at);
         }
         if line.contains(until) {
+            let cpu = Duration::from_nanos(cpu_nanos(machine.process_id()));
             let resident = machine.resident_bytes().unwrap_or(0);
             let first_line = first_line.unwrap_or(at) - started;
-            return Ok(Boot { first_line, last_line: at - started, resident });
+            return Ok(Boot { first_line, last_line: at - started, cpu, resident });
         }
     }
 }
@@ -129,7 +132,10 @@ pub fn boot(bench: &Bench) -> Result<Vec<Row>> {
         rows.push(seconds_row(first, what, seconds(|boot| boot.first_line)));
         if let Some([ready, what]) = ready {
             rows.push(seconds_row(ready, what, seconds(|boot| boot.last_line)));
-            if way.cpus == 1 && !way.own_firmware {
+            if way.cpus == 2 {
+                let what = "CPU time of QEMU until then";
+                rows.push(seconds_row("boot.cpu.cpus2", what, seconds(|boot| boot.cpu)));
+            } else if !way.own_firmware {
                 resident = boots.iter().map(|boot| boot.resident as f64).collect();
             }
         }
@@ -200,10 +206,8 @@ pub fn idle(bench: &Bench) -> Result<Vec<Row>> {
         std::thread::sleep(SETTLE);
         rows.push(row(name, what, (0..windows).flat_map(|_| shares(&cluster)).collect()));
     }
-    let late = kernel::numbers(bench, "timerbench", 1, |line| {
-        line.split_once("timerbench: late by ").map(|(_, numbers)| numbers)
-    })?;
-    let late = late.into_iter().map(|nanos| nanos / 1e9).collect();
+    let mut figures = kernel::figures(bench, "timerbench", 1, MEMORY_MIB)?;
+    let late = kernel::take(&mut figures, "timer.late")?;
     rows.push(seconds_row("timer.late", "an idle CPU's answer to its timer", late));
     Ok(rows)
 }

@@ -77,7 +77,7 @@ impl Peers {
             Section::Loss => vec![format!(
                 "cluster.py --where {accel} --guest beam-{kernel} --nodes 3 --ticktime 60"
             )],
-            Section::Words | Section::Idle => Vec::new(),
+            Section::Words | Section::Heap | Section::Idle => Vec::new(),
         }
     }
 

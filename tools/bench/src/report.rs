@@ -22,6 +22,8 @@ pub enum Unit {
     BytesPerSecond,
     /// A part of one CPU.
     Cpu,
+    /// How often one is in another.
+    Times,
 }
 
 impl Unit {
@@ -31,6 +33,7 @@ impl Unit {
             Unit::Bytes => "bytes",
             Unit::BytesPerSecond => "bytes per second",
             Unit::Cpu => "share of one CPU",
+            Unit::Times => "times",
         }
     }
 
@@ -42,6 +45,7 @@ impl Unit {
             Unit::Bytes => bytes(value as u64),
             Unit::BytesPerSecond => format!("{}/s", bytes(value as u64)),
             Unit::Cpu => format!("{:.2} %", value * 100.0),
+            Unit::Times => format!("{value:.2} x"),
         }
     }
 }
@@ -130,7 +134,7 @@ impl Of {
 }
 
 /// What docs/promises.md promises of a row: at most this, in the row's unit.
-const BOUNDS: [(&str, Of, f64); 10] = [
+const BOUNDS: [(&str, Of, f64); 11] = [
     ("boot.first.microvm", Of::Median, 0.060),
     ("boot.first.qboot", Of::Median, 0.060),
     ("boot.ready.cpus2", Of::Median, 0.100),
@@ -141,16 +145,22 @@ const BOUNDS: [(&str, Of, f64); 10] = [
     ("loss.told", Of::Worst, 5.0),
     ("idle.one", Of::Worst, 0.01),
     ("timer.late", Of::P99, 0.001),
+    ("heap.growth", Of::Median, 2.0),
 ];
+/// The other way round: at least this.
+const LEAST: [(&str, Of, f64); 1] = [("heap.speedup", Of::Median, 1.6)];
 
 /// The promises that these rows break, a sentence each.
 pub fn broken(rows: &[Row]) -> Vec<String> {
+    let bounds = BOUNDS.map(|bound| (bound, true)).into_iter();
+    let bounds: Vec<_> = bounds.chain(LEAST.map(|bound| (bound, false))).collect();
     let broken = rows.iter().filter_map(|row| {
-        let (_, of, bound) = BOUNDS.iter().find(|(name, ..)| *name == row.name)?;
+        let ((_, of, bound), at_most) = *bounds.iter().find(|(bound, _)| bound.0 == row.name)?;
         let value = of.value(row);
-        let (is, most) = (row.unit.show(value), row.unit.show(*bound));
+        let kept = if at_most { value <= bound } else { value >= bound };
+        let (is, promised) = (row.unit.show(value), row.unit.show(bound));
         let of = format!("{of:?}").to_lowercase();
-        (value > *bound).then(|| format!("{}: {is} ({of}), promised are {most}", row.what))
+        (!kept).then(|| format!("{}: {is} ({of}), promised are {promised}", row.what))
     });
     broken.collect()
 }
@@ -246,6 +256,9 @@ mod tests {
         let first = |samples: &[f64]| Row { name: "boot.first.qboot", ..row(samples) };
         assert_eq!(broken(&[first(&[0.05, 0.05, 0.5])]), [""; 0], "the median keeps it");
         assert_eq!(broken(&[first(&[0.05, 0.07, 0.5])]).len(), 1);
+        let speedup = |times| Row { name: "heap.speedup", ..row(&[times]) };
+        assert_eq!(broken(&[speedup(1.6)]), [""; 0], "this one is to be large");
+        assert_eq!(broken(&[speedup(1.5)]).len(), 1);
     }
 
     #[test]
