@@ -109,7 +109,10 @@ fn network_card(devices: &mut Devices<Ports>) -> Net {
     // Ids beyond a byte exist only with x2APIC, whose boot CPU has a small one all the same.
     let apic_id = u8::try_from(apic::id()).unwrap_or(0);
     let net = Net::open(devices, &device, &[Interrupt { vector: NET_VECTOR, apic_id }]);
-    net.unwrap_or_else(|error| refuse(format_args!("the network card does not start: {error}")))
+    let net = net
+        .unwrap_or_else(|error| refuse(format_args!("the network card does not start: {error}")));
+    info!("network card: {}", net.info());
+    net
 }
 
 /// Says why there will be no node, and ends the machine.

@@ -39,6 +39,7 @@
 mod gateway;
 mod lan;
 mod machine;
+mod tap;
 pub mod testing;
 
 pub use gateway::{
@@ -49,3 +50,4 @@ pub use machine::{
     Accelerator, Board, EXIT_EXCEPTION, EXIT_FAILURE, EXIT_PANIC, EXIT_SUCCESS, LaunchError,
     Machine, MachineConfig, WaitError,
 };
+pub use tap::{Tap, Traffic};

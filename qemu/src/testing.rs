@@ -4,9 +4,10 @@
 //! is printed, and kept in `build/test`. Used by `qemu/tests` and by the tests of the tool.
 
 use crate::{EXIT_SUCCESS, Machine, MachineConfig, WaitError};
+use std::io::Write;
 use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
-use std::process::ExitStatus;
+use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
 /// For everything that a working machine does: a test that passes never waits so long, and one
@@ -71,6 +72,44 @@ pub fn expect_selftest(config: MachineConfig) {
     assert_eq!(count("FAILED "), 0);
     let sum = format!("selftest: {} passed, 0 failed", count("ok "));
     assert_eq!(lines.last(), Some(&sum));
+}
+
+/// Says to a test that it runs in a network namespace of its own.
+const NAMESPACE: &str = "CRATON_TEST_NAMESPACE";
+
+/// Runs the body of a test in a network namespace of its own, where it may make network cards as it
+/// likes: in another process of the same test binary, which runs the one test of this name. Where
+/// that is not possible the test is skipped, and says so.
+///
+/// # Panics
+/// When the body does.
+pub fn in_network_namespace(test: &str, body: impl FnOnce()) {
+    if std::env::var_os(NAMESPACE).is_some() {
+        return body();
+    }
+    let in_namespace = || {
+        // The namespace and all that is in it end with this process.
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "unshare", "--net"]);
+        command
+    };
+    let probe = in_namespace().args(["ip", "tuntap", "add", "dev", "tap0", "mode", "tap"]).output();
+    if !probe.is_ok_and(|output| output.status.success()) {
+        // Past the harness, which shows what a test prints only when it fails.
+        let why = "it needs root, /dev/net/tun and iproute2";
+        let _ = writeln!(std::io::stderr(), "skipped: {test}: {why}");
+        return;
+    }
+    let binary = std::env::current_exe().expect("a test is a program");
+    let output = in_namespace()
+        .arg(binary)
+        .args(["--exact", test, "--nocapture"])
+        .env(NAMESPACE, "1")
+        .output()
+        .expect("it was there a moment ago");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let (said, complained) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success() && said.contains("1 passed"), "{said}{complained}");
 }
 
 /// A machine whose log is printed and kept when the test that owns it fails.

@@ -54,14 +54,14 @@ fn host_address(host: u8) -> Ipv4Addr {
 
 /// The server's memory: who has which address of the pool.
 #[derive(Default)]
-pub(super) struct DhcpServer {
+pub(crate) struct DhcpServer {
     /// The card at index `i` has the pool's address `i`; kept for good.
     pool: Vec<Mac>,
 }
 
 impl DhcpServer {
     /// The datagram that answers this one, which came to port 67; `None` for silence.
-    pub(super) fn answer(&mut self, datagram: &[u8]) -> Option<Vec<u8>> {
+    pub(crate) fn answer(&mut self, datagram: &[u8]) -> Option<Vec<u8>> {
         let packet = DhcpPacket::new_checked(datagram).ok()?;
         let request = DhcpRepr::parse(&packet).ok()?;
         let for_other = request.server_identifier.is_some_and(|server| server != GATEWAY_ADDRESS);

@@ -11,6 +11,7 @@ mod guests;
 mod router;
 mod wire;
 
+pub(crate) use dhcp::DhcpServer;
 pub use dhcp::{GATEWAY_ADDRESS, NETWORK_PREFIX_BITS, NODES_MAX, node_address, node_mac};
 
 use crate::lan::{Lan, PortId};

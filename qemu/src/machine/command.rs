@@ -6,6 +6,7 @@
 
 use super::Accelerator;
 use crate::lan::{Mac, Port};
+use crate::tap::Tap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -30,6 +31,14 @@ pub enum Board {
     Microvm,
 }
 
+/// Where a machine's network card is plugged in.
+pub(super) enum Cable {
+    /// Into a port of a LAN in user space.
+    Lan(Port),
+    /// Into a tap of this name.
+    Tap(String),
+}
+
 /// Called with each line of a machine's serial output, on the thread that reads it.
 pub(super) type LineSink = Box<dyn FnMut(&str) + Send>;
 
@@ -46,7 +55,7 @@ pub struct MachineConfig {
     pub(super) cpu_entropy: bool,
     pub(super) device_entropy: bool,
     pub(super) node_config: Option<Vec<u8>>,
-    pub(super) network: Option<(Port, Mac)>,
+    pub(super) network: Option<(Cable, Mac)>,
     pub(super) paused: bool,
     pub(super) reboots: bool,
     pub(super) debugger: Option<u16>,
@@ -127,7 +136,14 @@ impl MachineConfig {
 
     /// Plugs a virtio network card with this address into a port of a LAN.
     pub fn network(mut self, port: Port, mac: Mac) -> MachineConfig {
-        self.network = Some((port, mac));
+        self.network = Some((Cable::Lan(port), mac));
+        self
+    }
+
+    /// Plugs a virtio network card with this address into a tap, which completes checksums and cuts
+    /// segments for it.
+    pub fn tap(mut self, tap: &Tap, mac: Mac) -> MachineConfig {
+        self.network = Some((Cable::Tap(tap.name().into()), mac));
         self
     }
 
@@ -201,10 +217,16 @@ pub(super) fn arguments(config: &MachineConfig) -> Vec<OsString> {
     if config.device_entropy {
         list.pair("-device", if pci { "virtio-rng-pci" } else { "virtio-rng-device" });
     }
-    if let Some((_, mac)) = &config.network {
+    if let Some((cable, mac)) = &config.network {
         let device =
             if pci { "virtio-net-pci,romfile=,netdev=lan" } else { "virtio-net-device,netdev=lan" };
-        list.pair("-netdev", format!("socket,id=lan,fd={NETWORK_FD}"));
+        list.pair(
+            "-netdev",
+            match cable {
+                Cable::Lan(_) => format!("socket,id=lan,fd={NETWORK_FD}"),
+                Cable::Tap(name) => format!("tap,id=lan,ifname={name},script=no,downscript=no"),
+            },
+        );
         list.pair("-device", format!("{device},mac={mac}"));
     }
     if config.node_config.is_some() {

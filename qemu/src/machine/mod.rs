@@ -200,7 +200,7 @@ impl Drop for Machine {
 /// The open files that QEMU gets under fixed numbers. Takes the LAN port out of the configuration.
 fn descriptors(config: &mut MachineConfig) -> io::Result<Vec<FdMapping>> {
     let mut mappings = Vec::new();
-    if let Some((port, _)) = config.network.take() {
+    if let Some((command::Cable::Lan(port), _)) = config.network.take() {
         mappings.push(FdMapping {
             parent_fd: port.into_socket().into(),
             child_fd: command::NETWORK_FD,

@@ -17,3 +17,4 @@ mod peer;
 mod random;
 mod runs;
 mod strangers;
+mod tap;

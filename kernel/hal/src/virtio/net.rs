@@ -27,6 +27,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use buffers::{BUFFER_BYTES, Buffers, FRAME_BUFFERS_MAX};
 use command::Command;
+use core::fmt;
 use spin::Mutex;
 
 /// Longest IP packet that is not cut: what Ethernet carries, whatever the device offers.
@@ -72,6 +73,22 @@ pub struct Info {
     pub long_frame_bytes_max: usize,
     /// The link is up, as far as the device says.
     pub link_up: bool,
+}
+
+impl fmt::Display for Info {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ways = |sent, received| match (sent, received) {
+            (true, true) => "sent and received",
+            (true, false) => "sent",
+            (false, true) => "received",
+            (false, false) => "none",
+        };
+        let checksums = ways(self.checksum_transmit, self.checksum_receive);
+        let segments = ways(self.segments_transmit.contains(&true), self.segments_receive);
+        let link = if self.link_up { "up" } else { "down" };
+        let mtu = self.mtu;
+        write!(f, "MTU {mtu}, link {link}; does checksums: {checksums}; TCP segments: {segments}")
+    }
 }
 
 /// What was counted since the device was opened.
