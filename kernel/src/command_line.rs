@@ -1,8 +1,8 @@
 //! What the command line asks of the kernel itself, in place of a node.
 //!
 //! Owns [`OWN_KEYS`] and what they do: `selftest` (and its `soak`), `fault`, `boottrace`, what is
-//! measured on the machine (`timerbench`), and its two ends, `poweroff` and `reboot`, which show that it has them.
-//! All other keys are the node's configuration and are read in `start.rs`.
+//! measured on the machine (`timerbench`), and its two ends, `poweroff` and `reboot`, which show that
+//! it has them. All other keys are the node's configuration and are read in `start.rs`.
 
 use crate::start::refuse;
 use crate::{selftest, selftest_engine};

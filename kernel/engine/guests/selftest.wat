@@ -106,8 +106,13 @@
   ;; Leaves its mark everywhere; the next process in its place must find none of it.
   (func (export "dirty")
     (call $assert (i32.eq (memory.grow (i32.const 2)) (i32.const 2)))
-    (memory.fill (i32.const 1024) (i32.const 255) (i32.const 261120)))
+    (global.set $counter (i32.const 7))
+    (memory.fill (i32.const 0) (i32.const 255) (i32.const 262144)))
   (func (export "clean") (local $at i32)
+    (call $assert (i32.eqz (global.get $counter)))
+    (call $assert (i32.eq (i32.load (i32.const 0)) (i32.const 0x6c696863)))
+    (call $assert (i64.eq (i64.load (i32.const 128)) (i64.const 7)))
+    (call $assert (i64.eqz (i64.load (i32.const 8))))
     (call $assert (i32.eq (memory.grow (i32.const 2)) (i32.const 2)))
     (local.set $at (i32.const 1024))
     (loop $more

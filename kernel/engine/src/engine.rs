@@ -5,20 +5,20 @@
 //! stays with the engine that started it. It never looks at a clock or a device of its own: time
 //! comes in as [`Clocks`], everything else through the platform layer.
 
-use crate::process::{Exchange, Guest, Limiter, Random, exit_reason};
+use crate::instance::{self, Birth, Instance};
+use crate::process::Exchange;
 use crate::programs::{Program, Programs};
-use crate::{MEMORY, STACK_BYTES, platform};
-use alloc::boxed::Box;
+use crate::{STACK_BYTES, platform};
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use craton_abi::{
     Duration, ErrorCode, ExitReason, Instant, Payload, Pid, ProcessLimits, ProgramId, Slot,
 };
-use craton_hal::fiber::{Fiber, Left};
+use craton_hal::fiber::Left;
 use craton_shard::port::{Outcome, Resume};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
-use wasmtime::{Store, TypedFunc};
 
 /// Where time comes from.
 #[derive(Copy, Clone)]
@@ -33,12 +33,32 @@ pub struct Clocks {
 /// stack: store and instance. Most need a tenth of it.
 const PROCESS_HEAP_BYTES: usize = 256 << 10;
 
+/// So often it looks whether memory has become too short to keep any of it for later.
+const RUNS_PER_LOOK: u32 = 64;
+
+/// Most instances that are kept for the next processes.
+const WARM_MAX: usize = 32;
+
 /// The host of one CPU's processes. It may be made on another CPU than the one that it is for.
 pub struct Engine {
     programs: Arc<Programs>,
     clocks: Clocks,
     seeds: ChaCha8Rng,
     processes: BTreeMap<Slot, Process>,
+    /// Instances whose process has ended and which are as good as new, the last one at the end.
+    warm: Vec<Warm>,
+    /// What the programs' count of unloads was when those of `warm` were still loaded.
+    unloads: u64,
+    /// How often a process ran.
+    runs: u32,
+}
+
+/// An instance and the stack that it runs on.
+type Seat = platform::Seat<Instance>;
+
+struct Warm {
+    seat: Seat,
+    program: Arc<Program>,
 }
 
 const _: () = {
@@ -47,7 +67,8 @@ const _: () = {
 };
 
 struct Process {
-    fiber: Fiber,
+    seat: Seat,
+    program: Arc<Program>,
     /// Bytes of its linear memory.
     memory_bytes: u64,
     /// It asked for something and has no answer yet.
@@ -58,7 +79,15 @@ impl Engine {
     /// An engine for processes of `programs`, which draw their randomness from `seed`.
     pub fn new(programs: Arc<Programs>, seed: [u8; 32], clocks: Clocks) -> Engine {
         let seeds = ChaCha8Rng::from_seed(seed);
-        Engine { programs, clocks, seeds, processes: BTreeMap::new() }
+        Engine {
+            unloads: programs.unloads(),
+            programs,
+            clocks,
+            seeds,
+            processes: BTreeMap::new(),
+            warm: Vec::new(),
+            runs: 0,
+        }
     }
 
     /// The programs that it runs.
@@ -92,22 +121,36 @@ impl Engine {
         }
         let mut seed = [0; 32];
         self.seeds.fill_bytes(&mut seed);
-        let guest = Guest {
-            pid,
-            argument,
-            memory: None,
-            random: Random::Seed(seed),
-            clocks: self.clocks,
-            limiter: Limiter::new(&limits),
+        let birth = Birth { pid, argument, limits, seed, clocks: self.clocks };
+        self.forget_unloaded();
+        let mut seat = match self.take_warm(&program) {
+            Some(mut seat) => {
+                instance::begin_anew(&mut seat, entry, birth)?;
+                seat
+            }
+            None => {
+                let fresh = Instance::new(self.programs.engine(), &program, entry, birth)?;
+                Seat::new(fresh, Instance::run).ok_or(ErrorCode::LimitMemory)?
+            }
         };
-        let mut store = Store::new(self.programs.engine(), guest);
-        store.limiter(|guest| &mut guest.limiter);
-        let function = instantiate(&mut store, &program, entry, &limits)?;
-        let memory_bytes = store.data().limiter.memory_bytes();
-        let fiber = platform::new_fiber(body(store, function));
-        let fiber = fiber.ok_or(ErrorCode::LimitMemory)?;
-        self.processes.insert(pid.slot, Process { fiber, memory_bytes, waits: false });
+        let memory_bytes = seat.at_rest().map_or(0, |instance| instance.memory_bytes());
+        self.processes.insert(pid.slot, Process { seat, program, memory_bytes, waits: false });
         Ok(())
+    }
+
+    /// The instance of a program that was used last of those that are kept.
+    fn take_warm(&mut self, program: &Arc<Program>) -> Option<Seat> {
+        let place = self.warm.iter().rposition(|warm| Arc::ptr_eq(&warm.program, program))?;
+        Some(self.warm.remove(place).seat)
+    }
+
+    /// Drops the instances of programs that were unloaded.
+    fn forget_unloaded(&mut self) {
+        let unloads = self.programs.unloads();
+        if unloads != self.unloads {
+            self.unloads = unloads;
+            self.warm.retain(|warm| !warm.program.is_unloaded());
+        }
     }
 
     /// Runs a process until it asks for something, ends, or has used `slice`. Answers with how it
@@ -132,7 +175,7 @@ impl Engine {
             memory_bytes: process.memory_bytes,
         };
         let start = (self.clocks.monotonic)();
-        let left = platform::run(&mut process.fiber, slice, &mut exchange);
+        let left = process.seat.run(slice, &mut exchange);
         let used = (self.clocks.monotonic)().since(start);
         process.memory_bytes = exchange.memory_bytes;
         let outcome = match left {
@@ -142,13 +185,24 @@ impl Engine {
             Left::Finished => Outcome::Exited(exchange.ended.unwrap_or(ExitReason::Normal)),
         };
         process.waits = matches!(outcome, Outcome::Call(_));
+        self.runs = self.runs.wrapping_add(1);
+        if self.runs.is_multiple_of(RUNS_PER_LOOK) && !platform::has_spare() {
+            self.give_back();
+        }
         (outcome, used)
     }
 
     /// Drops a process, wherever it is. Unknown slots are ignored: a start may have failed.
     pub fn reclaim(&mut self, slot: Slot) {
-        if let Some(process) = self.processes.remove(&slot) {
-            platform::keep_stack(process.fiber);
+        let Some(Process { mut seat, program, .. }) = self.processes.remove(&slot) else { return };
+        self.forget_unloaded();
+        let wanted = program.begins_anew && !program.is_unloaded() && platform::has_spare();
+        if wanted && seat.at_rest().is_some_and(Instance::wipe) {
+            if self.warm.len() == WARM_MAX {
+                // The one that was used least lately.
+                self.warm.remove(0);
+            }
+            self.warm.push(Warm { seat, program });
         }
     }
 
@@ -158,8 +212,9 @@ impl Engine {
         self.give_back();
     }
 
-    /// Gives back the stacks and memories that are kept for the next processes.
+    /// Gives back the instances, stacks and memories that are kept for the next processes.
     pub fn give_back(&mut self) {
+        self.warm = Vec::new();
         platform::give_back();
     }
 
@@ -172,29 +227,4 @@ impl Engine {
     pub fn memory_bytes(&self, slot: Slot) -> u64 {
         self.processes.get(&slot).map_or(0, |process| process.memory_bytes + STACK_BYTES as u64)
     }
-}
-
-/// Makes the instance. Runs no code of the guest: compilers refuse programs with start functions.
-fn instantiate(
-    store: &mut Store<Guest>,
-    program: &Program,
-    entry: &str,
-    limits: &ProcessLimits,
-) -> Result<TypedFunc<(), ()>, ErrorCode> {
-    platform::set_memory_limit(limits.memory_bytes);
-    // What does not trap (a segment outside of its memory does) failed for want of memory.
-    let instance = program.prepared.instantiate(&mut *store).map_err(|error| {
-        if error.is::<wasmtime::Trap>() { ErrorCode::Invalid } else { ErrorCode::LimitMemory }
-    })?;
-    let memory = instance.get_memory(&mut *store, MEMORY).ok_or(ErrorCode::Invalid)?;
-    store.data_mut().memory = Some(memory);
-    instance.get_typed_func(&mut *store, entry).map_err(|_| ErrorCode::NoEntry)
-}
-
-/// What a process's fiber does: it owns the store, and its frames borrow it.
-fn body(mut store: Store<Guest>, function: TypedFunc<(), ()>) -> Box<dyn FnMut()> {
-    Box::new(move || {
-        let result = function.call(&mut store, ());
-        platform::end(exit_reason(result, &store.data().limiter));
-    })
 }

@@ -9,6 +9,10 @@ pub const MODULE: &str = "craton";
 /// Name under which a guest exports its memory.
 pub const MEMORY: &str = "memory";
 
+/// Name under which a compiled program says that each of its entries sets up memory, data and
+/// globals anew, and that it changes nothing else for good. No program may export it itself.
+pub const BEGINS_ANEW: &str = "craton: begins anew";
+
 /// The type of a parameter or result.
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]
 pub enum Scalar {

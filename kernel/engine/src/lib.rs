@@ -19,6 +19,8 @@ mod engine;
 #[cfg(any(feature = "metal", test))]
 mod guest;
 mod imports;
+#[cfg(feature = "metal")]
+mod instance;
 #[allow(unsafe_code, reason = "the platform layer: every unsafe block of the engine is in here")]
 mod platform;
 #[cfg(feature = "metal")]
@@ -29,7 +31,7 @@ mod programs;
 pub use config::{CPU_FEATURES, ENGINE_VERSION, STACK_BYTES, TARGET, WASM_STACK_BYTES, config};
 #[cfg(feature = "metal")]
 pub use engine::{Clocks, Engine};
-pub use imports::{IMPORTS, Import, MEMORY, MODULE, Scalar};
+pub use imports::{BEGINS_ANEW, IMPORTS, Import, MEMORY, MODULE, Scalar};
 #[cfg(feature = "compiler")]
 pub use platform::compiler_config;
 pub use platform::{LoadError, load_module};

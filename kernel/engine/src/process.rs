@@ -72,12 +72,39 @@ pub(crate) struct Limiter {
     memory_bytes: u64,
     /// Elements of all tables.
     table_elements: usize,
+    /// As many as they had in the beginning.
+    table_elements_first: usize,
 }
 
 impl Limiter {
     pub(crate) fn new(limits: &ProcessLimits) -> Self {
         let memory_bytes_max = limits.memory_bytes;
-        Limiter { memory_bytes_max, refused: false, before: 0, memory_bytes: 0, table_elements: 0 }
+        Limiter {
+            memory_bytes_max,
+            refused: false,
+            before: 0,
+            memory_bytes: 0,
+            table_elements: 0,
+            table_elements_first: 0,
+        }
+    }
+
+    /// The instance is made: what it has now is what it had in the beginning.
+    pub(crate) fn begin(&mut self) {
+        self.table_elements_first = self.table_elements;
+    }
+
+    /// Whether tables have grown since.
+    pub(crate) fn has_grown_tables(&self) -> bool {
+        self.table_elements != self.table_elements_first
+    }
+
+    /// Holds the next process of the same instance to its own limits.
+    pub(crate) fn begin_anew(&mut self, limits: &ProcessLimits, memory_bytes: u64) {
+        self.memory_bytes_max = limits.memory_bytes;
+        self.refused = false;
+        self.before = 0;
+        self.memory_bytes = memory_bytes;
     }
 
     pub(crate) fn memory_bytes(&self) -> u64 {

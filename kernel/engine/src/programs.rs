@@ -6,11 +6,12 @@
 //! code mapped nor while an instance is made, let alone while a process runs.
 
 use crate::process::Guest;
-use crate::{LoadError, calls, load_module, platform};
-use alloc::collections::BTreeMap;
+use crate::{BEGINS_ANEW, LoadError, calls, load_module, platform};
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use craton_abi::ProgramId;
 use craton_bundle::{Bundle, CompilerKey};
 use spin::Mutex;
@@ -29,12 +30,19 @@ pub struct Programs {
     engine: wasmtime::Engine,
     linker: Linker<Guest>,
     loaded: Mutex<BTreeMap<ProgramId, Arc<Program>>>,
+    /// How many were unloaded ever.
+    unloads: AtomicU64,
 }
 
 /// A program, ready to be made instances of.
 pub(crate) struct Program {
     name: String,
     pub(crate) prepared: InstancePre<Guest>,
+    /// Its exported functions that take and return nothing.
+    entries: BTreeSet<String>,
+    /// Whether an instance whose memory was wiped is as good as new.
+    pub(crate) begins_anew: bool,
+    unloaded: AtomicBool,
 }
 
 const _: () = {
@@ -52,7 +60,12 @@ impl Programs {
         let engine = platform::new_engine()?;
         let mut linker = Linker::new(&engine);
         calls::link(&mut linker)?;
-        Ok(Arc::new(Programs { engine, linker, loaded: Mutex::new(BTreeMap::new()) }))
+        Ok(Arc::new(Programs {
+            engine,
+            linker,
+            loaded: Mutex::default(),
+            unloads: AtomicU64::new(0),
+        }))
     }
 
     /// Loads the program of `bundle`, whose id the caller computed. Loading it again changes
@@ -79,8 +92,7 @@ impl Programs {
         let module = load_module(&self.engine, &verified)?;
         let prepared = self.linker.instantiate_pre(&module);
         let prepared = prepared.map_err(|error| LoadError::Link(format!("{error:#}")))?;
-        let fresh = Arc::new(Program { name: String::from(verified.name()), prepared });
-        self.insert(program, fresh)
+        self.insert(program, Arc::new(Program::new(verified.name(), prepared)))
     }
 
     /// Whether a program is loaded already.
@@ -111,8 +123,16 @@ impl Programs {
     /// Forgets a program. Processes that run it live on, on every CPU.
     pub fn unload(&self, program: ProgramId) {
         let last = self.loaded.lock().remove(&program);
-        // The lock is free again: dropping it may unmap its code.
-        drop(last);
+        if let Some(last) = last {
+            last.unloaded.store(true, Ordering::Release);
+            self.unloads.fetch_add(1, Ordering::Release);
+        }
+        // The lock is free again here, where dropping it may unmap its code.
+    }
+
+    /// Changes whenever a program was unloaded.
+    pub(crate) fn unloads(&self) -> u64 {
+        self.unloads.load(Ordering::Acquire)
     }
 
     /// What people call a loaded program.
@@ -131,13 +151,30 @@ impl Programs {
 }
 
 impl Program {
+    fn new(name: &str, prepared: InstancePre<Guest>) -> Self {
+        let is_plain = |kind: ExternType| match kind {
+            ExternType::Func(kind) => kind.params().len() == 0 && kind.results().len() == 0,
+            _ => false,
+        };
+        let exports = prepared.module().exports();
+        let plain = exports.filter(|export| is_plain(export.ty()));
+        let mut entries: BTreeSet<String> = plain.map(|export| export.name().into()).collect();
+        Program {
+            name: name.into(),
+            begins_anew: entries.remove(BEGINS_ANEW),
+            entries,
+            prepared,
+            unloaded: AtomicBool::new(false),
+        }
+    }
+
     /// Whether `entry` is an exported function that takes and returns nothing.
     pub(crate) fn has_entry(&self, entry: &str) -> bool {
-        match self.prepared.module().get_export(entry) {
-            Some(ExternType::Func(function)) => {
-                function.params().len() == 0 && function.results().len() == 0
-            }
-            _ => false,
-        }
+        self.entries.contains(entry)
+    }
+
+    /// Whether it was unloaded: processes of it live on, and no new ones come.
+    pub(crate) fn is_unloaded(&self) -> bool {
+        self.unloaded.load(Ordering::Acquire)
     }
 }

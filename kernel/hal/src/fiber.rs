@@ -59,7 +59,7 @@ pub(crate) struct Inner {
 }
 
 impl Fiber {
-    /// A fiber that will call `body` once on a stack of `stack_bytes`. `None` for want of memory.
+    /// A fiber that will call `body` on a stack of `stack_bytes`. `None` for want of memory.
     ///
     /// The stack has unmapped pages at both ends: running over it is a fault, never corruption.
     ///
@@ -105,14 +105,28 @@ impl Fiber {
     /// As for [`Fiber::new`].
     pub unsafe fn renew(&mut self, body: Box<dyn FnMut()>) {
         self.clear();
+        // SAFETY: as in `clear`.
+        unsafe { self.inner.as_mut() }.body = Some(body);
+        self.rewind();
+    }
+
+    /// Lets a fiber that has finished call its body once more, from the beginning.
+    ///
+    /// # Panics
+    ///
+    /// If it has no body. A fiber that has not finished stays as it is.
+    pub fn rewind(&mut self) {
         let inner = self.inner;
         // SAFETY: `self` owns what it points to.
         let top = unsafe { Inner::stack_range(inner.as_ptr()) }.end;
         // SAFETY: as in `clear`.
         let fiber = unsafe { self.inner.as_mut() };
+        if fiber.left != Left::Finished {
+            return;
+        }
+        assert!(fiber.body.is_some(), "a fiber calls a body");
         fiber.left = Left::Suspended;
         fiber.word = ptr::null_mut();
-        fiber.body = Some(body);
         fiber.stack_pointer = top - size_of::<FirstFrame>();
         let frame = FirstFrame {
             r15_r14: [0; 2],

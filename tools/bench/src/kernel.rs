@@ -90,7 +90,8 @@ mod tests {
 
     #[test]
     fn figures_are_found_among_other_lines() {
-        let lines = ["bench a 1000 2000 ns", "0.1 INFO - bench a 3 ns", "bench a 500 ns", "bench b"];
+        let lines =
+            ["bench a 1000 2000 ns", "0.1 INFO - bench a 3 ns", "bench a 500 ns", "bench b"];
         let mut figures = parse(&lines.map(String::from));
         assert_eq!(take(&mut figures, "a").expect("it is there"), [1e-6, 2e-6, 5e-7]);
         assert!(take(&mut figures, "a").is_err());

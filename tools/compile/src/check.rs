@@ -3,7 +3,7 @@
 //! Owns [`check`] and [`Flaw`]. What passes here links on a node: its imports exist with their
 //! types, its memory is exported, it has an entry, and nothing runs before the entry is called.
 
-use craton_engine::{IMPORTS, Import, MEMORY, MODULE, Scalar};
+use craton_engine::{BEGINS_ANEW, IMPORTS, Import, MEMORY, MODULE, Scalar};
 use std::fmt;
 use wasmparser::{CompositeInnerType, ExternalKind, FuncType, Parser, Payload, TypeRef, ValType};
 
@@ -32,6 +32,8 @@ pub enum Flaw {
     NoMemory,
     /// It exports no function without parameters and results.
     NoEntry,
+    /// It exports a name that only the compiler may.
+    ReservedExport,
     /// It has a start function, which would run before the process does.
     StartFunction,
 }
@@ -98,6 +100,9 @@ impl Shape {
             Payload::ExportSection(exports) => {
                 for export in exports {
                     let export = export.map_err(not_wasm)?;
+                    if export.name == BEGINS_ANEW {
+                        return Err(Flaw::ReservedExport);
+                    }
                     self.memory |= export.kind == ExternalKind::Memory && export.name == MEMORY;
                     if export.kind == ExternalKind::Func {
                         self.exports.push(export.index);
@@ -184,6 +189,9 @@ impl fmt::Display for Flaw {
             Flaw::NoEntry => f.write_str(
                 "it exports no function that takes and returns nothing, so there is no entry",
             ),
+            Flaw::ReservedExport => {
+                write!(f, "it exports {BEGINS_ANEW:?}, a name that only the compiler gives")
+            }
             Flaw::StartFunction => {
                 f.write_str("it has a start function; export an entry and do that work there")
             }

@@ -9,6 +9,10 @@
 //! - data and memory that would take long to set up are set up by the entry, as the first thing it
 //!   does, and no longer while the process is made.
 //!
+//! And that entry can do more: where a program changes nothing for good but its memory and globals,
+//! it sets all of them anew. Then a node need not make an instance for each process: one whose
+//! process has ended is as good as new when its memory was wiped. [`BEGINS_ANEW`] tells it so.
+//!
 //! All else is copied as it is: functions are added behind those that are there, so no index
 //! changes. The bundle carries the program as its author wrote it; only the native artifact is of
 //! this.
@@ -16,6 +20,7 @@
 mod helpers;
 mod survey;
 
+use craton_engine::BEGINS_ANEW;
 use std::borrow::Cow;
 use std::ops::Range;
 use survey::{Bulk, Survey};
@@ -30,7 +35,7 @@ type Result<T> = std::result::Result<T, Error>;
 /// A program that does the same as the valid program `wasm`, in steps that are all short.
 pub(crate) fn reshape(wasm: &[u8]) -> Result<Cow<'_, [u8]>> {
     let survey = Survey::of(wasm)?;
-    if survey.bulk.is_empty() && !survey.defers_start() {
+    if survey.bulk.is_empty() && !survey.begins_itself() {
         return Ok(Cow::Borrowed(wasm));
     }
     let mut rewriter = Rewriter { wasm, survey, module: Module::new(), code: CodeSection::new() };
@@ -50,7 +55,7 @@ struct Rewriter<'w> {
 
 impl<'w> Rewriter<'w> {
     fn add(&mut self, payload: Payload<'w>) -> Result<()> {
-        let deferred = self.survey.defers_start();
+        let deferred = self.survey.begins_itself();
         match payload {
             Payload::TypeSection(section) => {
                 self.extend(SectionId::Type, section.range(), |own| own.survey.added_types())
@@ -121,15 +126,18 @@ impl<'w> Rewriter<'w> {
                 ExternalKind::Global => ExportKind::Global,
                 ExternalKind::Tag => ExportKind::Tag,
             };
-            let entry = self.survey.deferred_entry(export.index);
+            let entry = self.survey.beginning_entry(export.index);
             let entry = entry.filter(|_| kind == ExportKind::Func);
             exports.export(export.name, kind, entry.unwrap_or(export.index));
+        }
+        if self.survey.can_begin_anew() {
+            exports.export(BEGINS_ANEW, ExportKind::Func, self.survey.start_function());
         }
         self.module.section(&exports);
         Ok(())
     }
 
-    /// Makes all data wait for the deferred start.
+    /// Makes all data wait for the start.
     fn data(&mut self, section: wasmparser::DataSectionReader<'_>) -> Result<()> {
         let mut data = DataSection::new();
         for datum in section {
@@ -142,7 +150,7 @@ impl<'w> Rewriter<'w> {
     /// Code that names data segments needs their number before it.
     fn count_data(&mut self) {
         let count = self.survey.data.len() as u32;
-        if self.survey.defers_start() && count > 0 && !self.survey.counts_data {
+        if self.survey.begins_itself() && count > 0 && !self.survey.counts_data {
             self.module.section(&DataCountSection { count });
         }
     }
@@ -172,7 +180,7 @@ impl<'w> Rewriter<'w> {
         for bulk in &self.survey.bulk {
             self.code.function(&helpers::chunked(*bulk, self.survey.segment_len(*bulk)));
         }
-        if self.survey.defers_start() {
+        if self.survey.begins_itself() {
             let start = self.start();
             self.code.function(&start);
             for entry in &self.survey.entries {
@@ -181,8 +189,8 @@ impl<'w> Rewriter<'w> {
         }
     }
 
-    /// What an entry does first where the start is deferred: grows the memory to its first size and
-    /// copies the data into it.
+    /// What an entry does first: grows the memory to its first size, copies the data into it, sets
+    /// the globals.
     fn start(&self) -> Function {
         let mut function = Function::new([]);
         let missing = self.survey.memory - self.survey.memory_at_start();
@@ -200,7 +208,13 @@ impl<'w> Rewriter<'w> {
                 Some(helper) => Instruction::Call(helper),
                 None => Instruction::MemoryInit { mem: 0, data_index },
             });
-            function.instruction(&Instruction::DataDrop(data_index));
+            if !self.survey.can_begin_anew() {
+                function.instruction(&Instruction::DataDrop(data_index));
+            }
+        }
+        for global in &self.survey.globals {
+            function.raw(global.value.iter().copied());
+            function.instruction(&Instruction::GlobalSet(global.index));
         }
         function.instruction(&Instruction::End);
         function

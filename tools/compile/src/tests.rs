@@ -103,6 +103,7 @@ fn flaws_are_named() {
             "craton.kill, which no node has",
         ),
         (format!("(module {memory} (func $s (export \"main\")) (start $s))"), "start function"),
+        (format!("(module {memory} {main} (func (export \"craton: begins anew\")))"), "gives"),
     ];
     for (text, part) in cases {
         let message = flaw(&text);

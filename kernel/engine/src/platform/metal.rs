@@ -49,8 +49,8 @@ pub(crate) fn new_fiber(body: Body) -> Option<Fiber> {
     // of a host call and of the library call that grows a memory, which hold references into the
     // store and plain values; killing ten thousand processes in every such state with no byte lost
     // is the self-test's guard of that for the pinned version. Nothing points into the stack but
-    // the store, which `body` owns. The engine that has the fiber is one CPU's, and the kernel is
-    // built with `panic = abort`.
+    // the store, which is dropped with the fiber (`seat.rs`). The engine that has the fiber is one
+    // CPU's, and the kernel is built with `panic = abort`.
     match warm::take_stack() {
         Some(mut fiber) => {
             // SAFETY: see above.

@@ -9,16 +9,20 @@ mod exchange;
 #[cfg(feature = "metal")]
 mod metal;
 #[cfg(feature = "metal")]
+mod seat;
+#[cfg(feature = "metal")]
 mod symbols;
 #[cfg(feature = "metal")]
 mod warm;
 
 #[cfg(feature = "metal")]
-pub(crate) use exchange::{ask, end, note_memory, pause, run};
+pub(crate) use exchange::{ask, end, note_memory, pause};
 #[cfg(feature = "metal")]
-pub(crate) use metal::{new_engine, new_fiber};
+pub(crate) use metal::new_engine;
 #[cfg(feature = "metal")]
-pub(crate) use warm::{give_back, has_room, keep_stack, set_memory_limit};
+pub(crate) use seat::Seat;
+#[cfg(feature = "metal")]
+pub(crate) use warm::{Made, give_back, has_room, has_spare, with_memory_limit};
 
 use crate::ENGINE_VERSION;
 use alloc::string::String;

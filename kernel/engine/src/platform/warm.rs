@@ -10,6 +10,7 @@ use super::{PAGE_BYTES, pause};
 use crate::STACK_BYTES;
 use alloc::boxed::Box;
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use craton_hal::cpu::{self, CPUS_MAX};
 use craton_hal::fiber::Fiber;
@@ -34,6 +35,8 @@ const SPARE_BYTES: usize = WARM_BYTES_MAX + WARM_MAX * STACK_BYTES;
 struct Local {
     /// How far the memory may grow that is made next.
     limit: u64,
+    /// The memory that was made last.
+    made: Option<Made>,
     memories: Vec<Reservation>,
     memories_bytes: usize,
     /// Fibers without a body.
@@ -42,7 +45,7 @@ struct Local {
 
 impl Local {
     const EMPTY: Local =
-        Local { limit: 0, memories: Vec::new(), memories_bytes: 0, stacks: Vec::new() };
+        Local { limit: 0, made: None, memories: Vec::new(), memories_bytes: 0, stacks: Vec::new() };
 }
 
 /// Each CPU locks its own alone, so nobody waits.
@@ -52,9 +55,16 @@ fn local() -> &'static Mutex<Local> {
     &LOCAL[cpu::index()]
 }
 
-/// Says how far the memory may grow that this CPU makes next.
-pub(crate) fn set_memory_limit(bytes: u64) {
+/// Says how far the memory may grow that this CPU makes next, in `make`; answers with it too.
+pub(crate) fn with_memory_limit<R>(bytes: u64, make: impl FnOnce() -> R) -> (R, Option<Made>) {
     local().lock().limit = bytes;
+    let result = make();
+    (result, local().lock().made.take())
+}
+
+/// Whether there is so much memory that some can be kept for what may come.
+pub(crate) fn has_spare() -> bool {
+    memory::has_room(SPARE_BYTES)
 }
 
 /// Whether the kernel can take `bytes` on a process's behalf without touching its own reserve. What
@@ -84,7 +94,7 @@ pub(crate) fn keep_stack(mut fiber: Fiber) {
     // Drops the process's store with everything in it, its memory too: not under the lock.
     fiber.clear();
     let mut local = local().lock();
-    if local.stacks.len() < WARM_MAX && memory::has_room(SPARE_BYTES) {
+    if local.stacks.len() < WARM_MAX && has_spare() {
         local.stacks.push(fiber);
     }
 }
@@ -126,6 +136,8 @@ unsafe impl MemoryCreator for Memories {
     ) -> Result<Box<dyn LinearMemory>, String> {
         let mut local = local().lock();
         let limit = local.limit.min(1 << 32) as usize;
+        // The process's limiter holds it to its limit; the next process may have a higher one.
+        let limit = limit.max(USUAL_BYTES);
         let capacity = maximum.unwrap_or(limit).min(limit).max(minimum).max(PAGE_BYTES);
         let warm = local.take(capacity);
         drop(local);
@@ -136,7 +148,10 @@ unsafe impl MemoryCreator for Memories {
         if !commit(&mut pages, minimum) {
             return Err(String::from("no memory"));
         }
-        Ok(Box::new(Linear { pages: Some(pages), bytes: minimum, capacity }))
+        let memory = Pages { pages: Some(pages), bytes: minimum, minimum, capacity };
+        let made = Made(Arc::new(Mutex::new(memory)));
+        self::local().lock().made = Some(made.clone());
+        Ok(Box::new(Linear(made)))
     }
 }
 
@@ -145,52 +160,86 @@ fn commit(pages: &mut Reservation, bytes: usize) -> bool {
     pages.commit(bytes).is_ok() || give_back() && pages.commit(bytes).is_ok()
 }
 
-struct Linear {
-    /// `None` only while it is dropped.
+struct Pages {
+    /// `None` only when the memory was dropped.
     pages: Option<Reservation>,
     bytes: usize,
+    minimum: usize,
     capacity: usize,
 }
 
+/// A linear memory, as its engine knows it. Only one of the two ever uses it at a time.
+#[derive(Clone)]
+pub(crate) struct Made(Arc<Mutex<Pages>>);
+
+impl Made {
+    /// Makes the memory what it was in the beginning, full of zeros, unless it is too large to be
+    /// worth it. Answers whether it is. Nothing runs that uses it, and a memory that had grown is
+    /// to be grown by nothing then, for wasmtime to take note.
+    pub(crate) fn wipe(&self) -> bool {
+        let mut memory = self.0.lock();
+        let minimum = memory.minimum;
+        let Some(pages) = memory.pages.as_mut() else { return false };
+        if pages.committed_bytes() > KEPT_BYTES_MAX {
+            return false;
+        }
+        pages.zero();
+        memory.bytes = minimum;
+        true
+    }
+
+    /// How large it is in the beginning.
+    pub(crate) fn minimum(&self) -> usize {
+        self.0.lock().minimum
+    }
+}
+
+/// A linear memory, as wasmtime knows it.
+struct Linear(Made);
+
 // SAFETY: `as_ptr` is the base of a reservation of which at least `bytes` are mapped, readable and
-// writable, until this value is dropped. It never moves.
+// writable, until this value is dropped. It never moves, and stays mapped where it was wiped.
 unsafe impl LinearMemory for Linear {
     fn byte_size(&self) -> usize {
-        self.bytes
+        self.0.0.lock().bytes
     }
 
     fn byte_capacity(&self) -> usize {
-        self.capacity
+        self.0.0.lock().capacity
     }
 
     /// Maps in chunks: between two the process can be suspended, and dropped. The frames above this
     /// one, of wasmtime's library call, hold references into the store and numbers.
     fn grow_to(&mut self, bytes: usize) -> Result<()> {
-        let Some(pages) = self.pages.as_mut().filter(|_| bytes <= self.capacity) else {
-            return Err(Error::msg("no memory"));
-        };
-        while pages.committed_bytes() < bytes {
+        loop {
+            let mut memory = self.0.0.lock();
+            let capacity = memory.capacity;
+            let Some(pages) = memory.pages.as_mut().filter(|_| bytes <= capacity) else {
+                return Err(Error::msg("no memory"));
+            };
             let next = (pages.committed_bytes() + CHUNK_BYTES).min(bytes);
             if !commit(pages, next) {
                 return Err(Error::msg("no memory"));
             }
-            if next < bytes {
-                pause();
+            if next == bytes {
+                memory.bytes = bytes;
+                return Ok(());
             }
+            // Owned across the pause would be a lock that nobody ever opens.
+            drop(memory);
+            pause();
         }
-        self.bytes = bytes;
-        Ok(())
     }
 
     fn as_ptr(&self) -> *mut u8 {
-        self.pages.as_ref().map_or(core::ptr::null_mut(), Reservation::as_ptr)
+        self.0.0.lock().pages.as_ref().map_or(core::ptr::null_mut(), Reservation::as_ptr)
     }
 }
 
 impl Drop for Linear {
     fn drop(&mut self) {
-        let Some(mut pages) = self.pages.take() else { return };
-        if pages.committed_bytes() > KEPT_BYTES_MAX || !memory::has_room(SPARE_BYTES) {
+        let Some(mut pages) = self.0.0.lock().pages.take() else { return };
+        if pages.committed_bytes() > KEPT_BYTES_MAX || !has_spare() {
             return;
         }
         pages.zero();

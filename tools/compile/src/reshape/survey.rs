@@ -1,16 +1,16 @@
 //! What of a module matters for reshaping it.
 //!
 //! Owns [`Survey`] and [`Bulk`], and the numbering of the functions that are added: behind all
-//! others come one for each kind of bulk instruction, the deferred start, and the entries that
-//! begin with it.
+//! others come one for each kind of bulk instruction, the start, and the entries that begin with
+//! it.
 
 use super::Result;
 use std::collections::BTreeSet;
 use std::ops::Range;
 use wasm_encoder::{Encode, RefType, ValType};
 use wasmparser::{
-    CompositeInnerType, DataKind, ElementItems, ElementKind, ExternalKind, FunctionBody, Operator,
-    Parser, Payload, TypeRef,
+    CompositeInnerType, ConstExpr, DataKind, ElementItems, ElementKind, ExternalKind, FunctionBody,
+    Operator, Parser, Payload, TypeRef,
 };
 
 /// Most bytes that are done in one go.
@@ -65,6 +65,20 @@ pub(super) struct Survey<'a> {
     pub(super) entries: BTreeSet<u32>,
     /// The bulk instructions that may have to be chunked.
     pub(super) bulk: BTreeSet<Bulk>,
+    /// The globals that it can change, and what they are in the beginning.
+    pub(super) globals: Vec<Global<'a>>,
+    globals_seen: u32,
+    /// Data segments that its functions copy from.
+    copied: BTreeSet<u32>,
+    /// Whether it does what its entries could not take back.
+    lasting: bool,
+}
+
+/// A global that can be changed.
+pub(super) struct Global<'a> {
+    pub(super) index: u32,
+    /// The expression for its first value.
+    pub(super) value: &'a [u8],
 }
 
 impl Bulk {
@@ -119,14 +133,18 @@ impl<'a> Survey<'a> {
         for payload in Parser::new(0).parse_all(wasm) {
             survey.read(payload?, wasm)?;
         }
-        // Those of its own start, and those too short to need it, are not worth a function.
+        // Copying from a segment that was used up in the beginning must fail.
         let data = &survey.data;
+        let used_up =
+            |index: &u32| data.get(*index as usize).is_none_or(|data| data.offset.is_some());
+        survey.lasting |= survey.copied.iter().any(used_up);
+        // Those that are too short to need it are not worth a function.
         let is_long = |bulk: &Bulk| match *bulk {
             Bulk::MemoryInit(index) => data.get(index as usize).is_some_and(Data::is_long),
             _ => true,
         };
         survey.bulk.retain(is_long);
-        if survey.defers_start() {
+        if survey.begins_itself() {
             let long = survey.data.iter().enumerate().filter(|(_, data)| data.is_long());
             survey.bulk.extend(long.map(|(index, _)| Bulk::MemoryInit(index as u32)));
         }
@@ -177,10 +195,21 @@ impl<'a> Survey<'a> {
                 }
             }
             Payload::DataCountSection { .. } => self.counts_data = true,
+            Payload::GlobalSection(globals) => {
+                for global in globals {
+                    let global = global?;
+                    let (index, value) = (self.globals_seen, plain(&global.init_expr, wasm));
+                    self.globals_seen += 1;
+                    if global.ty.mutable {
+                        self.globals.push(Global { index, value });
+                    }
+                }
+            }
             Payload::CodeSectionEntry(body) => {
                 let mut found = Vec::new();
                 self.each_bulk(&body, |_, bulk, _| found.push(bulk))?;
                 self.bulk.extend(found);
+                self.note_effects(&body)?;
             }
             other => self.read_segments(other, wasm)?,
         }
@@ -206,11 +235,7 @@ impl<'a> Survey<'a> {
                     let datum = datum?;
                     let offset = match datum.kind {
                         DataKind::Passive => None,
-                        DataKind::Active { offset_expr, .. } => {
-                            // Without the `end` that closes it.
-                            let range = offset_expr.get_binary_reader().range();
-                            Some(&wasm[range.start..range.end - 1])
-                        }
+                        DataKind::Active { offset_expr, .. } => Some(plain(&offset_expr, wasm)),
                     };
                     self.data.push(Data { len: datum.data.len() as u32, offset });
                 }
@@ -262,12 +287,41 @@ impl<'a> Survey<'a> {
         Ok(())
     }
 
-    /// Whether the entries do what would take too long while a process is made.
-    pub(super) fn defers_start(&self) -> bool {
+    /// Notes whether a function changes what no start sets anew: tables and whole segments. A table
+    /// that grows is seen by the engine.
+    fn note_effects(&mut self, body: &FunctionBody<'_>) -> Result<()> {
+        for operator in body.get_operators_reader()? {
+            match operator? {
+                Operator::MemoryInit { data_index, .. } => {
+                    self.copied.insert(data_index);
+                }
+                Operator::TableSet { .. }
+                | Operator::TableFill { .. }
+                | Operator::TableCopy { .. }
+                | Operator::TableInit { .. }
+                | Operator::ElemDrop { .. }
+                | Operator::DataDrop { .. } => self.lasting = true,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the entries set up memory and data: where that would take too long while a process
+    /// is made, and where it lets the next process have the instance.
+    pub(super) fn begins_itself(&self) -> bool {
+        self.bodies > 0 && (self.is_long() || self.can_begin_anew())
+    }
+
+    /// Whether an instance whose memory was wiped is a new one once an entry has begun.
+    pub(super) fn can_begin_anew(&self) -> bool {
+        !self.lasting && self.bodies > 0
+    }
+
+    fn is_long(&self) -> bool {
         let active = self.data.iter().filter(|data| data.offset.is_some());
         let bytes: u64 = active.map(|data| u64::from(data.len)).sum();
-        let long = bytes > DATA_AT_START_MAX || self.memory > MEMORY_AT_START_MAX;
-        long && self.bodies > 0
+        bytes > DATA_AT_START_MAX || self.memory > MEMORY_AT_START_MAX
     }
 
     /// Pages of memory that a process has before its entry is called.
@@ -295,7 +349,7 @@ impl<'a> Survey<'a> {
     pub(super) fn added_functions(&self) -> (u32, Vec<u8>) {
         let plain = self.types + self.bulk.len() as u32;
         let mut kinds: Vec<u32> = (self.types..plain).collect();
-        if self.defers_start() {
+        if self.begins_itself() {
             kinds.resize(kinds.len() + 1 + self.entries.len(), plain);
         }
         let mut out = Vec::new();
@@ -319,15 +373,15 @@ impl<'a> Survey<'a> {
         Some(self.functions + position as u32)
     }
 
-    /// The function that is the deferred start.
+    /// The function with which the entries begin.
     pub(super) fn start_function(&self) -> u32 {
         self.functions + self.bulk.len() as u32
     }
 
-    /// The function that stands for an entry where the start is deferred.
-    pub(super) fn deferred_entry(&self, entry: u32) -> Option<u32> {
+    /// The function that stands for an entry where it begins with the start.
+    pub(super) fn beginning_entry(&self, entry: u32) -> Option<u32> {
         let position = self.entries.iter().position(|known| *known == entry)?;
-        self.defers_start().then(|| self.start_function() + 1 + position as u32)
+        self.begins_itself().then(|| self.start_function() + 1 + position as u32)
     }
 
     /// How long the segment is that a bulk instruction copies from, if it does.
@@ -340,6 +394,12 @@ impl<'a> Survey<'a> {
             _ => None,
         }
     }
+}
+
+/// The instructions of a constant expression, without the `end` that closes it.
+fn plain<'a>(expression: &ConstExpr<'_>, wasm: &'a [u8]) -> &'a [u8] {
+    let range = expression.get_binary_reader().range();
+    &wasm[range.start..range.end - 1]
 }
 
 impl Data<'_> {

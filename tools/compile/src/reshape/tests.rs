@@ -172,12 +172,68 @@ fn chunked_instructions_do_what_whole_ones_do() {
 }
 
 #[test]
-fn short_constant_lengths_and_plain_programs_stay_as_they_are() {
+fn a_small_program_that_changes_tables_stays_as_it_is() {
     let plain = wasm(
-        r#"(module (memory (export "memory") 1) (func (export "main")
-            (memory.copy (i32.const 0) (i32.const 64) (i32.const 64))))"#,
+        r#"(module (memory (export "memory") 1) (table 1 funcref) (func (export "main")
+            (memory.copy (i32.const 0) (i32.const 64) (i32.const 64))
+            (table.set (i32.const 0) (ref.null func))))"#,
     );
     assert!(matches!(reshape(&plain), Ok(Cow::Borrowed(_))));
+}
+
+/// An entry that changes all that it can, and tells what it found.
+const CHANGES: &str = r#"(module
+    (memory (export "memory") 1)
+    (global $a (mut i64) (i64.const 5)) (global $b (mut i32) (i32.const 6))
+    (global i32 (i32.const 1))
+    (global $c (mut funcref) (ref.null func))
+    (table 2 funcref) (elem (i32.const 0) $main)
+    (data (i32.const 64) "first") (data $later "later")
+    (func $main (export "main")
+        (i64.store (i32.const 0) (global.get $a)) (i32.store (i32.const 8) (global.get $b))
+        (i32.store (i32.const 12) (ref.is_null (global.get $c)))
+        (memory.copy (i32.const 16) (i32.const 64) (i32.const 8))
+        (global.set $a (i64.const -1)) (global.set $b (i32.const -1))
+        (global.set $c (ref.func $main))
+        (memory.init $later (i32.const 64) (i32.const 0) (i32.const 5))
+        (drop (memory.grow (i32.const 1)))))"#;
+
+#[test]
+fn an_entry_begins_anew_in_a_wiped_memory() {
+    let reshaped = reshape(&wasm(CHANGES)).expect("it is valid").into_owned();
+    let mut machine = Machine::new(&reshaped, StoreLimits::default());
+    let mark = machine.instance.get_func(&mut machine.store, BEGINS_ANEW);
+    assert!(mark.is_some(), "nobody is told");
+    let mut found = Vec::new();
+    for _ in 0..3 {
+        machine.call("main", ()).expect("nothing to fail");
+        found.push(machine.memory()[..128].to_vec());
+        let memory = machine.instance.get_memory(&mut machine.store, "memory").expect("exported");
+        memory.data_mut(&mut machine.store).fill(0);
+    }
+    assert_eq!(&found[0][..24], b"\x05\0\0\0\0\0\0\0\x06\0\0\0\x01\0\0\0first\0\0\0");
+    assert!(found[1] == found[0] && found[2] == found[0], "{found:?}");
+}
+
+#[test]
+fn what_no_entry_can_set_anew_is_not_promised() {
+    for lasting in [
+        "(table.set (i32.const 0) (ref.null func))",
+        "(data.drop $passive)",
+        "(elem.drop $elements)",
+        "(memory.init $active (i32.const 0) (i32.const 0) (i32.const 1))",
+        "(table.init $elements (i32.const 0) (i32.const 0) (i32.const 1))",
+    ] {
+        let text = format!(
+            r#"(module (memory (export "memory") 40) (table 2 funcref)
+                (data $active (i32.const 0) "x") (data $passive "y") (elem $elements func $main)
+                (func $main (export "main") {lasting}))"#
+        );
+        let reshaped = reshape(&wasm(&text)).expect("it is valid").into_owned();
+        let mut machine = Machine::new(&reshaped, StoreLimits::default());
+        let mark = machine.instance.get_func(&mut machine.store, BEGINS_ANEW);
+        assert!(mark.is_none(), "{lasting}");
+    }
 }
 
 /// A program whose memory and data are set up by its entries.

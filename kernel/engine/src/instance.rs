@@ -1,0 +1,130 @@
+//! An instance of a program: made for one process, and used by others after it.
+//!
+//! Owns [`Instance`], what a process's fiber works on, and the rule of its reuse: a program that
+//! `begins_anew` sets its globals, data and memory's size with each entry and changes no table, so
+//! what is left of its last process is the content and size of its memory, which [`Instance::wipe`]
+//! takes away, and what the store knows of the process, which [`begin_anew`] replaces.
+//! A process that was dropped in the middle leaves a store that cannot be entered again; only those
+//! that came to an end are reused.
+
+use crate::process::{Guest, Limiter, Random, exit_reason};
+use crate::programs::Program;
+use crate::{Clocks, MEMORY, platform};
+use alloc::string::String;
+use craton_abi::{ErrorCode, Payload, Pid, ProcessLimits};
+use wasmtime::{Store, TypedFunc};
+
+/// What an instance is told of the process that it is for.
+pub(crate) struct Birth {
+    pub(crate) pid: Pid,
+    pub(crate) argument: Payload,
+    pub(crate) limits: ProcessLimits,
+    pub(crate) seed: [u8; 32],
+    pub(crate) clocks: Clocks,
+}
+
+/// What a process's fiber works on.
+pub(crate) struct Instance {
+    store: Store<Guest>,
+    instance: wasmtime::Instance,
+    memory: platform::Made,
+    entry: String,
+    function: TypedFunc<(), ()>,
+}
+
+impl Instance {
+    /// Makes an instance. Runs no code of the guest: compilers refuse programs with start
+    /// functions.
+    pub(crate) fn new(
+        engine: &wasmtime::Engine,
+        program: &Program,
+        entry: &str,
+        birth: Birth,
+    ) -> Result<Self, ErrorCode> {
+        let limits = birth.limits;
+        let guest = Guest {
+            pid: birth.pid,
+            argument: birth.argument,
+            memory: None,
+            random: Random::Seed(birth.seed),
+            clocks: birth.clocks,
+            limiter: Limiter::new(&limits),
+        };
+        let mut store = Store::new(engine, guest);
+        store.limiter(|guest| &mut guest.limiter);
+        let (made, memory) = platform::with_memory_limit(limits.memory_bytes, || {
+            program.prepared.instantiate(&mut store)
+        });
+        // What does not trap (a segment outside of its memory does) failed for want of memory.
+        let instance = made.map_err(|error| {
+            if error.is::<wasmtime::Trap>() { ErrorCode::Invalid } else { ErrorCode::LimitMemory }
+        })?;
+        let exported = instance.get_memory(&mut store, MEMORY).ok_or(ErrorCode::Invalid)?;
+        let function = instance.get_typed_func(&mut store, entry);
+        let function = function.map_err(|_| ErrorCode::NoEntry)?;
+        let guest = store.data_mut();
+        guest.memory = Some(exported);
+        guest.limiter.begin();
+        let memory = memory.ok_or(ErrorCode::Invalid)?;
+        Ok(Instance { store, instance, memory, entry: String::from(entry), function })
+    }
+
+    /// What the fiber does.
+    pub(crate) fn run(&mut self) {
+        let result = self.function.call(&mut self.store, ());
+        platform::end(exit_reason(result, &self.store.data().limiter));
+    }
+
+    /// Bytes of its linear memory, as long as it has not run.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        self.store.data().limiter.memory_bytes()
+    }
+
+    /// Takes away what its process left. False if it cannot be used again.
+    pub(crate) fn wipe(&mut self) -> bool {
+        let guest = self.store.data_mut();
+        guest.argument = Payload::default();
+        guest.random = Random::Seed([0; 32]);
+        let tables = guest.limiter.has_grown_tables();
+        let Some(memory) = guest.memory.filter(|_| !tables) else { return false };
+        if !self.memory.wipe() {
+            return false;
+        }
+        let minimum = self.memory.minimum();
+        // Growing by nothing makes wasmtime look at the size again.
+        memory.data_size(&self.store) == minimum
+            || memory.grow(&mut self.store, 0).is_ok() && memory.data_size(&self.store) == minimum
+    }
+
+    fn begin(&mut self, entry: &str, birth: Birth) -> Result<(), ErrorCode> {
+        let bytes = self.memory.minimum() as u64;
+        if bytes > birth.limits.memory_bytes {
+            return Err(ErrorCode::LimitMemory);
+        }
+        if entry != self.entry {
+            let function = self.instance.get_typed_func(&mut self.store, entry);
+            self.function = function.map_err(|_| ErrorCode::NoEntry)?;
+            self.entry.clear();
+            self.entry.push_str(entry);
+        }
+        let guest = self.store.data_mut();
+        guest.pid = birth.pid;
+        guest.argument = birth.argument;
+        guest.random = Random::Seed(birth.seed);
+        guest.clocks = birth.clocks;
+        guest.limiter.begin_anew(&birth.limits, bytes);
+        Ok(())
+    }
+}
+
+/// Gives an instance that was wiped to another process, which will call `entry`.
+pub(crate) fn begin_anew(
+    seat: &mut platform::Seat<Instance>,
+    entry: &str,
+    birth: Birth,
+) -> Result<(), ErrorCode> {
+    let instance = seat.at_rest().ok_or(ErrorCode::Invalid)?;
+    instance.begin(entry, birth)?;
+    seat.rewind();
+    Ok(())
+}
