@@ -1,11 +1,11 @@
 //! What the command line asks of the kernel itself, in place of a node.
 //!
 //! Owns [`OWN_KEYS`] and what they do: `selftest` (and its `soak`), `fault`, `boottrace`, what is
-//! measured on the machine (`timerbench`), and its two ends, `poweroff` and `reboot`, which show that
-//! it has them. All other keys are the node's configuration and are read in `start.rs`.
+//! measured on the machine (`timerbench`), and its two ends, `poweroff` and `reboot`, which show
+//! that it has them. All other keys are the node's configuration and are read in `start.rs`.
 
 use crate::start::refuse;
-use crate::{selftest, selftest_engine};
+use crate::{selftest, selftest_card, selftest_engine};
 use alloc::vec::Vec;
 use craton_hal::power::{self, ExitCode};
 use craton_hal::{boot, fault, measure};
@@ -45,8 +45,9 @@ pub(crate) fn obey() {
         match (key.as_str(), value.as_deref()) {
             ("selftest", None) => selftest::run(),
             ("selftest", Some("engine")) => selftest_engine::run(),
+            ("selftest", Some("card")) => selftest_card::run(),
             ("selftest", Some(_)) => {
-                refuse(format_args!("the tests are selftest and selftest=engine"))
+                refuse(format_args!("the tests are selftest, selftest=engine and selftest=card"))
             }
             ("timerbench", None) => {
                 measure::timer();

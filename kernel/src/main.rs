@@ -10,6 +10,7 @@ extern crate alloc;
 mod command_line;
 mod host;
 mod selftest;
+mod selftest_card;
 mod selftest_engine;
 mod start;
 

@@ -83,7 +83,8 @@ fn shards() -> u8 {
     shards
 }
 
-fn devices() -> Devices<Ports> {
+/// The devices of the machine, to whoever asks first.
+pub(crate) fn devices() -> Devices<Ports> {
     let Some(ports) = Ports::take() else { refuse(format_args!("PCI is taken")) };
     Devices::find(Bus::scan(ports, Window::BELOW_4G), boot::command_line())
 }

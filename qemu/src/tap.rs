@@ -33,6 +33,7 @@ pub struct Traffic {
 /// with its namespace.
 pub struct Tap {
     name: String,
+    queues: u8,
     stop: Arc<AtomicBool>,
     server: Option<JoinHandle<()>>,
 }
@@ -43,9 +44,18 @@ impl Tap {
     /// # Errors
     /// When `ip` (Debian: iproute2) fails or is not there, or port 67 is taken.
     pub fn start(name: &str) -> io::Result<Tap> {
+        Tap::start_with_queues(name, 1)
+    }
+
+    /// As [`Tap::start`], with so many pairs of queues for the guest.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn start_with_queues(name: &str, queues: u8) -> io::Result<Tap> {
         let host = format!("{GATEWAY_ADDRESS}/{NETWORK_PREFIX_BITS}");
         ip(&["link", "set", "lo", "up"])?;
-        ip(&["tuntap", "add", "dev", name, "mode", "tap"])?;
+        let several: &[&str] = if queues > 1 { &["multi_queue"] } else { &[] };
+        ip(&[&["tuntap", "add", "dev", name, "mode", "tap"], several].concat())?;
         ip(&["addr", "add", &host, "dev", name])?;
         ip(&["link", "set", name, "up"])?;
         // Answers to a guest without an address go to everybody.
@@ -57,12 +67,17 @@ impl Tap {
         let server = std::thread::Builder::new()
             .name("dhcp".into())
             .spawn(move || serve(&socket, &stopped))?;
-        Ok(Tap { name: name.into(), stop, server: Some(server) })
+        Ok(Tap { name: name.into(), queues, stop, server: Some(server) })
     }
 
     /// Its name in this namespace.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The pairs of queues that it has for the guest.
+    pub fn queues(&self) -> u8 {
+        self.queues
     }
 
     /// What went to the guest, and what came from it.

@@ -35,8 +35,8 @@ pub enum Board {
 pub(super) enum Cable {
     /// Into a port of a LAN in user space.
     Lan(Port),
-    /// Into a tap of this name.
-    Tap(String),
+    /// Into a tap of this name, with so many pairs of queues.
+    Tap(String, u8),
 }
 
 /// Called with each line of a machine's serial output, on the thread that reads it.
@@ -143,7 +143,7 @@ impl MachineConfig {
     /// Plugs a virtio network card with this address into a tap, which completes checksums and cuts
     /// segments for it.
     pub fn tap(mut self, tap: &Tap, mac: Mac) -> MachineConfig {
-        self.network = Some((Cable::Tap(tap.name().into()), mac));
+        self.network = Some((Cable::Tap(tap.name().into(), tap.queues()), mac));
         self
     }
 
@@ -218,16 +218,10 @@ pub(super) fn arguments(config: &MachineConfig) -> Vec<OsString> {
         list.pair("-device", if pci { "virtio-rng-pci" } else { "virtio-rng-device" });
     }
     if let Some((cable, mac)) = &config.network {
-        let device =
-            if pci { "virtio-net-pci,romfile=,netdev=lan" } else { "virtio-net-device,netdev=lan" };
-        list.pair(
-            "-netdev",
-            match cable {
-                Cable::Lan(_) => format!("socket,id=lan,fd={NETWORK_FD}"),
-                Cable::Tap(name) => format!("tap,id=lan,ifname={name},script=no,downscript=no"),
-            },
-        );
-        list.pair("-device", format!("{device},mac={mac}"));
+        let (cable, queues) = cable_arguments(cable);
+        let device = if pci { "virtio-net-pci,romfile=" } else { "virtio-net-device" };
+        list.pair("-netdev", cable);
+        list.pair("-device", format!("{device},netdev=lan,mac={mac}{queues}"));
     }
     if config.node_config.is_some() {
         list.pair("-fw_cfg", format!("name=opt/craton/config,file=/dev/fd/{CONFIG_FD}"));
@@ -246,6 +240,21 @@ pub(super) fn arguments(config: &MachineConfig) -> Vec<OsString> {
         list.0.push("-S".into());
     }
     list.0
+}
+
+/// What a cable is to QEMU, and what the card must be told of it.
+fn cable_arguments(cable: &Cable) -> (String, String) {
+    match cable {
+        Cable::Lan(_) => (format!("socket,id=lan,fd={NETWORK_FD}"), String::new()),
+        Cable::Tap(name, queues) => {
+            let tap = format!("tap,id=lan,ifname={name},script=no,downscript=no,queues={queues}");
+            // An interrupt for each queue, one for the configuration and one for commands.
+            let vectors = 2 * u16::from(*queues) + 2;
+            let card =
+                if *queues > 1 { format!(",mq=on,vectors={vectors}") } else { String::new() };
+            (tap, card)
+        }
+    }
 }
 
 struct Arguments(Vec<OsString>);

@@ -6,7 +6,7 @@ use crate::bed::{guest_for, run};
 use crate::random::Random;
 use craton_abi::limit;
 use craton_qemu::testing::{in_network_namespace, kernel, launch};
-use craton_qemu::{Board, MachineConfig, Tap, node_address, node_mac};
+use craton_qemu::{Board, EXIT_SUCCESS, MachineConfig, Tap, node_address, node_mac};
 use craton_tool::client::Client;
 use craton_tool::keys::Keys;
 use std::io::Cursor;
@@ -24,6 +24,19 @@ fn segments_are_left_to_a_card_on_pci() {
 #[test]
 fn segments_are_left_to_a_card_in_memory() {
     in_network_namespace("tap::segments_are_left_to_a_card_in_memory", || echo(Board::Microvm));
+}
+
+/// Each CPU has a pair of queues of its own, and is interrupted by it alone.
+#[test]
+fn every_cpu_has_queues_of_its_own() {
+    in_network_namespace("tap::every_cpu_has_queues_of_its_own", || {
+        let tap = Tap::start_with_queues("tap0", 2).unwrap();
+        let machine = MachineConfig::new(kernel()).cpus(2).memory_mib(64);
+        let machine = machine.command_line("selftest=card").tap(&tap, node_mac(0));
+        let mut machine = launch(machine);
+        assert_eq!(machine.expect_exit().code(), Some(EXIT_SUCCESS));
+        machine.expect_line("ok card_pairs");
+    });
 }
 
 fn echo(board: Board) {

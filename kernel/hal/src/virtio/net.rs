@@ -221,6 +221,11 @@ impl Net {
         core::mem::take(&mut self.others)
     }
 
+    /// All pairs, the first of them first.
+    pub fn into_pairs(self) -> impl Iterator<Item = Pair> {
+        core::iter::once(self.first).chain(self.others)
+    }
+
     /// Both halves of the first pair.
     pub fn halves(&mut self) -> (&mut Receiver<DmaBuffer>, &mut Transmitter<DmaBuffer>) {
         self.first.halves()
