@@ -1,24 +1,26 @@
 //! What the command line asks of the kernel itself, in place of a node.
 //!
 //! Owns [`OWN_KEYS`] and what they do: `selftest` (and its `soak`), `fault`, `boottrace`, what is
-//! measured on the machine (`timerbench`), and its two ends, `poweroff` and `reboot`, which show
-//! that it has them. All other keys are the node's configuration and are read in `start.rs`.
+//! measured on the machine (`heapbench`, `timerbench`), and its two ends, `poweroff` and `reboot`,
+//! which show that it has them. All other keys are the node's configuration and are read in
+//! `start.rs`.
 
 use crate::start::refuse;
 use crate::{selftest, selftest_card, selftest_engine};
 use alloc::vec::Vec;
 use craton_hal::power::{self, ExitCode};
-use craton_hal::{boot, fault, measure};
+use craton_hal::{boot, fault, heapbench, measure};
 use craton_node::command_line::{Word, parse};
 use craton_node::config::nearest;
 use log::warn;
 
 /// Keys that are not the node's. The last is the hypervisor's, and read in `craton-hal`.
-pub(crate) const OWN_KEYS: [&str; 8] = [
+pub(crate) const OWN_KEYS: [&str; 9] = [
     "selftest",
     "soak",
     "fault",
     "boottrace",
+    "heapbench",
     "timerbench",
     "poweroff",
     "reboot",
@@ -35,7 +37,8 @@ pub(crate) fn asks_for(key: &str) -> bool {
     words().iter().any(|word| word.key == key && word.value.is_none())
 }
 
-/// Runs the tests or provokes the fault that the line asks for. Returns if it asks for neither.
+/// Runs the tests, measures or provokes the fault that the line asks for. Returns if it asks for
+/// none of them.
 pub(crate) fn obey() {
     let (words, problem) = parse(boot::command_line());
     if let Some(problem) = problem {
@@ -48,6 +51,10 @@ pub(crate) fn obey() {
             ("selftest", Some("card")) => selftest_card::run(),
             ("selftest", Some(_)) => {
                 refuse(format_args!("the tests are selftest, selftest=engine and selftest=card"))
+            }
+            ("heapbench", None) => {
+                heapbench::run();
+                power::end(ExitCode::Success)
             }
             ("timerbench", None) => {
                 measure::timer();

@@ -287,6 +287,37 @@ pub fn cpuid(leaf: u32, subleaf: u32) -> CpuidResult {
     __cpuid_count(leaf, subleaf)
 }
 
+/// What programs are compiled for, x86-64-v2, beyond what every CPU in long mode has: the bit of
+/// CPUID leaf 1, register ECX (Intel SDM vol. 2A, CPUID; System V ABI for x86-64, 3.1.1).
+const PROGRAM_FEATURES: [(u32, &str); 6] =
+    [(0, "SSE3"), (9, "SSSE3"), (13, "CMPXCHG16B"), (19, "SSE4.1"), (20, "SSE4.2"), (23, "POPCNT")];
+
+/// The features that programs need and a CPU with this ECX in leaf 1 does not have.
+#[derive(Debug, Clone, Copy)]
+pub struct MissingFeatures(u32);
+
+impl MissingFeatures {
+    fn names(self) -> impl Iterator<Item = &'static str> {
+        let missing = move |(bit, _): &&(u32, &str)| self.0 & 1 << bit == 0;
+        PROGRAM_FEATURES.iter().filter(missing).map(|(_, name)| *name)
+    }
+}
+
+impl fmt::Display for MissingFeatures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, name) in self.names().enumerate() {
+            write!(f, "{}{name}", if index == 0 { "" } else { ", " })?;
+        }
+        Ok(())
+    }
+}
+
+/// What this CPU lacks of what programs are compiled for, if anything.
+pub fn missing_features() -> Option<MissingFeatures> {
+    let missing = MissingFeatures(cpuid(1, 0).ecx);
+    missing.names().next().map(|_| missing)
+}
+
 /// Turns on what protects the kernel from itself, as far as the CPU has it: NX, write protection in
 /// ring 0, SMEP, SMAP, UMIP (Intel SDM vol. 3, 2.5 and 4.6), and the reporting of machine checks.
 pub fn protect() {
@@ -336,4 +367,18 @@ pub(crate) fn own_time_stamp() -> u64 {
              options(nomem, nostack, preserves_flags))
     };
     u64::from(high) << 32 | u64::from(low)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::string::ToString;
+
+    #[test]
+    fn what_a_cpu_lacks_is_named() {
+        assert_eq!(MissingFeatures(u32::MAX).names().count(), 0);
+        let without = u32::MAX & !(1 << 20 | 1 << 23);
+        assert_eq!(MissingFeatures(without).to_string(), "SSE4.2, POPCNT");
+        assert_eq!(MissingFeatures(0).names().count(), PROGRAM_FEATURES.len());
+    }
 }

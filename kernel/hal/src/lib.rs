@@ -28,9 +28,12 @@ pub mod entropy;
 pub mod fault;
 pub mod fiber;
 pub mod fw_cfg;
+#[cfg(feature = "metal")]
+pub mod heapbench;
 pub mod idt;
 pub mod interrupt;
 pub mod ioapic;
+mod lines;
 pub mod logger;
 #[cfg(feature = "metal")]
 pub mod measure;

@@ -18,6 +18,21 @@ pub(crate) struct FrameMap<'a> {
     free: usize,
     /// The word where the last frame was found.
     hint: usize,
+    /// The word where the last run of neighbours was found, and the last block: looking on from
+    /// there finds the next without passing all that is in use.
+    run_hint: usize,
+    block_hint: usize,
+}
+
+/// The bits of a word from which on `count` bits are set, `count` being at most 64.
+fn runs_in(word: u64, count: usize) -> u64 {
+    let (mut starts, mut left) = (word, count);
+    while left > 1 {
+        // A bit stands for a run; two runs that touch or overlap make a longer one.
+        starts &= starts >> (left / 2);
+        left -= left / 2;
+    }
+    starts
 }
 
 /// Words needed to describe memory up to physical address `end`.
@@ -29,7 +44,7 @@ impl<'a> FrameMap<'a> {
     /// A map in which no frame is free.
     pub(crate) fn new(words: &'a mut [u64]) -> Self {
         words.fill(0);
-        FrameMap { words, free: 0, hint: 0 }
+        FrameMap { words, free: 0, hint: 0, run_hint: 0, block_hint: 0 }
     }
 
     /// Free frames.
@@ -84,24 +99,43 @@ impl<'a> FrameMap<'a> {
             return None;
         }
         let total = self.words.len();
-        let mut run = 0;
+        let mut before = 0; // free frames at the end of the last word
         for step in 0..total.min(RUN_SEARCH_WORDS_MAX) {
-            let at = (self.hint + step) % total;
-            if at == 0 {
-                run = 0; // the ends of memory are no neighbours
-            }
+            let at = (self.run_hint + step) % total;
             let word = self.words[at];
-            if word == 0 {
-                run = 0;
-                continue;
+            if at == 0 {
+                before = 0; // the ends of memory are no neighbours
             }
-            for bit in 0..WORD_FRAMES {
-                run = if word >> bit & 1 != 0 { run + 1 } else { 0 };
-                if run == count {
-                    let first = at * WORD_FRAMES + bit + 1 - count;
-                    (first..first + count).for_each(|frame| self.set_used(frame));
-                    return Some(first as u64 * PAGE_BYTES);
-                }
+            let start = if before + word.trailing_ones() as usize >= count {
+                Some(at * WORD_FRAMES - before)
+            } else {
+                let starts = if count <= WORD_FRAMES { runs_in(word, count) } else { 0 };
+                (starts != 0).then(|| at * WORD_FRAMES + starts.trailing_zeros() as usize)
+            };
+            if let Some(start) = start {
+                self.run_hint = at;
+                (start..start + count).for_each(|frame| self.set_used(frame));
+                return Some(start as u64 * PAGE_BYTES);
+            }
+            before =
+                if word == u64::MAX { before + WORD_FRAMES } else { word.leading_ones() as usize };
+        }
+        None
+    }
+
+    /// Takes `count` neighbours whose first is a multiple of `count`, a power of two up to 64: its
+    /// address. `None` if no such block shows up within a bounded search.
+    pub(crate) fn take_block(&mut self, count: usize) -> Option<u64> {
+        let total = self.words.len();
+        let aligned = u64::MAX / (u64::MAX >> (WORD_FRAMES - count));
+        for step in 0..total.min(RUN_SEARCH_WORDS_MAX) {
+            let at = (self.block_hint + step) % total;
+            let starts = runs_in(self.words[at], count) & aligned;
+            if starts != 0 {
+                self.block_hint = at;
+                let first = at * WORD_FRAMES + starts.trailing_zeros() as usize;
+                (first..first + count).for_each(|frame| self.set_used(frame));
+                return Some(first as u64 * PAGE_BYTES);
             }
         }
         None
@@ -188,7 +222,18 @@ mod tests {
             let mut model: BTreeSet<u64> = (3..500).collect();
             let mut held: Vec<u64> = Vec::new();
             for _ in 0..2000 {
-                match next(&mut state) % 4 {
+                match next(&mut state) % 5 {
+                    3 => {
+                        let count = 1 << (next(&mut state) % 6);
+                        if let Some(address) = map.take_block(count) {
+                            let first = address / 4096;
+                            assert!(first.is_multiple_of(count as u64), "seed {seed}");
+                            for frame in first..first + count as u64 {
+                                assert!(model.remove(&frame), "seed {seed}");
+                                held.push(frame * 4096);
+                            }
+                        }
+                    }
                     0 | 1 => match map.take() {
                         Some(address) => {
                             assert!(model.remove(&(address / 4096)), "seed {seed}");
@@ -226,7 +271,7 @@ mod tests {
         assert_eq!(map.take_run(10), Some(60 * 4096));
         map.add(0, 2 * 4096);
         map.add(126 * 4096, 128 * 4096);
-        map.hint = 1;
+        map.run_hint = 1;
         assert_eq!(map.take_run(4), None, "the last and the first frame are no neighbours");
         assert_eq!(map.take_run(0), None);
     }
@@ -241,6 +286,45 @@ mod tests {
         assert_eq!(map.take_below(100 * 4096), Some(4096));
         assert_eq!(map.take_below(100 * 4096), None);
         assert_eq!((map.take_below(u64::MAX), map.free()), (Some(100 * 4096), 1));
+    }
+
+    #[test]
+    fn runs_longer_than_a_word_are_found() {
+        let mut words = [0; 8];
+        let mut map = FrameMap::new(&mut words);
+        map.add(10 * 4096, 300 * 4096);
+        assert_eq!(map.take_run(291), None);
+        assert_eq!(map.take_run(290), Some(10 * 4096));
+        assert_eq!(map.free(), 0);
+    }
+
+    #[test]
+    fn runs_in_a_word_are_found_where_they_are() {
+        let mut state = 3;
+        for _ in 0..1000 {
+            let word =
+                (next(&mut state) as u64) << 32 ^ (next(&mut state) | next(&mut state)) as u64;
+            for count in 1..=64 {
+                let is_run =
+                    |at: &usize| (*at..at + count).all(|bit| bit < 64 && word >> bit & 1 != 0);
+                let model: u64 = (0..64).filter(is_run).map(|at| 1 << at).sum();
+                assert_eq!(runs_in(word, count), model, "{count} in {word:#x}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_block_is_aligned_and_found_if_it_is_there() {
+        let mut words = [0; 2];
+        let mut map = FrameMap::new(&mut words);
+        map.add(72 * 4096, 103 * 4096);
+        assert_eq!(map.take_block(32), None, "31 neighbours are no block of 32");
+        assert_eq!(map.take_block(16), Some(80 * 4096));
+        assert_eq!(map.take_block(16), None, "8 before it and 7 behind are none of 16");
+        assert_eq!(map.take_block(8), Some(72 * 4096));
+        map.add(0, 64 * 4096);
+        assert_eq!(map.take_block(64), Some(0));
+        assert_eq!(map.free(), 7);
     }
 
     #[test]

@@ -1,148 +1,125 @@
-//! The kernel's heap: size classes, then a first-fit list, then whole pages.
+//! The kernel's heap: size classes with a cache for each CPU, and whole pages.
 //!
 //! Owns [`KernelHeap`], to be the `#[global_allocator]`. Objects up to [`SMALL_BYTES_MAX`] come
-//! from free lists by size class, which refill from `linked_list_allocator`, which grows by frames
-//! and never shrinks. Larger ones are neighbouring frames seen through the physical map, which
-//! costs no mapping, or mapped pages where memory is in pieces. Nothing allocates in an interrupt,
-//! so the lock is taken with interrupts on.
+//! from [`super::magazines`], in front of [`super::slabs`], whose chunks are sixteen neighbouring
+//! frames seen through the physical map or, where memory is in pieces, mapped pages. Larger ones
+//! are neighbouring frames, or else mapped pages. What is no longer used goes back to the frames;
+//! where they run out, what the CPUs keep for themselves does too before an allocation fails.
+//! Nothing allocates in an interrupt, so locks are taken with interrupts on.
 
-use super::classes::{class_of, units_of};
 use super::layout::{
     HEAP_BASE, HEAP_BYTES_MAX, PAGE_BYTES, PHYSICAL_MAP_BASE, PHYSICAL_MAP_BYTES_MAX,
 };
+use super::magazines::SmallHeap;
+pub use super::sizes::SMALL_BYTES_MAX;
+use super::sizes::class_for;
+use super::slabs::{CHUNK_BYTES, Source};
 use super::tlb::Lock as Mutex;
 use super::{physical, vm};
+use crate::cpu::{self, CPUS_MAX};
 use core::alloc::{GlobalAlloc, Layout};
 use core::ptr::{self, NonNull};
-use core::sync::atomic::{AtomicUsize, Ordering};
-use linked_list_allocator::Heap as FirstFit;
 
-/// The unit of the size classes, and the alignment of every object.
-const UNIT_BYTES: usize = 16;
-/// Objects above this size are whole pages.
-pub const SMALL_BYTES_MAX: usize = 2048;
-const CLASSES: usize = class_of(SMALL_BYTES_MAX / UNIT_BYTES) + 1;
-/// An empty class takes this many bytes' worth of objects at once.
-const REFILL_BYTES: usize = 2048;
-/// The first-fit list grows by this at least.
-const GROWTH_PAGES: usize = 16;
+const CHUNK_PAGES: usize = CHUNK_BYTES / PAGE_BYTES as usize;
 
-const _: () = assert!(units_of(CLASSES - 1) * UNIT_BYTES == SMALL_BYTES_MAX, "the last class fits");
-const _: () = assert!(SMALL_BYTES_MAX.is_multiple_of(UNIT_BYTES), "classes count in units");
+const _: () = assert!(HEAP_BASE.is_multiple_of(CHUNK_BYTES as u64), "mapped chunks are aligned");
 
-/// A free object holds the link to the next.
-#[derive(Clone, Copy)]
-struct FreeObject(Option<NonNull<FreeObject>>);
-
-struct Small {
-    lists: [FreeObject; CLASSES],
-    /// Bytes in the lists.
-    listed_bytes: usize,
-    first_fit: FirstFit,
-}
-
-// SAFETY: The pointers are to free memory that the value owns.
-unsafe impl Send for Small {}
-
-static SMALL: Mutex<Small> = Mutex::new(Small {
-    lists: [FreeObject(None); CLASSES],
-    listed_bytes: 0,
-    first_fit: FirstFit::empty(),
-});
-
-static LIVE_BYTES: AtomicUsize = AtomicUsize::new(0);
+static SMALL: SmallHeap<MachineChunks, CPUS_MAX> = SmallHeap::new(MachineChunks);
 
 /// Bytes that the heap holds and nobody uses; more can come from free frames.
 pub fn free_bytes() -> usize {
-    let small = SMALL.lock();
-    small.listed_bytes + small.first_fit.free()
+    SMALL.free_bytes()
 }
 
 /// Whether an object of `bytes` bytes can be had without taking a frame.
 pub(super) fn has_listed(bytes: usize) -> bool {
     let layout = Layout::from_size_align(bytes, 1).ok();
-    layout.and_then(class_for).is_some_and(|class| SMALL.lock().lists[class].0.is_some())
+    layout.and_then(class_for).is_some_and(|class| SMALL.has_listed(cpu::index(), class))
 }
 
 /// Bytes asked for and not given back.
 pub fn live_bytes() -> usize {
-    LIVE_BYTES.load(Ordering::Relaxed)
+    SMALL.live_bytes()
 }
 
-/// The class for a layout: large enough, and all of its objects aligned well enough.
-fn class_for(layout: Layout) -> Option<usize> {
-    let units = layout.size().div_ceil(UNIT_BYTES).max(1);
-    (class_of(units)..CLASSES).find(|&class| class_align(class) >= layout.align())
+/// Gives back to the frames whatever the heap keeps for its next objects, on every CPU.
+pub fn trim() {
+    SMALL.trim();
 }
 
-/// Objects of a class lie one behind the other in a piece aligned to this: the largest power of two
-/// that divides their size.
-fn class_align(class: usize) -> usize {
-    let bytes = units_of(class) * UNIT_BYTES;
-    1 << bytes.trailing_zeros()
+/// Chunks of the machine's memory.
+struct MachineChunks;
+
+/// Chunks that are mapped pages. They stay mapped: a page that is given back could be reused only
+/// once every CPU has forgotten it, which is not worth it for a chunk.
+struct Mapped {
+    bytes: u64,
+    free: Option<NonNull<FreeChunk>>,
 }
 
-impl Small {
-    fn take(&mut self, class: usize) -> Option<NonNull<u8>> {
-        if self.lists[class].0.is_none() {
-            self.refill(class)?;
+struct FreeChunk(Option<NonNull<FreeChunk>>);
+
+// SAFETY: The pointers are to free memory that the value owns.
+unsafe impl Send for Mapped {}
+
+static MAPPED: Mutex<Mapped> = Mutex::new(Mapped { bytes: 0, free: None });
+
+impl Mapped {
+    fn take(&mut self) -> Option<NonNull<u8>> {
+        if let Some(chunk) = self.free {
+            // SAFETY: What is linked is a free, mapped chunk that holds a link.
+            self.free = unsafe { chunk.read() }.0;
+            return Some(chunk.cast());
         }
-        let object = self.lists[class].0?;
-        // SAFETY: What is in a list is free, aligned memory of the class's size.
-        self.lists[class] = unsafe { object.read() };
-        self.listed_bytes -= units_of(class) * UNIT_BYTES;
-        Some(object.cast())
-    }
-
-    /// # Safety
-    /// `object` is memory of the class's size that nobody uses any more.
-    unsafe fn give(&mut self, class: usize, object: NonNull<u8>) {
-        let object: NonNull<FreeObject> = object.cast();
-        // SAFETY: The caller gives the memory up; the smallest class has room for the link.
-        unsafe { object.write(self.lists[class]) };
-        self.lists[class] = FreeObject(Some(object));
-        self.listed_bytes += units_of(class) * UNIT_BYTES;
-    }
-
-    /// Cuts a piece of the first-fit list into objects.
-    fn refill(&mut self, class: usize) -> Option<()> {
-        let bytes = units_of(class) * UNIT_BYTES;
-        let count = (REFILL_BYTES / bytes).max(1);
-        let layout = Layout::from_size_align(bytes * count, class_align(class)).ok()?;
-        let piece = match self.first_fit.allocate_first_fit(layout) {
-            Ok(piece) => piece,
-            Err(()) => {
-                self.grow(layout)?;
-                self.first_fit.allocate_first_fit(layout).ok()?
-            }
-        };
-        for i in (0..count).rev() {
-            // SAFETY: Within the piece.
-            let object = unsafe { piece.add(i * bytes) };
-            // SAFETY: The piece is fresh, and each of its objects is listed once.
-            unsafe { self.give(class, object) };
-        }
-        Some(())
-    }
-
-    fn grow(&mut self, layout: Layout) -> Option<()> {
-        let page_bytes = PAGE_BYTES as usize;
-        let pages = (layout.size() + layout.align()).div_ceil(page_bytes).max(GROWTH_PAGES);
-        let (size, more) = (self.first_fit.size(), pages * page_bytes);
-        if (size + more) as u64 > HEAP_BYTES_MAX {
+        let start = HEAP_BASE + self.bytes;
+        if self.bytes + CHUNK_BYTES as u64 > HEAP_BYTES_MAX {
             return None;
         }
-        vm::map_heap(HEAP_BASE + size as u64, pages).ok()?;
-        if size == 0 {
-            let start = ptr::with_exposed_provenance_mut(HEAP_BASE as usize);
-            // SAFETY: Just mapped, writable, for ever, and used by nobody else.
-            unsafe { self.first_fit.init(start, more) };
-        } else {
-            // SAFETY: Just mapped at the end of what the list has.
-            unsafe { self.first_fit.extend(more) };
-        }
-        Some(())
+        vm::map_heap(start, CHUNK_PAGES).ok()?;
+        self.bytes += CHUNK_BYTES as u64;
+        NonNull::new(ptr::with_exposed_provenance_mut(start as usize))
     }
+}
+
+// SAFETY: Free frames, and pages that are mapped once, are exclusive until given back; both
+// kinds are aligned to a chunk and reached by exposed addresses.
+unsafe impl Source for MachineChunks {
+    fn take_for_ever(&self, bytes: usize) -> Option<NonNull<u8>> {
+        let memory = physical::pointer(physical::take_run(bytes.div_ceil(PAGE_BYTES as usize))?);
+        // SAFETY: The frames were free: nobody else refers to them, and the map has them writable.
+        unsafe { memory.as_ptr().write_bytes(0, bytes) };
+        Some(memory)
+    }
+
+    fn take(&self) -> Option<NonNull<u8>> {
+        match physical::take_block(CHUNK_PAGES) {
+            Some(frame) => Some(physical::pointer(frame)),
+            None => MAPPED.lock().take(),
+        }
+    }
+
+    unsafe fn give(&self, chunk: NonNull<u8>) {
+        let address = chunk.as_ptr().expose_provenance() as u64;
+        if let Some(frame) = frame_of(address) {
+            physical::give(frame, CHUNK_PAGES);
+            return;
+        }
+        let chunk: NonNull<FreeChunk> = chunk.cast();
+        let mut mapped = MAPPED.lock();
+        // SAFETY: The caller gives up what `take` returned.
+        unsafe { chunk.write(FreeChunk(mapped.free)) };
+        mapped.free = Some(chunk);
+    }
+}
+
+/// The physical address behind one in the physical map.
+fn frame_of(address: u64) -> Option<u64> {
+    let map = PHYSICAL_MAP_BASE..PHYSICAL_MAP_BASE + PHYSICAL_MAP_BYTES_MAX;
+    map.contains(&address).then(|| address - PHYSICAL_MAP_BASE)
+}
+
+fn pages_of(layout: Layout) -> usize {
+    layout.size().div_ceil(PAGE_BYTES as usize)
 }
 
 /// Neighbouring frames where there are some, else mapped pages.
@@ -150,7 +127,7 @@ fn take_pages(layout: Layout) -> Option<NonNull<u8>> {
     if layout.align() > PAGE_BYTES as usize {
         return None;
     }
-    let pages = layout.size().div_ceil(PAGE_BYTES as usize);
+    let pages = pages_of(layout);
     match physical::take_run(pages) {
         Some(frame) => Some(physical::pointer(frame)),
         None => vm::take_pages(pages),
@@ -159,11 +136,27 @@ fn take_pages(layout: Layout) -> Option<NonNull<u8>> {
 
 /// Gives back what [`take_pages`] gave for the same layout.
 fn give_pages(address: u64, layout: Layout) {
-    let pages = layout.size().div_ceil(PAGE_BYTES as usize);
-    if (PHYSICAL_MAP_BASE..PHYSICAL_MAP_BASE + PHYSICAL_MAP_BYTES_MAX).contains(&address) {
-        physical::give(address - PHYSICAL_MAP_BASE, pages);
-    } else {
-        vm::give_pages(address, pages);
+    match frame_of(address) {
+        Some(frame) => physical::give(frame, pages_of(layout)),
+        None => vm::give_pages(address, pages_of(layout)),
+    }
+}
+
+fn take(layout: Layout) -> Option<NonNull<u8>> {
+    let cpu = cpu::index();
+    let Some(class) = class_for(layout) else {
+        let pages = take_pages(layout)?;
+        SMALL.count_live(cpu, layout.size().cast_signed());
+        return Some(pages);
+    };
+    SMALL.take(cpu, class, layout.size())
+}
+
+/// Whether an object can stay where it is when its size changes.
+fn stays(old: Layout, new: Layout) -> bool {
+    match (class_for(old), class_for(new)) {
+        (None, None) => pages_of(old) == pages_of(new),
+        (old, new) => old == new,
     }
 }
 
@@ -175,22 +168,42 @@ pub struct KernelHeap;
 // as large as asked and aligned as asked; a layout finds the same way back that it came by.
 unsafe impl GlobalAlloc for KernelHeap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let object = match class_for(layout) {
-            Some(class) => SMALL.lock().take(class),
-            None => take_pages(layout),
-        };
-        let Some(object) = object else { return ptr::null_mut() };
-        LIVE_BYTES.fetch_add(layout.size(), Ordering::Relaxed);
-        object.as_ptr()
+        let object = take(layout).or_else(|| {
+            trim();
+            take(layout)
+        });
+        object.map_or(ptr::null_mut(), NonNull::as_ptr)
     }
 
     unsafe fn dealloc(&self, object: *mut u8, layout: Layout) {
-        LIVE_BYTES.fetch_sub(layout.size(), Ordering::Relaxed);
+        let cpu = cpu::index();
         match (class_for(layout), NonNull::new(object)) {
             // SAFETY: The caller gives up what `alloc` gave for this layout, hence of this class.
-            (Some(class), Some(object)) => unsafe { SMALL.lock().give(class, object) },
-            _ => give_pages(object.expose_provenance() as u64, layout),
+            (Some(class), Some(object)) => unsafe { SMALL.give(cpu, class, object, layout.size()) },
+            _ => {
+                SMALL.count_live(cpu, -layout.size().cast_signed());
+                give_pages(object.expose_provenance() as u64, layout);
+            }
         }
+    }
+
+    unsafe fn realloc(&self, object: *mut u8, layout: Layout, bytes: usize) -> *mut u8 {
+        // SAFETY: The caller gives a size that is a valid one for the alignment.
+        let new = unsafe { Layout::from_size_align_unchecked(bytes, layout.align()) };
+        if stays(layout, new) {
+            let more = bytes.cast_signed() - layout.size().cast_signed();
+            SMALL.count_live(cpu::index(), more);
+            return object;
+        }
+        // SAFETY: The caller gives a layout with a size.
+        let moved = unsafe { self.alloc(new) };
+        if !moved.is_null() {
+            // SAFETY: Two objects, both as large as the smaller of their sizes.
+            unsafe { object.copy_to_nonoverlapping(moved, layout.size().min(bytes)) };
+            // SAFETY: The caller gives the old object up.
+            unsafe { self.dealloc(object, layout) };
+        }
+        moved
     }
 }
 
@@ -199,23 +212,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_class_holds_its_layouts() {
-        for size in 1..=SMALL_BYTES_MAX {
-            for align in (0..12).map(|bit| 1 << bit) {
-                let layout = Layout::from_size_align(size, align).expect("small");
-                let class = class_for(layout).expect("small objects have classes");
-                assert!(units_of(class) * UNIT_BYTES >= size, "{layout:?}");
-                assert!(class_align(class) >= align, "{layout:?}");
-                // Every object of a piece is aligned, not only the first.
-                assert!((units_of(class) * UNIT_BYTES).is_multiple_of(align), "{layout:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn large_and_strongly_aligned_layouts_have_none() {
-        for (size, align) in [(SMALL_BYTES_MAX + 1, 1), (8, 4096), (1 << 20, 16)] {
-            assert_eq!(class_for(Layout::from_size_align(size, align).expect("valid")), None);
-        }
+    fn an_object_stays_while_its_class_or_its_pages_do() {
+        let layout = |bytes, align| Layout::from_size_align(bytes, align).expect("valid");
+        assert!(stays(layout(33, 1), layout(48, 1)));
+        assert!(!stays(layout(48, 1), layout(49, 1)));
+        assert!(!stays(layout(48, 1), layout(4000, 1)), "to pages");
+        assert!(!stays(layout(8192, 1), layout(100, 1)), "from pages");
+        assert!(stays(layout(4097, 1), layout(8192, 1)));
+        assert!(!stays(layout(8192, 1), layout(8193, 1)));
     }
 }

@@ -1,17 +1,21 @@
 //! Physical and virtual memory: from the loader's map to the kernel's own.
 //!
 //! Owns the start of memory ([`start`]) and the questions about it that every context may ask.
-//! [`physical`] has the frames, [`vm`] the reservations, [`heap`] the small objects, `tlb` what
-//! other CPUs remember; `frames`, `quarantine`, `paging`, `addresses`, `classes` are pure.
+//! [`physical`] has the frames, [`vm`] the reservations, [`heap`] the kernel's objects, `tlb` what
+//! other CPUs remember; `frames`, `quarantine`, `paging`, `addresses`, `classes`, `sizes`, `slabs`
+//! and `magazines` are pure.
 
 pub(crate) mod addresses;
 pub(crate) mod classes;
 pub(crate) mod frames;
 pub mod heap;
 pub mod layout;
+mod magazines;
 pub(crate) mod paging;
 pub mod physical;
 pub(crate) mod quarantine;
+mod sizes;
+mod slabs;
 #[cfg(feature = "metal")]
 mod start;
 pub(crate) mod tlb;
@@ -43,8 +47,8 @@ pub fn free_bytes() -> u64 {
 /// and keep what it needs for itself. To be asked before every allocation whose number or size a
 /// process chooses: an allocation that fails ends the machine.
 ///
-/// The heap never gives frames back, so what it has lying ready may be used where frames are short.
-/// It may not be all that such a call takes, hence only down to half of the kernel's reserve.
+/// What the heap has lying ready costs no frame, so it may be used where frames are short. It may
+/// not be all that such a call takes, hence only down to half of the kernel's reserve.
 pub fn has_room(bytes: usize) -> bool {
     physical::has_room(bytes) || heap::has_listed(bytes) && physical::has_half_of_reserve()
 }

@@ -169,6 +169,11 @@ pub(crate) fn take_run(count: usize) -> Option<u64> {
     FRAMES.lock().as_mut()?.map.take_run(count)
 }
 
+/// Takes neighbouring frames for the kernel, a power of two up to 64 of them, aligned to that many.
+pub(crate) fn take_block(count: usize) -> Option<u64> {
+    FRAMES.lock().as_mut()?.map.take_block(count)
+}
+
 /// Gives frames back, which the physical map alone has shown: `count` neighbours from `frame` on.
 pub(crate) fn give(frame: u64, count: usize) {
     if let Some(frames) = FRAMES.lock().as_mut() {

@@ -259,11 +259,15 @@ fn heap_round(seed: u64) -> Outcome {
 }
 
 pub(super) fn heap() -> Outcome {
-    heap_round(1)?; // the heap of small objects grows and stays so
-    let (free, live) = (memory::free_bytes(), memory::heap::live_bytes());
+    let left = || {
+        memory::heap::trim();
+        (memory::free_bytes(), memory::heap::live_bytes())
+    };
+    heap_round(1)?; // tables of pages are made and stay
+    let (free, live) = left();
     heap_round(1)?;
-    heap_round(1)?;
-    let (free_after, live_after) = (memory::free_bytes(), memory::heap::live_bytes());
+    heap_round(2)?;
+    let (free_after, live_after) = left();
     check!(live_after == live, "{live_after} bytes live instead of {live}");
     check!(free_after == free, "{free_after} bytes are free instead of {free}");
     for align in [1, 16, 64, 256, 4096] {
@@ -275,6 +279,40 @@ pub(super) fn heap() -> Outcome {
         // SAFETY: Allocated with this layout just now.
         unsafe { alloc::alloc::dealloc(object, layout) };
     }
+    Ok(())
+}
+
+/// Many small objects at once, then none: their frames serve other purposes again.
+pub(super) fn heap_shrinks() -> Outcome {
+    const OBJECTS: usize = 20_000;
+    memory::heap::trim();
+    let before = physical::free_frames();
+    let mut burst: Vec<alloc::boxed::Box<[usize; 20]>> = Vec::with_capacity(OBJECTS);
+    burst.extend((0..OBJECTS).map(|i| alloc::boxed::Box::new([i; 20])));
+    let during = physical::free_frames();
+    let used = before.saturating_sub(during) * PAGE;
+    check!(used >= OBJECTS * 160, "{OBJECTS} objects of 160 bytes in {used} bytes");
+    check!(used <= OBJECTS * 200, "{used} bytes for {OBJECTS} objects of 160 bytes and a table");
+    check!(burst.iter().enumerate().all(|(i, object)| **object == [i; 20]), "one was overwritten");
+    drop(burst);
+    let kept = before.saturating_sub(physical::free_frames()) * PAGE;
+    check!(kept <= 256 * 1024, "{kept} bytes are kept");
+    memory::heap::trim();
+    let after = physical::free_frames();
+    check!(after == before, "{after} frames are free instead of {before}");
+    Ok(())
+}
+
+/// A request that no machine can meet is refused, and nothing else happens.
+pub(super) fn heap_refuses() -> Outcome {
+    let before = physical::free_frames();
+    let mut bytes: Vec<u8> = Vec::new();
+    let asked = before.saturating_mul(2 * PAGE);
+    check!(bytes.try_reserve_exact(asked).is_err(), "{asked} bytes were given");
+    check!(bytes.try_reserve_exact(isize::MAX as usize).is_err(), "half the address space");
+    memory::heap::trim();
+    let after = physical::free_frames();
+    check!(after >= before, "{after} frames are free instead of {before}");
     Ok(())
 }
 

@@ -29,6 +29,8 @@ pub const TESTS: &[Test] = &[
     ("text is executable and nowhere writable", memory::executable_reservation),
     ("an exhausted machine says so and recovers", memory::exhaustion),
     ("the heap gives back what it took", memory::heap),
+    ("a burst of small objects gives its frames back", memory::heap_shrinks),
+    ("the heap refuses what is not there", memory::heap_refuses),
     ("frames for devices are neighbours and zeroed", memory::dma),
     ("the clock runs forwards", traps::clock),
     ("the timer interrupts what computes", traps::timer_interrupts),
