@@ -1,61 +1,32 @@
-//! The log: lines on the serial port, `time level node module: text`.
+//! The log: lines on the serial port, `time level node.cpu module: text`.
 //!
-//! Owns the backend of the crate `log`, the longest line, and a small ring of the kernel's own
+//! Owns the backend of the crate `log`, the form of a line, and a small ring of the kernel's own
 //! lines for the node to show to operators. Nothing here allocates or waits, so it works in a panic
 //! and in an interrupt; a line that does not fit is cut, and control characters (a guest chose some
-//! of the text) become spaces.
+//! of the text) become spaces. [`crate::serial`] brings the lines out.
 
-use crate::{clock, serial};
+pub use crate::lines::LINE_BYTES_MAX;
+use crate::lines::Line;
+use crate::{clock, cpu, serial};
 use core::fmt::{self, Write};
 use log::{Level, LevelFilter, Log, Metadata, Record};
-use spin::Mutex;
+use spin::{Mutex, Once};
 
-/// Bytes of the longest line.
-pub const LINE_BYTES_MAX: usize = 512;
 /// Lines kept for [`take_line`]; the oldest are dropped first.
 pub const KEPT_LINES_MAX: usize = 32;
 /// Bytes of the node's name that are shown.
 pub const NODE_NAME_BYTES_MAX: usize = 32;
-
-/// A line under construction, cut at the end of its room.
-#[derive(Clone, Copy)]
-struct Line<const BYTES: usize> {
-    bytes: [u8; BYTES],
-    len: usize,
-}
-
-impl<const BYTES: usize> Line<BYTES> {
-    const fn new() -> Self {
-        Line { bytes: [0; BYTES], len: 0 }
-    }
-
-    fn as_str(&self) -> &str {
-        // Only whole characters are pushed.
-        self.bytes.get(..self.len).and_then(|b| str::from_utf8(b).ok()).unwrap_or("")
-    }
-}
-
-impl<const BYTES: usize> Write for Line<BYTES> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        for character in text.chars() {
-            let character = if character.is_control() { ' ' } else { character };
-            let end = self.len + character.len_utf8();
-            let Some(place) = self.bytes.get_mut(self.len..end) else { return Err(fmt::Error) };
-            character.encode_utf8(place);
-            self.len = end;
-        }
-        Ok(())
-    }
-}
+/// Turns of waiting for another CPU that keeps a line.
+const KEEP_SPINS_MAX: u32 = 1000;
 
 struct Kept {
-    lines: [Line<LINE_BYTES_MAX>; KEPT_LINES_MAX],
+    lines: [Line; KEPT_LINES_MAX],
     first: usize,
     count: usize,
     dropped: u64,
 }
 
-static NODE_NAME: Mutex<Line<NODE_NAME_BYTES_MAX>> = Mutex::new(Line::new());
+static NODE_NAME: Once<Line<NODE_NAME_BYTES_MAX>> = Once::new();
 static KEPT: Mutex<Kept> =
     Mutex::new(Kept { lines: [Line::new(); KEPT_LINES_MAX], first: 0, count: 0, dropped: 0 });
 
@@ -88,12 +59,14 @@ pub fn start(level: LevelFilter) {
     log::set_max_level(level);
 }
 
-/// Sets the name that lines carry.
+/// Sets the name that lines carry; once, as a node has one name.
 pub fn set_node_name(name: &str) {
     let mut line = Line::new();
     // A long name is cut.
     let _ = line.write_str(name);
-    *NODE_NAME.lock() = line;
+    if !line.bytes().is_empty() {
+        NODE_NAME.call_once(|| line);
+    }
 }
 
 /// Prints a line that is not the kernel's own: [`take_line`] does not return it.
@@ -101,21 +74,25 @@ pub fn print_foreign(level: Level, module: &str, text: fmt::Arguments<'_>) {
     print(level, module, text);
 }
 
-fn print(level: Level, module: &str, text: fmt::Arguments<'_>) -> Line<LINE_BYTES_MAX> {
-    let mut line = Line::new();
-    let name = NODE_NAME.try_lock().map_or(Line::new(), |name| *name);
-    let name = if name.len == 0 { "-" } else { name.as_str() };
-    let now = clock::now();
-    let level = level.as_str();
-    // A long line is cut.
-    let _ = write!(line, "{now} {level:<5} {name} {module}: {text}");
-    serial::write(format_args!("{}\n", line.as_str()));
+fn print(level: Level, module: &str, text: fmt::Arguments<'_>) -> Line {
+    let name = NODE_NAME.get().map_or("-", Line::as_str);
+    let line = format(level, name, cpu::index(), module, text);
+    serial::queue(&line);
     line
 }
 
-fn keep(line: &Line<LINE_BYTES_MAX>) {
-    // Whoever holds the lock was interrupted by this line: leave it out of the ring.
-    let Some(mut kept) = KEPT.try_lock() else { return };
+fn format(level: Level, node: &str, cpu: usize, module: &str, text: fmt::Arguments<'_>) -> Line {
+    let mut line = Line::new();
+    let now = clock::now();
+    let level = level.as_str();
+    // A long line is cut.
+    let _ = write!(line, "{now} {level:<5} {node}.{cpu} {module}: {text}");
+    line
+}
+
+fn keep(line: &Line) {
+    // Another CPU holds the lock for a moment; an interrupted line of this one for ever.
+    let Some(mut kept) = (0..KEEP_SPINS_MAX).find_map(|_| KEPT.try_lock()) else { return };
     if kept.count == KEPT_LINES_MAX {
         kept.first = (kept.first + 1) % KEPT_LINES_MAX;
         kept.count -= 1;
@@ -147,13 +124,12 @@ mod tests {
     use std::string::String;
 
     #[test]
-    fn lines_are_cut_at_a_character_and_cleaned() {
-        let mut line = Line::<8>::new();
-        assert!(line.write_str("a\n\x1bé12345").is_err());
-        assert_eq!(line.as_str(), "a  é123");
-        let mut line = Line::<4>::new();
-        assert!(line.write_str("abcé").is_err(), "half a character is none");
-        assert_eq!(line.as_str(), "abc");
+    fn a_line_says_when_how_bad_where_and_what() {
+        let line = format(Level::Warn, "n1", 3, "net::tcp", format_args!("a\n{}", 7));
+        assert!(line.as_str().ends_with(" WARN  n1.3 net::tcp: a 7"), "{}", line.as_str());
+        let long = "x".repeat(LINE_BYTES_MAX);
+        let line = format(Level::Info, "-", 0, "m", format_args!("{long}"));
+        assert_eq!(line.bytes().len(), LINE_BYTES_MAX);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! done after a failure. [`crate::acpi`] knows where the ports are.
 
 use crate::acpi::{self, Register, Write};
-use crate::memory;
+use crate::{memory, serial};
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, Ordering};
 use spin::Once;
@@ -91,6 +91,7 @@ pub fn reset_after_failure(reset: bool) {
 
 /// Ends QEMU with a code, if it has the device; returns on every other machine.
 pub fn debug_exit(code: ExitCode) {
+    serial::flush();
     let mut port = Port::<u32>::new(DEBUG_EXIT_PORT);
     // SAFETY: The port belongs to `isa-debug-exit` or to nothing.
     unsafe { port.write(code as u32) }
@@ -105,6 +106,7 @@ pub fn end(code: ExitCode) -> ! {
 
 /// Switches the machine off; a machine that cannot be is halted for good.
 pub fn power_off() -> ! {
+    serial::flush();
     interrupts::disable();
     write(ACPI.get().map_or(QEMU_POWER_OFF, |power| power.off));
     halt()
@@ -112,6 +114,7 @@ pub fn power_off() -> ! {
 
 /// Resets the machine by every way there is.
 pub fn reset() -> ! {
+    serial::flush();
     interrupts::disable();
     if let Some(reset) = ACPI.get().and_then(|power| power.reset) {
         write(reset);
