@@ -1,6 +1,7 @@
 # Door 1: a PVH loader jumps to `pvh_start` in 32-bit protected mode, paging off, EBX pointing at
 # the start-info (Xen, "x86/HVM direct boot ABI"). What leaves here is long mode with SSE on, 4 GiB
-# of memory mapped twice (one to one, and at the physical map's place), and a stack.
+# of memory mapped twice (one to one, and at the physical map's place), and a stack. A CPU that has
+# no such mode, or cannot forbid execution, is told so here: Rust's code would not get that far.
 
 .section .note.Xen, "a", @note
 .balign 4
@@ -29,6 +30,40 @@ pvh_start:
   cli
   cld
   movl %ebx, %esi               # the start-info survives in ESI
+  # A loader may have put the image where there is no memory; such places keep nothing.
+  movl $no_memory, %edi
+  movl $__image_end - 4, %eax
+  movl $0x5aa55aa5, (%eax)
+  movl $BOOT_STACK + {stack_end}, %esp
+  movl $0, -4(%esp)
+  cmpl $0x5aa55aa5, (%eax)
+  jne refuse
+
+  # A CPU that has CPUID can change the flag ID (Intel SDM vol. 1, 20.1).
+  pushfl
+  popl %eax
+  movl %eax, %ecx
+  xorl $0x200000, %eax
+  pushl %eax
+  popfl
+  pushfl
+  popl %eax
+  movl $no_long_mode, %edi
+  xorl %ecx, %eax
+  testl $0x200000, %eax
+  jz refuse
+  movl $0x80000000, %eax
+  cpuid
+  cmpl $0x80000001, %eax
+  jb refuse
+  movl $0x80000001, %eax
+  cpuid
+  btl $29, %edx
+  jnc refuse
+  movl $no_nx, %edi
+  btl $20, %edx
+  jnc refuse
+
   rdtsc
   movl %eax, boot_entry_time_stamp
   movl %edx, boot_entry_time_stamp + 4
@@ -79,6 +114,65 @@ pvh_start:
   movl %eax, %cr0
   lgdt boot_gdt_pointer
   ljmpl $8, $long_mode
+
+# Says on COM1 what is at EDI, and ends the machine.
+refuse:
+  # 115200 baud, 8 bits, no parity, FIFO (NS16550A, 8.0).
+  movl $refuse_uart, %esi
+  movl $6, %ecx
+1:
+  movw (%esi), %dx
+  movb 2(%esi), %al
+  outb %al, %dx
+  addl $3, %esi
+  decl %ecx
+  jnz 1b
+2:
+  movl $0x100000, %ecx          # turns of waiting for the transmitter
+3:
+  movw $0x3fd, %dx
+  inb %dx, %al
+  testb $0x20, %al
+  loopz 3b
+  movw $0x3f8, %dx
+  movb (%edi), %al
+  outb %al, %dx
+  incl %edi
+  cmpb $0, (%edi)
+  jne 2b
+  movl $0x100000, %ecx          # and until all has left it
+4:
+  movw $0x3fd, %dx
+  inb %dx, %al
+  testb $0x40, %al
+  loopz 4b
+  movl $0x11, %eax              # isa-debug-exit, where a test has one: failure
+  movw $0xf4, %dx
+  outl %eax, %dx
+  movw $0x2000, %ax             # power-off of QEMU's q35
+  movw $0x604, %dx
+  outw %ax, %dx
+5:
+  hlt
+  jmp 5b
+
+refuse_uart:
+  .macro uart register, value
+  .word 0x3f8 + \register
+  .byte \value
+  .endm
+  uart 1, 0                     # no interrupts
+  uart 3, 0x80                  # the divisor
+  uart 0, 1
+  uart 1, 0
+  uart 3, 3                     # 8 bits
+  uart 2, 7                     # FIFO on and empty
+no_memory:
+  .asciz "cannot run: too little memory, not even the kernel fits in\r\n"
+no_long_mode:
+  .asciz "cannot run: this CPU has no 64-bit mode (x86-64)\r\n"
+no_nx:
+  .asciz "cannot run: this CPU cannot forbid execution of a page (NX)\r\n"
 
 .code64
 long_mode:

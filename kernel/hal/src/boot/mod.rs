@@ -7,19 +7,22 @@
 //! stack.
 
 use crate::memory::layout::PHYSICAL_MAP_BASE;
-use crate::pvh;
+use crate::power::{self, ExitCode};
+use crate::pvh::{self, Malformed};
+use crate::serial;
 use crate::stack::{BOOT_STACK, BOOT_STACK_BYTES, GUARD_BYTES};
 use bootloader_api::BootInfo;
 use bootloader_api::info::{MemoryRegion, MemoryRegions, Optional};
 use core::arch::{global_asm, naked_asm};
+use core::fmt;
 use core::ops::Range;
 use core::ptr;
 use core::slice;
 use core::sync::atomic::{AtomicBool, Ordering};
 use spin::Once;
 
-/// Longest command line that is kept; the rest is cut off.
-pub const COMMAND_LINE_BYTES_MAX: usize = 2048;
+/// Longest command line; a machine with a longer one refuses to run.
+pub const COMMAND_LINE_BYTES_MAX: usize = pvh::COMMAND_LINE_BYTES_MAX;
 /// Physical memory below this address stays out of use: BIOS data and the trampoline of the other
 /// CPUs, which must lie in the first MiB.
 const LOW_MEMORY_HELD_BACK: u64 = 0x1_0000;
@@ -102,7 +105,7 @@ struct CommandLine {
 static COMMAND_LINE: Once<CommandLine> = Once::new();
 static MODULE: Once<Range<u64>> = Once::new();
 
-/// The kernel command line; empty if the loader gave none or it is not UTF-8.
+/// The kernel command line; empty if the loader gave none.
 pub fn command_line() -> &'static str {
     let line = COMMAND_LINE.get().and_then(|line| line.bytes.get(..line.len));
     line.and_then(|bytes| str::from_utf8(bytes).ok()).unwrap_or("")
@@ -166,14 +169,25 @@ fn early_bytes(address: u64, len: u64) -> Option<&'static [u8]> {
     Some(unsafe { slice::from_raw_parts(start, len as usize) })
 }
 
-fn keep_command_line(address: u64) {
+/// Says in one sentence why the machine cannot run, and ends it. For the time before there is a log
+/// or a heap.
+pub(crate) fn refuse(why: fmt::Arguments<'_>) -> ! {
+    serial::start();
+    serial::write(format_args!("cannot run: {why}\n"));
+    power::end(ExitCode::Failure)
+}
+
+fn keep_command_line(address: u64) -> Result<(), Malformed> {
+    if address == 0 {
+        return Ok(());
+    }
     // The length is unknown: look at as much as is kept, or as the map has.
-    let len = EARLY_MAP_BYTES.saturating_sub(address).min(COMMAND_LINE_BYTES_MAX as u64);
-    let Some(source) = early_bytes(address, len) else { return };
-    let len = source.iter().position(|&byte| byte == 0).unwrap_or(source.len());
+    let len = EARLY_MAP_BYTES.saturating_sub(address).min(COMMAND_LINE_BYTES_MAX as u64 + 1);
+    let text = pvh::command_line(early_bytes(address, len).unwrap_or_default())?;
     let mut bytes = [0; COMMAND_LINE_BYTES_MAX];
-    bytes[..len].copy_from_slice(&source[..len]);
-    COMMAND_LINE.call_once(|| CommandLine { bytes, len });
+    bytes[..text.len()].copy_from_slice(text.as_bytes());
+    COMMAND_LINE.call_once(|| CommandLine { bytes, len: text.len() });
+    Ok(())
 }
 
 /// What to keep out of the usable regions, sorted by address, `count` entries of the array.
@@ -196,20 +210,30 @@ fn held_back(info: &pvh::StartInfo, image: &Image) -> ([pvh::Range; pvh::HELD_BA
 
 /// Called by the entry code, on the boot stack, with SSE on.
 extern "C" fn pvh_main(start_info: u32) -> ! {
+    match translate(start_info) {
+        // SAFETY: `_start` is the macro's wrapper and takes exactly this argument.
+        Ok(boot_info) => unsafe { _start(boot_info) },
+        Err(malformed) => refuse(format_args!("{malformed}")),
+    }
+}
+
+/// Turns the start-info into a `BootInfo`, and keeps what that has no place for. Runs once.
+fn translate(start_info: u32) -> Result<&'static mut BootInfo, Malformed> {
     static mut REGIONS: [MemoryRegion; pvh::REGIONS_MAX] =
         [const { MemoryRegion::empty() }; pvh::REGIONS_MAX];
     static mut BOOT_INFO: Option<BootInfo> = None;
 
     let bytes = early_bytes(u64::from(start_info), pvh::START_INFO_BYTES as u64);
-    let bytes = bytes.and_then(|b| b.try_into().ok()).expect("EBX points at a start-info");
-    let info = pvh::StartInfo::parse(bytes).expect("a PVH loader made the start-info");
-    keep_command_line(info.command_line);
+    let bytes = bytes.and_then(|b| b.try_into().ok()).ok_or(Malformed::Missing)?;
+    let info = pvh::StartInfo::parse(bytes)?;
+    keep_command_line(info.command_line)?;
 
     let image = image();
     let (held, held_count) = held_back(&info, &image);
     let entries = (info.memory_entries as usize).min(pvh::MEMORY_ENTRIES_MAX);
-    let map = early_bytes(info.memory_map, (entries * pvh::MEMORY_ENTRY_BYTES) as u64)
-        .expect("the memory map lies in the first 4 GiB");
+    let map = early_bytes(info.memory_map, (entries * pvh::MEMORY_ENTRY_BYTES) as u64);
+    let map = map.ok_or(Malformed::MemoryMapOutOfReach)?;
+    pvh::check(map, pvh::Range { start: image.text.start, end: image.data.end })?;
     let regions = &raw mut REGIONS;
     // SAFETY: This function runs once, before anything else could touch its own static.
     let regions = unsafe { &mut *regions };
@@ -229,7 +253,5 @@ extern "C" fn pvh_main(start_info: u32) -> ! {
     let place = &raw mut BOOT_INFO;
     // SAFETY: As above: the one run of this function owns its static.
     let place = unsafe { &mut *place };
-    let boot_info = place.insert(boot_info);
-    // SAFETY: `_start` is the macro's wrapper and takes exactly this argument.
-    unsafe { _start(boot_info) }
+    Ok(place.insert(boot_info))
 }
