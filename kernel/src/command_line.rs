@@ -12,7 +12,7 @@ use craton_hal::power::{self, ExitCode};
 use craton_hal::{boot, fault, heapbench, measure};
 use craton_node::command_line::{Word, parse};
 use craton_node::config::nearest;
-use log::warn;
+use log::{LevelFilter, warn};
 
 /// Keys that are not the node's. The last is the hypervisor's, and read in `craton-hal`.
 pub(crate) const OWN_KEYS: [&str; 9] = [
@@ -30,6 +30,13 @@ pub(crate) const OWN_KEYS: [&str; 9] = [
 /// The words of the machine's command line.
 pub(crate) fn words() -> Vec<Word> {
     parse(boot::command_line()).0
+}
+
+/// The log level that the line asks for; the node will complain about one that is none.
+pub(crate) fn log_level() -> Option<LevelFilter> {
+    let words = words();
+    let level = words.iter().rfind(|word| word.key == "log")?;
+    level.value.as_deref()?.parse().ok()
 }
 
 /// Whether a word stands there, alone.
@@ -68,6 +75,8 @@ pub(crate) fn obey() {
     }
 }
 
+/// Never inlined, so that a backtrace has it.
+#[inline(never)]
 fn provoke(name: &str) -> ! {
     if name == "panic" {
         panic!("asked for by the command line");

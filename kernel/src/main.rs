@@ -52,7 +52,7 @@ extern "C" fn main(boot_info: &'static mut BootInfo) -> ! {
     mark("serial line, traps");
     let memory = memory::start(boot_info);
     mark("memory");
-    logger::start(LevelFilter::Info);
+    logger::start(command_line::log_level().unwrap_or(LevelFilter::Info));
     power::start(memory.rsdp);
     mark("ACPI tables");
     interrupt::install();
@@ -61,6 +61,7 @@ extern "C" fn main(boot_info: &'static mut BootInfo) -> ! {
     timer::start(frequencies);
     mark("interrupts, clocks");
     cpu::enable_interrupts();
+    serial::start_interrupts();
     let cpus = smp::start(frequencies);
     mark("other CPUs");
     info!(
@@ -71,13 +72,17 @@ extern "C" fn main(boot_info: &'static mut BootInfo) -> ! {
         memory::free_bytes() / 1024,
     );
     command_line::obey();
+    if let Some(missing) = cpu::missing_features() {
+        start::refuse(format_args!("this CPU has no {missing}; programs need x86-64-v2"));
+    }
     start::node()
 }
 
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
     if trap::begin_report() {
-        serial::write(format_args!("\nPANIC at {}: {}\n", Location(info), info.message()));
+        let (place, location, message) = (trap::Place::here(), Location(info), info.message());
+        serial::write(format_args!("\nPANIC {place} at {location}: {message}\n"));
         backtrace::print_here();
     } else {
         serial::write(format_args!("panic inside of the report\n"));

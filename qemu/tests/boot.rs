@@ -84,3 +84,27 @@ fn a_node_on_a_board_without_pci_joins_one_on_pci() {
         machine.expect_line(" is up at ");
     }
 }
+
+/// A machine without anything but a kernel, that cannot run it.
+#[track_caller]
+fn expect_refusal(config: MachineConfig, words: &str) {
+    let mut machine = launch(config);
+    assert_eq!(machine.expect_exit().code(), Some(EXIT_FAILURE));
+    let lines = machine.lines();
+    let told: Vec<_> = lines.iter().filter(|line| line.contains("cannot run: ")).collect();
+    assert_eq!(told.len(), 1, "one sentence");
+    assert!(told[0].contains(words), "{words:?} in {:?}", told[0]);
+    assert!(lines.iter().all(|line| !line.contains("PANIC") && !line.contains("FATAL")));
+}
+
+#[test]
+fn a_machine_whose_memory_does_not_hold_the_kernel_says_so() {
+    let config = MachineConfig::new(kernel()).memory_mib(4);
+    expect_refusal(config, "too little memory, not even the kernel fits in");
+}
+
+#[test]
+fn a_command_line_that_is_too_long_is_refused() {
+    let config = MachineConfig::new(kernel()).command_line("x".repeat(2049));
+    expect_refusal(config, "the command line is longer than 2048 bytes");
+}

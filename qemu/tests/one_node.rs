@@ -30,7 +30,18 @@ fn has_names() -> bool {
 /// function in which it happened, then the end.
 #[track_caller]
 fn expect_report(fault: &str, words: &[&str], function: &str, status: i32) {
-    let mut machine = launch(machine().command_line(format!("fault={fault}")));
+    expect_report_of(machine(), fault, words, function, status);
+}
+
+#[track_caller]
+fn expect_report_of(
+    machine: MachineConfig,
+    fault: &str,
+    words: &[&str],
+    function: &str,
+    status: i32,
+) {
+    let mut machine = launch(machine.command_line(format!("fault={fault}")));
     assert_eq!(machine.expect_exit().code(), Some(status));
     let lines = machine.lines();
     for words in words.iter().chain(&["backtrace:"]) {
@@ -97,9 +108,28 @@ fn a_double_fault_is_reported() {
 }
 
 #[test]
+fn memory_that_is_used_up_is_reported_with_what_was_asked_for() {
+    let words = ["PANIC on CPU 0 at ", "memory allocation of 65536 bytes failed"];
+    expect_report("out-of-memory", &words, PROVOKE, EXIT_PANIC);
+}
+
+#[test]
+fn a_panic_in_an_interrupt_is_reported_as_such() {
+    let words = ["PANIC on CPU 0 in an interrupt at kernel/hal/src/fault.rs:"];
+    expect_report("panic-in-interrupt", &words, "craton_hal::interrupt::dispatch", EXIT_PANIC);
+}
+
+#[test]
+fn a_panic_on_another_cpu_is_reported_with_its_number() {
+    let words = ["PANIC on CPU 1 at kernel/hal/src/fault.rs:", "asked for, on CPU 1"];
+    let function = "craton_hal::fault::panic_elsewhere";
+    expect_report_of(machine().cpus(2), "panic-on-second-cpu", &words, function, EXIT_PANIC);
+}
+
+#[test]
 fn a_panic_is_reported_with_its_place() {
-    let words = ["PANIC at kernel/src/command_line.rs:"];
-    expect_report("panic", &words, "craton_kernel::command_line::obey", EXIT_PANIC);
+    let words = ["PANIC on CPU 0 at kernel/src/command_line.rs:"];
+    expect_report("panic", &words, "craton_kernel::command_line::provoke", EXIT_PANIC);
 }
 
 #[test]

@@ -278,6 +278,14 @@ pub(crate) fn stack_guarded_by(page: u64) -> Option<CpuStack> {
     })
 }
 
+/// Whether an address lies in this CPU's stack for interrupts: whether what runs there was called
+/// by an interrupt.
+pub(crate) fn is_interrupt_stack(address: u64) -> bool {
+    let guard = current().guards[Ist::Interrupt as usize - 1].load(Ordering::Relaxed);
+    let start = guard + GUARD_BYTES as u64;
+    (start..start + IST_STACK_BYTES as u64).contains(&address)
+}
+
 /// A leaf of CPUID, zero where the CPU does not have it.
 pub fn cpuid(leaf: u32, subleaf: u32) -> CpuidResult {
     let group = leaf & 0xc000_0000;
@@ -377,7 +385,7 @@ mod tests {
     #[test]
     fn what_a_cpu_lacks_is_named() {
         assert_eq!(MissingFeatures(u32::MAX).names().count(), 0);
-        let without = u32::MAX & !(1 << 20 | 1 << 23);
+        let without = !(1 << 20 | 1 << 23);
         assert_eq!(MissingFeatures(without).to_string(), "SSE4.2, POPCNT");
         assert_eq!(MissingFeatures(0).names().count(), PROGRAM_FEATURES.len());
     }

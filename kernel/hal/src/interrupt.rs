@@ -26,6 +26,8 @@ use craton_abi::Duration;
 
 /// Vector of each CPU's one-shot timer.
 pub const TIMER_VECTOR: u8 = 0x40;
+/// Vector of the serial port, which has room again.
+pub const SERIAL_VECTOR: u8 = 0x41;
 /// Vector by which another CPU asks for attention: it ends a halt, or a process's slice.
 pub const WAKE_VECTOR: u8 = 0xf0;
 /// Vector by which another CPU asks for a flush of what this one remembers of the page tables.

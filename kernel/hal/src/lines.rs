@@ -127,7 +127,8 @@ impl<const LINES: usize> Lines<LINES> {
         true
     }
 
-    /// Whether there is something to read, or was claimed to be written.
+    /// Whether nothing is to be read, nor was claimed to be written.
+    #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
         self.head.load(Ordering::Acquire) == self.tail.load(Ordering::Relaxed)
     }
@@ -146,8 +147,8 @@ impl<const LINES: usize> Lines<LINES> {
         Some(read(line, dropped))
     }
 
-    /// Ends with the oldest line: its place is free for the next lap. Only for the one reader, after
-    /// a successful [`Lines::peek`], or to skip a line whose writer will never finish it.
+    /// Ends with the oldest line: its place is free for the next lap. Only for the one reader,
+    /// after a successful [`Lines::peek`].
     pub(crate) fn pop(&self) {
         let number = self.tail.load(Ordering::Relaxed);
         let (place, free) = self.place(number);

@@ -9,10 +9,13 @@
 //!   before and the text itself are in the transmitter.
 //!
 //! Who cannot get the port within [`LOCK_SPINS_MAX`] turns (a panic in the middle of a line, say)
-//! writes without it, since a garbled line is worth more than none. A transmitter that takes nothing
-//! for [`READY_SPINS_MAX`] turns is not waited for again until it does. Nothing here allocates.
+//! writes without it, since a garbled line is worth more than none. A transmitter that takes
+//! nothing for [`READY_SPINS_MAX`] turns is not waited for again until it does. Nothing here
+//! allocates.
 
+use crate::interrupt::SERIAL_VECTOR;
 use crate::lines::{Line, Lines};
+use crate::{apic, interrupt, ioapic};
 use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicBool, Ordering};
 use spin::{Mutex, MutexGuard};
@@ -22,6 +25,7 @@ use uart_16550::{BaudRate, Config, Uart16550};
 
 /// The first serial port of a PC, and its line to the interrupt controllers.
 const COM1: u16 = 0x3f8;
+const COM1_LINE: u8 = 4;
 /// Lines that wait for the transmitter: 32 KiB of them.
 const LINES_MAX: usize = 64;
 /// Turns of waiting for the lock, some milliseconds.
@@ -223,9 +227,14 @@ pub fn start() {
     PORT.lock().transmitter.start();
 }
 
-/// The transmitter's interrupt is routed to [`on_interrupt`] from now on.
-pub(crate) fn interrupts_arrive() {
-    INTERRUPTS.store(true, Ordering::Release);
+/// Lets the transmitter's interrupt take what does not fit into the transmitter, from now on, on
+/// this CPU. Before, and where the machine cannot route it, [`queue`] waits for the port instead.
+pub fn start_interrupts() {
+    interrupt::set_handler(SERIAL_VECTOR, |_vector| drain());
+    // Ids beyond a byte exist only with x2APIC, whose boot CPU has a small one all the same.
+    let apic_id = u8::try_from(apic::id()).unwrap_or(0);
+    let routed = ioapic::route_isa(COM1_LINE, SERIAL_VECTOR, apic_id);
+    INTERRUPTS.store(routed.is_ok(), Ordering::Release);
 }
 
 /// Queues a line, from any context, without waiting for the port; it may be dropped.
@@ -256,11 +265,6 @@ pub fn drain() {
             return;
         }
     }
-}
-
-/// The transmitter has room.
-pub(crate) fn on_interrupt(_vector: u8) {
-    drain();
 }
 
 /// From now on only [`write`] reaches the port: what it prints is not to be torn apart. For a

@@ -7,10 +7,11 @@
 
 use crate::idt::{self, VECTORS};
 use crate::power::{self, ExitCode};
-use crate::{backtrace, probe, serial, smp};
+use crate::{backtrace, cpu, probe, serial, smp};
 use core::arch::global_asm;
 use core::fmt;
 use core::sync::atomic::{AtomicBool, Ordering};
+use x86_64::instructions::interrupts;
 use x86_64::registers::control::{Cr2, Cr3};
 
 /// Bytes from one entry stub to the next.
@@ -131,9 +132,47 @@ pub fn start() {
 /// Set by the first fatal exception or panic: whatever comes after says less.
 static REPORTING: AtomicBool = AtomicBool::new(false);
 
-/// Whether this is the first failure of the machine; a second one should end it without a report.
+/// Stops all other CPUs for good, and their lines; of CPUs that fail at once only one goes on. Says
+/// whether this is the first failure of the machine: a second one, inside of the report, should end
+/// it without a report.
 pub fn begin_report() -> bool {
+    interrupts::disable();
+    if cpu::of(0).is_some() {
+        smp::stop_others();
+    }
+    serial::hold();
     !REPORTING.swap(true, Ordering::Relaxed)
+}
+
+/// Which CPU fails, and whether it does so in an interrupt: for the head of a report.
+#[derive(Debug, Clone, Copy)]
+pub struct Place {
+    cpu: usize,
+    in_interrupt: bool,
+}
+
+impl Place {
+    /// The place of code that has its stack at `stack_pointer`.
+    fn of(stack_pointer: u64) -> Self {
+        let started = cpu::of(0).is_some();
+        Place {
+            cpu: if started { cpu::index() } else { 0 },
+            in_interrupt: started && cpu::is_interrupt_stack(stack_pointer),
+        }
+    }
+
+    /// The place of the caller.
+    pub fn here() -> Self {
+        let on_the_stack = 0_u8;
+        Self::of(&raw const on_the_stack as u64)
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "on CPU {}", self.cpu)?;
+        f.write_str(if self.in_interrupt { " in an interrupt" } else { "" })
+    }
 }
 
 extern "C" fn handle(frame: &mut TrapFrame) {
@@ -156,13 +195,15 @@ extern "C" fn handle(frame: &mut TrapFrame) {
 fn report(frame: &TrapFrame, fault_address: u64) {
     let name = name(frame.vector);
     let vector = frame.vector;
-    serial::write(format_args!("\nFATAL EXCEPTION {vector}: {name}\n"));
+    let place = Place::of(frame.rsp);
+    serial::write(format_args!("\nFATAL EXCEPTION {vector}: {name} {place}\n"));
     if vector == PAGE_FAULT {
         let cause = PageFaultCause(frame.error);
-        serial::write(format_args!("  {cause} at address {fault_address:#x}"));
         match crate::memory::guard_at(fault_address) {
-            Some(stack) => serial::write(format_args!(": overflow of {stack}\n")),
-            None => serial::write(format_args!("\n")),
+            Some(stack) => serial::write(format_args!(
+                "  {cause} at address {fault_address:#x}: overflow of {stack}\n"
+            )),
+            None => serial::write(format_args!("  {cause} at address {fault_address:#x}\n")),
         }
     } else if let Some(selector) = Selector::of(frame) {
         serial::write(format_args!("  {selector}\n"));
@@ -274,6 +315,13 @@ mod tests {
             Selector(2 << 3 | 1).to_string(),
             "entry 2 of the GDT, from outside of the program"
         );
+    }
+
+    #[test]
+    fn a_place_names_the_cpu() {
+        let place = |cpu, in_interrupt| Place { cpu, in_interrupt }.to_string();
+        assert_eq!(place(1, false), "on CPU 1");
+        assert_eq!(place(0, true), "on CPU 0 in an interrupt");
     }
 
     #[test]

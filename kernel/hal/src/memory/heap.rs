@@ -124,10 +124,11 @@ fn pages_of(layout: Layout) -> usize {
 
 /// Neighbouring frames where there are some, else mapped pages.
 fn take_pages(layout: Layout) -> Option<NonNull<u8>> {
-    if layout.align() > PAGE_BYTES as usize {
+    let pages = pages_of(layout);
+    // Mapping would find out too, having filled all that there is with zeros.
+    if layout.align() > PAGE_BYTES as usize || pages > physical::free_frames() {
         return None;
     }
-    let pages = pages_of(layout);
     match physical::take_run(pages) {
         Some(frame) => Some(physical::pointer(frame)),
         None => vm::take_pages(pages),

@@ -16,7 +16,7 @@ pub(super) const CLASSES: usize = class_of(SMALL_BYTES_MAX / UNIT_BYTES) + 1;
 /// Pieces are multiples of this, and aligned to it.
 pub(super) const GRANULE_BYTES: usize = 2048;
 /// A batch is about so many bytes.
-const BATCH_BYTES: usize = 4096;
+const BATCH_BYTES: usize = 8192;
 /// A batch has at most so many objects.
 const BATCH_MAX: usize = 64;
 /// A piece has at least so many objects.

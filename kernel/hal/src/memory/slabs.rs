@@ -31,8 +31,8 @@ const _: () = assert!(GRANULES <= u8::MAX as usize, "granules are numbered by a 
 /// Where chunks come from: memory of [`CHUNK_BYTES`], aligned to that.
 ///
 /// # Safety
-/// What both functions return is valid for reads and writes, exclusive to the taker until given back, and
-/// its address is exposed.
+/// What both functions return is valid for reads and writes, exclusive to the taker until given
+/// back, and its address is exposed.
 pub(super) unsafe trait Source {
     /// Zeroed memory for ever, aligned to a page; `None` if there is none.
     fn take_for_ever(&self, bytes: usize) -> Option<NonNull<u8>>;
@@ -208,8 +208,10 @@ impl Chunks {
         let first = unsafe { memory.add(GRANULE_BYTES) };
         // SAFETY: The granules from the second on are memory that nobody uses.
         let granules = unsafe { FirstFit::new(first.as_ptr(), bytes) };
-        // SAFETY: A field of the chunk, valid for writes.
-        unsafe { (&raw mut (*chunk).granules).write(granules) };
+        // SAFETY: A field of the chunk.
+        let place = unsafe { &raw mut (*chunk).granules };
+        // SAFETY: Valid for writes, and what is there needs no drop.
+        unsafe { place.write(granules) };
         // SAFETY: The chunk is fresh, hence in no list.
         unsafe { self.with_room.push_front(chunk.cast()) };
         self.empty += 1;
@@ -304,8 +306,8 @@ impl<S: Source> Slabs<S> {
         &self.source
     }
 
-    /// Fills the places with objects of a class, from the first on; returns how many, which is fewer
-    /// if there is no memory.
+    /// Fills the places with objects of a class, from the first on; returns how many, fewer if
+    /// there is no memory.
     pub(super) fn take(&self, class: usize, places: &mut [MaybeUninit<NonNull<u8>>]) -> usize {
         let mut taken = 0;
         let mut pieces = self.classes[class].lock();
