@@ -12,13 +12,14 @@ use crate::guest::{BadPointer, Region};
 use crate::imports::MODULE;
 use crate::platform;
 use crate::process::Guest;
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use craton_abi::{
     Duration, ErrorCode, ExitReason, MonitorId, NodeId, Payload, Pid, Place, ProcessLimits,
     ProgramId, limit,
 };
-use craton_shard::port::{HostCall, HostReply, LogLevel, Received};
+use craton_shard::port::{HostCall, HostReply, LogLevel, Received, SpawnCall};
 use wasmtime::{Caller, Error, Linker, Result};
 
 /// Length of the header that `receive` writes.
@@ -190,9 +191,14 @@ fn spawn(
         _ => return Ok(ErrorCode::Invalid.code()),
     };
     let order = match prepare(&call, entry, argument, memory_max) {
-        Ok((entry, argument, limits)) => {
-            HostCall::Spawn { place, program, entry, argument, monitor, limits }
-        }
+        Ok((entry, argument, limits)) => HostCall::Spawn(Box::new(SpawnCall {
+            place,
+            program,
+            entry,
+            argument,
+            monitor,
+            limits,
+        })),
         Err(error) => return Ok(error.code()),
     };
     let (pid, id) = match ask(order) {

@@ -31,7 +31,7 @@ use craton_abi::{
     RequestId, Slot, SpawnOrder, TraceId, limit,
 };
 use craton_session::PeerKey;
-use craton_shard::port::{HostCall, HostReply, Input, Outcome, Received, Resume};
+use craton_shard::port::{HostCall, HostReply, Input, Outcome, Received, Resume, SpawnCall};
 use craton_wire::{Answer, Body, OutputStream, RunEvent};
 use rand_core::Rng;
 
@@ -150,8 +150,7 @@ impl Control {
         }
         let id = RunId(self.runs.next);
         self.runs.next += 1;
-        // App 0 is the system's own.
-        let app = AppId::new(self.rng.next_u64().max(1));
+        let app = AppId::new(self.rng.next_u64().max(1)); // 0 is the system's own.
         let run = Run {
             operator,
             request,
@@ -175,28 +174,27 @@ impl Control {
         if let Some(run) = self.runs.all.get_mut(&id) {
             run.stdin.request = request;
             run.stdin.ordered = true;
-            let order = self.part_order(id, request, STDIN);
-            work.input(CONTROL, Input::Spawn(order.into()));
+            self.order_part(id, request, STDIN, work);
         }
     }
 
-    fn part_order(&self, id: RunId, request: RequestId, program: ProgramId) -> SpawnOrder {
-        let app = self.runs.all.get(&id).map_or(AppId::new(0), |run| run.app);
-        SpawnOrder {
+    fn order_part(&self, id: RunId, request: RequestId, program: ProgramId, work: &mut Work) {
+        let order = SpawnOrder {
             request,
             parent: self.pid(),
             monitor: None,
-            app,
+            app: self.runs.all.get(&id).map_or(AppId::new(0), |run| run.app),
             trace: TraceId::new(0),
             program,
             entry: String::from(if program == STDIN { "stdin" } else { "console" }),
             argument: Payload::default(),
             limits: ProcessLimits { memory_bytes: 0, ..ProcessLimits::default() },
             shard: Some(CONTROL),
-        }
+        };
+        work.input(CONTROL, Input::Spawn(order.into()));
     }
 
-    /// A shard answers an order of [`Control::part_order`].
+    /// Shard 0 answers an order of [`Control::order_part`].
     pub(crate) fn run_spawned(
         &mut self,
         request: RequestId,
@@ -229,8 +227,7 @@ impl Control {
             run.console.request = request;
             run.console.ordered = true;
         }
-        let order = self.part_order(id, request, CONSOLE);
-        work.input(CONTROL, Input::Spawn(order.into()));
+        self.order_part(id, request, CONSOLE, work);
     }
 
     /// A run cannot begin.
@@ -473,20 +470,23 @@ impl Run {
             stdin: self.stdin.pid.unwrap_or_default(),
             arguments: self.arguments.clone(),
         };
-        HostCall::Spawn {
-            place: self.place,
-            program: Some(self.program),
-            entry: String::from("main"),
-            argument: Payload(argument.to_bytes()),
-            monitor: true,
-            limits: ProcessLimits::default(),
-        }
+        HostCall::Spawn(
+            SpawnCall {
+                place: self.place,
+                program: Some(self.program),
+                entry: String::from("main"),
+                argument: Payload(argument.to_bytes()),
+                monitor: true,
+                limits: ProcessLimits::default(),
+            }
+            .into(),
+        )
     }
 }
 
 fn receive() -> Outcome {
-    let capacity = limit::MESSAGE_BYTES_MAX.max(limit::EXIT_REASON_BYTES_MAX + 2);
-    Outcome::Call(HostCall::Receive { tag: None, timeout: None, capacity })
+    let (tag, timeout, capacity) = (None, None, limit::MESSAGE_BYTES_MAX);
+    Outcome::Call(HostCall::Receive { tag, timeout, capacity })
 }
 
 impl Work {

@@ -10,7 +10,7 @@ use craton_abi::{
 };
 use craton_node::{NodeError, NodeInput};
 use craton_session::Role;
-use craton_shard::port::{HostCall, HostReply, Outcome, Received, Resume};
+use craton_shard::port::{HostCall, HostReply, Outcome, Received, Resume, SpawnCall};
 use craton_wire::{Answer, Body, OutputStream, Question, RunEvent};
 use world::{Script, World, config};
 
@@ -31,14 +31,14 @@ fn receive() -> Outcome {
 }
 
 fn spawn(place: Place, entry: &str) -> Outcome {
-    Outcome::Call(HostCall::Spawn {
+    Outcome::Call(HostCall::Spawn(Box::new(SpawnCall {
         place,
         program: None,
         entry: entry.into(),
         argument: Payload::default(),
         monitor: true,
         limits: ProcessLimits::default(),
-    })
+    })))
 }
 
 fn ask(question: Question) -> Body {

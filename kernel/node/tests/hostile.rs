@@ -9,7 +9,7 @@ use craton_abi::{
     ProcessLimits, ProgramId, RequestId, ShardId, Slot, SpawnOrder, TraceId,
 };
 use craton_session::Role;
-use craton_shard::port::{HostCall, HostReply, LogLevel, Outcome, Received, Resume};
+use craton_shard::port::{HostCall, HostReply, LogLevel, Outcome, Received, Resume, SpawnCall};
 use craton_wire::{Answer, Body, Question, RunEvent};
 use world::{Script, World, guest_secret};
 
@@ -21,14 +21,14 @@ fn receive_for(timeout: Duration) -> Outcome {
 }
 
 fn spawn(place: Place, program: Option<ProgramId>, entry: &str) -> Outcome {
-    Outcome::Call(HostCall::Spawn {
+    Outcome::Call(HostCall::Spawn(Box::new(SpawnCall {
         place,
         program,
         entry: entry.into(),
         argument: Payload::default(),
         monitor: true,
         limits: ProcessLimits::default(),
-    })
+    })))
 }
 
 fn told(text: String) -> Outcome {
@@ -114,14 +114,14 @@ fn seeker(_: Pid, entry: &str, argument: &[u8]) -> Script {
             _ => {}
         }
         match nodes.get(spawned) {
-            Some(node) => Outcome::Call(HostCall::Spawn {
+            Some(node) => Outcome::Call(HostCall::Spawn(Box::new(SpawnCall {
                 place: Place::Node(*node),
                 program: None,
                 entry: "child".into(),
                 argument: Payload(nodes[0].get().to_le_bytes().to_vec()),
                 monitor: true,
                 limits: ProcessLimits::default(),
-            }),
+            }))),
             None if failures.len() + 1 == nodes.len() => told(failures.join(", ")),
             None => receive_for(Duration::from_secs(60)),
         }

@@ -47,7 +47,7 @@ impl Shard {
     /// Does what a process asks. `None`: it waits, or is gone.
     fn call(&mut self, slot: Slot, call: HostCall, out: &mut Vec<Effect>) -> Option<HostReply> {
         match call {
-            HostCall::Spawn { .. } => self.call_spawn(slot, call, out),
+            HostCall::Spawn(call) => self.call_spawn(slot, *call, out),
             HostCall::Send { to, tag, payload, timeout } => {
                 self.call_send(slot, to, tag, payload, timeout, out)
             }

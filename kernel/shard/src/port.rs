@@ -19,20 +19,7 @@ pub use craton_process::Source;
 pub enum HostCall {
     /// Start a process. Answered by [`HostReply::Spawned`] or an error once the child's node has
     /// spoken.
-    Spawn {
-        /// Where.
-        place: Place,
-        /// What program; `None` is the caller's own.
-        program: Option<ProgramId>,
-        /// Which exported function.
-        entry: String,
-        /// What the child reads as its argument.
-        argument: Payload,
-        /// Whether to watch the child from its first instant.
-        monitor: bool,
-        /// The child's bounds.
-        limits: ProcessLimits,
-    },
+    Spawn(Box<SpawnCall>),
     /// Send a message. Answered by [`HostReply::Done`] once it holds the receiver's credit.
     Send {
         /// For whom.
@@ -86,6 +73,23 @@ pub enum HostCall {
     Yield,
     /// Which nodes are alive. Answered by [`HostReply::Nodes`].
     Nodes,
+}
+
+/// What [`HostCall::Spawn`] asks for.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SpawnCall {
+    /// Where.
+    pub place: Place,
+    /// What program; `None` is the caller's own.
+    pub program: Option<ProgramId>,
+    /// Which exported function.
+    pub entry: String,
+    /// What the child reads as its argument.
+    pub argument: Payload,
+    /// Whether to watch the child from its first instant.
+    pub monitor: bool,
+    /// The child's bounds.
+    pub limits: ProcessLimits,
 }
 
 /// How grave a log line is.

@@ -14,7 +14,7 @@
 //! parent dies before 4 the parent's shard kills the child. So no child lives whose parent never
 //! heard of it.
 
-use crate::port::{Effect, HostCall, HostEffect, HostReply, Resume, Start};
+use crate::port::{Effect, HostEffect, HostReply, Resume, SpawnCall, Start};
 use crate::process::{Identity, Process, State, Tenant};
 use crate::shard::{SYSTEM, Shard, Whereabouts};
 use alloc::boxed::Box;
@@ -30,12 +30,10 @@ impl Shard {
     pub(crate) fn call_spawn(
         &mut self,
         slot: Slot,
-        call: HostCall,
+        call: SpawnCall,
         out: &mut Vec<Effect>,
     ) -> Option<HostReply> {
-        let HostCall::Spawn { place, program, entry, argument, monitor, limits } = call else {
-            return None;
-        };
+        let SpawnCall { place, program, entry, argument, monitor, limits } = call;
         if let Err(error) = check(&entry, &argument) {
             return Some(HostReply::Failed(error));
         }

@@ -3,6 +3,7 @@
 //! The guest checks what it gets and traps with `unreachable` where it is wrong.
 
 use super::{Bench, INCARNATION, NODE, Outcomes, check};
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -10,7 +11,7 @@ use craton_abi::{
     Duration, ErrorCode, ExitReason, Incarnation, MonitorId, NodeId, Payload, Pid, Place,
     ProcessLimits, ProgramId, Slot, TrapKind, limit,
 };
-use craton_shard::port::{HostCall, HostReply, LogLevel, Outcome, Received, Resume};
+use craton_shard::port::{HostCall, HostReply, LogLevel, Outcome, Received, Resume, SpawnCall};
 
 /// What a process is expected to ask, and the answer.
 type Talk = Vec<(HostCall, HostReply)>;
@@ -70,22 +71,22 @@ pub(super) fn log_yield_exit(bench: &mut Bench) -> Outcomes {
 pub(super) fn spawn(bench: &mut Bench) -> Outcomes {
     let mut program = [0; 32];
     program[..24].copy_from_slice(b"pid A, twenty-four bytes");
-    let first = HostCall::Spawn {
+    let first = HostCall::Spawn(Box::new(SpawnCall {
         place: Place::Node(NodeId::new(7)),
         program: Some(ProgramId(program)),
         entry: "child".into(),
         argument: Payload(b"a message".to_vec()),
         monitor: true,
         limits: ProcessLimits { memory_bytes: 65536, ..ProcessLimits::default() },
-    };
-    let second = HostCall::Spawn {
+    }));
+    let second = HostCall::Spawn(Box::new(SpawnCall {
         place: Place::Near(pid_b()),
         program: None,
         entry: "child".into(),
         argument: Payload::default(),
         monitor: false,
         limits: ProcessLimits::default(),
-    };
+    }));
     let spawned = HostReply::Spawned { pid: pid_known(), monitor: Some(MonitorId::new(0x44)) };
     let talk = Vec::from([(first, spawned), (second, failed(ErrorCode::LimitProcesses))]);
     converse(bench, "spawn", b"", talk)?;

@@ -10,7 +10,7 @@ use craton_abi::{
     Duration, ErrorCode, ExitReason, Instant, MonitorId, NodeId, Payload, Pid, Place,
     ProcessLimits, limit,
 };
-use craton_shard::port::{HostCall, HostReply, LogLevel, Outcome, Received, Resume};
+use craton_shard::port::{HostCall, HostReply, LogLevel, Outcome, Received, Resume, SpawnCall};
 
 /// Pids that an actor remembers.
 const FRIENDS_MAX: usize = 12;
@@ -336,7 +336,14 @@ impl Actor {
         }
         let argument = Payload(argument);
         let entry = String::from("actor");
-        Outcome::Call(HostCall::Spawn { place, program: None, entry, argument, monitor, limits })
+        Outcome::Call(HostCall::Spawn(Box::new(SpawnCall {
+            place,
+            program: None,
+            entry,
+            argument,
+            monitor,
+            limits,
+        })))
     }
 
     fn ask_send(&mut self, to: Pid, probe: Option<Duration>, scene: &mut Scene<'_>) -> Outcome {

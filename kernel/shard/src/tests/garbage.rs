@@ -97,7 +97,14 @@ impl Liar {
                 let SpawnOrder { entry, argument, limits, .. } = self.order();
                 let (program, monitor) = (None, self.random.chance(50));
                 let place = Place::Near(self.pid());
-                HostCall::Spawn { place, program, entry, argument, monitor, limits }
+                HostCall::Spawn(Box::new(SpawnCall {
+                    place,
+                    program,
+                    entry,
+                    argument,
+                    monitor,
+                    limits,
+                }))
             }
             1 | 2 => HostCall::Send {
                 to: self.pid(),

@@ -22,14 +22,14 @@ fn a_waiting_process_is_killed_at_once() {
     let mut rig = Rig::new();
     let killer = rig.process();
     let full = rig.process_with_mailbox(0, 0);
-    let ask = HostCall::Spawn {
+    let ask = HostCall::Spawn(Box::new(SpawnCall {
         place: Place::Here,
         program: None,
         entry: String::from("child"),
         argument: Payload::default(),
         monitor: true,
         limits: ProcessLimits::default(),
-    };
+    }));
     let wait = HostCall::Receive { tag: None, timeout: Some(Duration::MAX), capacity: 0 };
     for call in [receive(None), wait, ask, HostCall::Nodes] {
         let victim = rig.process();

@@ -107,7 +107,7 @@ fn small_behind_large(rig: &mut Rig) -> [Pid; 3] {
 #[test]
 fn a_waiting_sender_that_leaves_lets_the_next_in() {
     let mut rig = Rig::new();
-    let [b, large, small] = small_behind_large(&mut rig);
+    let [_, large, small] = small_behind_large(&mut rig);
     rig.advance(Duration::from_secs(1));
     assert_eq!(rig.answer(large), failed(ErrorCode::Full));
     assert_eq!(rig.answer(small), Some(HostReply::Done));

@@ -5,14 +5,14 @@ use craton_abi::Place;
 use craton_abi::limit::{ARGUMENT_BYTES_MAX, ENTRY_BYTES_MAX};
 
 fn ask(entry: &str, argument: usize, monitor: bool) -> HostCall {
-    HostCall::Spawn {
+    HostCall::Spawn(Box::new(SpawnCall {
         place: Place::Anywhere,
         program: None,
         entry: String::from(entry),
         argument: Payload(vec![0; argument]),
         monitor,
         limits: ProcessLimits::default(),
-    }
+    }))
 }
 
 /// A parent that waits for its child: what it ordered.

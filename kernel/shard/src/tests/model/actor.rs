@@ -1,8 +1,9 @@
 //! A native process: asks for random things and writes down what it hears.
 
 use super::ledger::Ledger;
-use crate::port::{HostCall, HostReply, LogLevel, Outcome, Received, Resume};
+use crate::port::{HostCall, HostReply, LogLevel, Outcome, Received, Resume, SpawnCall};
 use crate::tests::random::Random;
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -185,13 +186,13 @@ impl Actor {
             mailbox_messages: *random.pick(&[1, 2, 8, 256]),
             mailbox_bytes: *random.pick(&[100, 64 << 10, 2 << 20]),
         };
-        HostCall::Spawn {
+        HostCall::Spawn(Box::new(SpawnCall {
             place: Place::Anywhere,
             program: None,
             entry: String::from("child"),
             argument: Payload::default(),
             monitor,
             limits,
-        }
+        }))
     }
 }
