@@ -130,3 +130,65 @@ impl Known {
         self.tally.processes + usize::try_from(under_way).unwrap_or(usize::MAX)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PROGRAM: ProgramId = ProgramId([1; 32]);
+    const WORKER: ShardId = ShardId::new(1);
+
+    fn tally(processes: usize, orders: u64) -> Tally {
+        Tally { processes, orders }
+    }
+
+    #[test]
+    fn a_program_is_used_while_an_order_for_it_is_on_its_way() {
+        let mut crew = Crew::new(2);
+        assert!(!crew.is_used(PROGRAM));
+        crew.ordered(WORKER, PROGRAM);
+        assert!(crew.is_used(PROGRAM));
+        crew.ordered(WORKER, PROGRAM);
+        crew.unused(WORKER, PROGRAM, tally(0, 1));
+        assert!(crew.is_used(PROGRAM), "the second order has not come yet");
+        assert_eq!(crew.processes(), 1);
+        crew.unused(WORKER, PROGRAM, tally(0, 2));
+        assert!(!crew.is_used(PROGRAM));
+        assert_eq!(crew.processes(), 0);
+    }
+
+    #[test]
+    fn orders_count_as_processes_until_a_tally_counts_them() {
+        let mut crew = Crew::new(3);
+        for _ in 0..3 {
+            crew.ordered(WORKER, PROGRAM);
+        }
+        assert_eq!((crew.processes_of(WORKER), crew.processes_of(ShardId::new(2))), (3, 0));
+        crew.told(WORKER, tally(1, 2));
+        assert_eq!(crew.processes_of(WORKER), 2);
+        crew.told(WORKER, tally(5, 3));
+        assert_eq!(crew.processes(), 5);
+    }
+
+    #[test]
+    fn until_its_former_life_is_over_a_worker_may_use_anything() {
+        let mut crew = Crew::new(2);
+        crew.restart();
+        assert!(crew.is_used(PROGRAM));
+        crew.restarted(WORKER);
+        assert!(!crew.is_used(PROGRAM));
+    }
+
+    #[test]
+    fn a_loss_told_twice_is_heard_twice() {
+        let (node, life) = (NodeId::new(1), Incarnation::new(2));
+        let mut crew = Crew::new(2);
+        crew.tell_lost(WORKER, node, life);
+        crew.tell_lost(WORKER, node, life);
+        crew.heard_lost(WORKER, node, life);
+        assert!(crew.is_lost(WORKER, node, life));
+        assert!(!crew.is_lost(WORKER, node, Incarnation::new(3)));
+        crew.heard_lost(WORKER, node, life);
+        assert!(!crew.is_lost(WORKER, node, life));
+    }
+}

@@ -167,6 +167,13 @@ impl World {
             }
         }
         self.pump_operator();
+        let place = self.random.below(NODES);
+        let machine = &self.machines[place];
+        let runs = machine.alive && machine.paused_until <= self.now;
+        if self.phase == Phase::Work && runs && self.random.chance(2) {
+            self.trace.note(self.now, format_args!("{place} is short of memory"));
+            self.step(place, NodeInput::MemoryShort);
+        }
         self.at(self.now + Duration::from_millis(250), Event::Operator);
     }
 

@@ -96,12 +96,16 @@ pub(crate) struct World {
     mail: BTreeMap<Way, VecDeque<Mail>>,
     /// Chooses what comes next; without it everything comes in order.
     random: Option<u64>,
+    /// No mail of workers arrives.
+    held: bool,
     pub(crate) guests: Vec<Guest>,
     program: Program,
     scripts: BTreeMap<(usize, Slot), Script>,
     streams: Vec<[End; 2]>,
     conn_next: u64,
     arrivals: VecDeque<(usize, Arrival)>,
+    /// How often each node got another address.
+    moved: Vec<u8>,
     /// Bundles that each node's engine was given.
     pub(crate) loads: Vec<usize>,
     /// Bytes that nodes sent to nodes.
@@ -138,6 +142,8 @@ impl World {
             workers: Vec::new(),
             mail: BTreeMap::new(),
             random: seed,
+            held: false,
+            moved: vec![0; count],
             guests: Vec::new(),
             program,
             scripts: BTreeMap::new(),
@@ -196,7 +202,8 @@ impl World {
 
     fn settle(&mut self) {
         loop {
-            let ways: Vec<Way> = self.mail.keys().copied().collect();
+            let arrives = |way: &Way| !self.held || way.1 == ShardId::new(0);
+            let ways: Vec<Way> = self.mail.keys().copied().filter(arrives).collect();
             let arrivals = usize::from(!self.arrivals.is_empty());
             let due = self.due();
             let count = arrivals + ways.len() + due.len();
@@ -212,6 +219,45 @@ impl World {
                 }
             }
         }
+    }
+
+    /// Holds the mail of workers up, or lets it go.
+    pub(crate) fn hold(&mut self, held: bool) {
+        self.held = held;
+        self.settle();
+    }
+
+    /// Lets time pass, and then as many things happen as are given, and no more.
+    pub(crate) fn run_held(&mut self, time: Duration, things: usize) {
+        self.run(time);
+        for index in 0..self.nodes.len() {
+            self.step_node(index, Arrival::Input(NodeInput::Tick));
+        }
+        for _ in 0..things {
+            let ways: Vec<Way> = self.mail.keys().copied().collect();
+            for worker in 0..self.workers[0].len() {
+                self.step_worker(0, worker, WorkerInput::Tick);
+            }
+            if !ways.is_empty() {
+                let way = ways[self.choose(ways.len())];
+                self.deliver(way);
+            }
+        }
+    }
+
+    /// Gives a node another address, upon which it begins a new life. Its mail stays under way.
+    pub(crate) fn readdress(&mut self, index: usize) {
+        self.moved[index] += 1;
+        let address = NodeInput::Address(self.address(index).ip());
+        self.step_node(index, Arrival::Input(address));
+        assert!(self.mail.keys().any(|way| way.0 == index), "workers are told by mail");
+        self.settle();
+    }
+
+    fn address(&self, index: usize) -> SocketAddr {
+        let moved = self.moved.get(index).copied().unwrap_or(0);
+        let ip = IpAddr::V4(Ipv4Addr::new(10, moved, 0, index as u8 + 1));
+        SocketAddr::new(ip, limit::SESSION_PORT)
     }
 
     /// Workers that have to be stepped whatever the time is.
@@ -350,8 +396,8 @@ impl World {
             NodeEffect::Datagram { to, bytes } => {
                 let all = to.ip() == Ipv4Addr::BROADCAST;
                 for other in (0..self.nodes.len()).filter(|other| *other != index) {
-                    if all || to == address(other) {
-                        let (from, bytes) = (address(index), bytes.clone());
+                    if all || to == self.address(other) {
+                        let (from, bytes) = (self.address(index), bytes.clone());
                         let input = NodeInput::Datagram { from, bytes };
                         self.arrivals.push_back((other, Arrival::Input(input)));
                     }
@@ -386,7 +432,9 @@ impl World {
     // --- connections: places beyond the nodes are guests ---
 
     fn dial(&mut self, from: End, to: SocketAddr) {
-        let Some(index) = (0..self.nodes.len()).find(|index| address(*index) == to) else { return };
+        let Some(index) = (0..self.nodes.len()).find(|index| self.address(*index) == to) else {
+            return;
+        };
         self.conn_next += 1;
         let conn = ConnId(self.conn_next);
         self.streams.push([from, (index, conn)]);
@@ -451,7 +499,8 @@ impl World {
             me,
         });
         let guest = self.guests.len() - 1;
-        let _ = self.guests[guest].sessions.dial_any(address(0), self.now);
+        let to = self.address(0);
+        let _ = self.guests[guest].sessions.dial_any(to, self.now);
         self.settle_guest(guest);
         self.settle();
         self.run(Duration::from_millis(50));
@@ -513,6 +562,11 @@ impl World {
             let part = Payload(part.to_vec());
             self.say(guest, Body::ProgramPart { program, offset, total, part });
         }
+    }
+
+    /// Processes that the hosts of all nodes run.
+    pub(crate) fn scripts(&self) -> usize {
+        self.scripts.len()
     }
 
     /// Processes on all nodes, those that stand for operators among them.
