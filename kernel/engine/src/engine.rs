@@ -6,7 +6,7 @@
 //! comes in as [`Clocks`], everything else through the platform layer.
 
 use crate::instance::{self, Birth, Instance};
-use crate::process::Exchange;
+use crate::process::{Desk, Exchange};
 use crate::programs::{Program, Programs};
 use crate::{STACK_BYTES, platform};
 use alloc::collections::BTreeMap;
@@ -160,6 +160,22 @@ impl Engine {
     ///
     /// If there is no such process, or it waits and `resume` is no reply: the shard keeps both.
     pub fn run(&mut self, slot: Slot, resume: Resume, slice: Duration) -> (Outcome, Duration) {
+        self.run_at_desk(slot, resume, slice, &mut Err)
+    }
+
+    /// As [`Engine::run`]; what the process asks is first brought to `desk`, which answers it at
+    /// once, without the process leaving its stack, or gives it back.
+    ///
+    /// # Panics
+    ///
+    /// As [`Engine::run`].
+    pub fn run_at_desk(
+        &mut self,
+        slot: Slot,
+        resume: Resume,
+        slice: Duration,
+        desk: Desk<'_>,
+    ) -> (Outcome, Duration) {
         let Some(process) = self.processes.get_mut(&slot) else {
             panic!("{slot} is no process of the engine");
         };
@@ -173,6 +189,7 @@ impl Engine {
             },
             ended: None,
             memory_bytes: process.memory_bytes,
+            desk,
         };
         let start = (self.clocks.monotonic)();
         let left = process.seat.run(slice, &mut exchange);

@@ -36,4 +36,6 @@ pub use imports::{BEGINS_ANEW, IMPORTS, Import, MEMORY, MODULE, Scalar};
 pub use platform::compiler_config;
 pub use platform::{LoadError, load_module};
 #[cfg(feature = "metal")]
+pub use process::Desk;
+#[cfg(feature = "metal")]
 pub use programs::{PROGRAMS_MAX, Programs};

@@ -49,8 +49,13 @@ impl Random {
     }
 }
 
+/// Answers a call at once, or gives it back with nothing done.
+pub type Desk<'a> = &'a mut dyn FnMut(HostCall) -> Result<HostReply, HostCall>;
+
 /// What passes between a fiber and the engine.
-pub(crate) struct Exchange {
+pub(crate) struct Exchange<'a> {
+    /// Where calls are brought first.
+    pub(crate) desk: Desk<'a>,
     /// What the process asks for; set before it leaves its stack.
     pub(crate) call: Option<HostCall>,
     /// The answer; set before it goes on.

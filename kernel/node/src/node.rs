@@ -18,7 +18,7 @@ use alloc::vec::Vec;
 use core::fmt;
 use craton_abi::{Duration, ExitReason, Incarnation, Instant, NodeId, Pid, ShardId, Slot, limit};
 use craton_session::{CertificateError, ConnId};
-use craton_shard::port::{Effect, HostEffect, Input, LogLevel, Outcome};
+use craton_shard::port::{Effect, HostCall, HostEffect, HostReply, Input, LogLevel, Outcome};
 use craton_shard::{Shard, ShardConfig};
 
 /// Most shards of a node: the last index is the control's own.
@@ -93,6 +93,34 @@ impl Node {
         self.pass_on(now, &mut work);
         *out = core::mem::take(&mut work.effects);
         self.work = work;
+    }
+
+    /// Answers a call of the process of shard 0 that runs, if that can be done at once.
+    ///
+    /// # Errors
+    ///
+    /// Gives the call back, with nothing done: it is to come as [`NodeInput::Ran`].
+    pub fn answer_at_once(
+        &mut self,
+        slot: Slot,
+        call: HostCall,
+        now: Instant,
+        out: &mut Vec<NodeEffect>,
+    ) -> Result<HostReply, HostCall> {
+        let mut effects = core::mem::take(&mut self.effects);
+        let answer = self.shard.answer_at_once(slot, call, &mut effects);
+        if !effects.is_empty() {
+            let mut work = core::mem::take(&mut self.work);
+            work.effects = core::mem::take(out);
+            for effect in effects.drain(..) {
+                self.carry_out(effect, CONTROL, now, &mut work);
+            }
+            self.pass_on(now, &mut work);
+            *out = core::mem::take(&mut work.effects);
+            self.work = work;
+        }
+        self.effects = effects;
+        answer
     }
 
     /// Appends up to `bytes_max` bytes that are to be sent on a connection.

@@ -10,7 +10,7 @@ use crate::mail::{CONTROL, Life, Mail, MailBody, Survey, SurveyId, Tally};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use craton_abi::{Incarnation, Instant, Pid, ProgramId, ShardId, Slot};
-use craton_shard::port::{Effect, HostEffect, Input, Source};
+use craton_shard::port::{Effect, HostCall, HostEffect, HostReply, Input, Source};
 use craton_shard::{Shard, ShardConfig};
 
 /// A change of as many processes is told to the control although others are about to run.
@@ -76,6 +76,30 @@ impl Worker {
             WorkerInput::ProcessMemory { slot, bytes } => self.hosts.set_memory(slot, bytes),
             WorkerInput::Mail(mail) => self.mail(mail, now, out),
         }
+    }
+
+    /// Answers a call of the process that runs, if that can be done at once.
+    ///
+    /// # Errors
+    ///
+    /// Gives the call back, with nothing done: it is to come as [`WorkerInput::Ran`].
+    pub fn answer_at_once(
+        &mut self,
+        slot: Slot,
+        call: HostCall,
+        now: Instant,
+        out: &mut Vec<WorkerEffect>,
+    ) -> Result<HostReply, HostCall> {
+        let mut effects = core::mem::take(&mut self.effects);
+        let answer = self.shard.answer_at_once(slot, call, &mut effects);
+        for effect in effects.drain(..) {
+            self.carry_out(effect, out);
+        }
+        self.effects = effects;
+        while let Some(input) = self.inputs.pop_front() {
+            self.advance(input, now, out);
+        }
+        answer
     }
 
     /// When it must be stepped with [`WorkerInput::Tick`] at the latest, if it is not runnable.

@@ -27,6 +27,7 @@
 
 extern crate alloc;
 
+mod at_once;
 mod call;
 mod life;
 mod message;

@@ -73,8 +73,20 @@ impl Shard {
         }
     }
 
+    /// Whether a message may go into a mailbox of this shard now.
+    pub(crate) fn has_room(&self, from: Slot, to: Pid, payload: &Payload) -> bool {
+        matches!(self.admits(from, to, Amount::of_message(payload.0.len())), Sent::Yes)
+    }
+
     /// Moves a message that has room or credit.
-    fn deliver(&mut self, from: Slot, to: Pid, tag: u64, payload: Payload, out: &mut Vec<Effect>) {
+    pub(crate) fn deliver(
+        &mut self,
+        from: Slot,
+        to: Pid,
+        tag: u64,
+        payload: Payload,
+        out: &mut Vec<Effect>,
+    ) {
         if self.find(to) == Whereabouts::Away {
             return self.send_away(from, to, tag, payload, out);
         }
@@ -169,7 +181,7 @@ impl Shard {
     }
 
     /// Takes the next message or notice, if there is one and the caller has room for it.
-    fn take(
+    pub(crate) fn take(
         &mut self,
         slot: Slot,
         tag: Option<u64>,

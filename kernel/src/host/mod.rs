@@ -171,7 +171,10 @@ impl Host {
     }
 
     fn perform_for_process(&mut self, effect: HostEffect) {
-        let input = match self.processes.perform(effect) {
+        let now = clock::now();
+        let (node, effects) = (&mut self.node, &mut self.effects);
+        let desk = |slot, call| node.answer_at_once(slot, call, now, effects);
+        let input = match self.processes.perform(effect, desk) {
             Some(Answer::Started { slot, result, bytes }) => {
                 let memory = NodeInput::ProcessMemory { slot, bytes };
                 self.node.step(memory, clock::now(), &mut self.effects);

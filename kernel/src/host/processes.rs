@@ -6,7 +6,7 @@
 use alloc::string::{String, ToString};
 use craton_abi::{Duration, ErrorCode, Slot};
 use craton_engine::{Engine, LoadError};
-use craton_shard::port::{HostEffect, Outcome, Start};
+use craton_shard::port::{HostCall, HostEffect, HostReply, Outcome, Start};
 
 /// The engine of one CPU.
 pub(super) struct Processes {
@@ -26,8 +26,12 @@ impl Processes {
         Processes { engine }
     }
 
-    /// Does what a shard asks for.
-    pub(super) fn perform(&mut self, effect: HostEffect) -> Option<Answer> {
+    /// Does what a shard asks for. What a process asks that runs is brought to `desk` first.
+    pub(super) fn perform(
+        &mut self,
+        effect: HostEffect,
+        mut desk: impl FnMut(Slot, HostCall) -> Result<HostReply, HostCall>,
+    ) -> Option<Answer> {
         match effect {
             HostEffect::Start(start) => {
                 let Start { pid, program, entry, argument, limits } = *start;
@@ -36,7 +40,8 @@ impl Processes {
                 Some(Answer::Started { slot, result, bytes: self.engine.memory_bytes(slot) })
             }
             HostEffect::Run { slot, resume, slice } => {
-                let (outcome, used) = self.engine.run(slot, resume, slice);
+                let mut desk = |call| desk(slot, call);
+                let (outcome, used) = self.engine.run_at_desk(slot, resume, slice, &mut desk);
                 Some(Answer::Ran { slot, outcome, used })
             }
             HostEffect::Reclaim { slot } => {

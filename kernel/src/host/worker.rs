@@ -95,7 +95,10 @@ impl WorkerHost {
     }
 
     fn perform_for_process(&mut self, effect: HostEffect) {
-        let input = match self.processes.perform(effect) {
+        let now = clock::now();
+        let (worker, effects) = (&mut self.worker, &mut self.effects);
+        let desk = |slot, call| worker.answer_at_once(slot, call, now, effects);
+        let input = match self.processes.perform(effect, desk) {
             Some(Answer::Started { slot, result, bytes }) => {
                 let memory = WorkerInput::ProcessMemory { slot, bytes };
                 self.worker.step(memory, clock::now(), &mut self.effects);

@@ -13,25 +13,27 @@ use craton_hal::fiber::{self, Fiber, Left};
 use craton_shard::port::{HostCall, HostReply};
 
 /// For each CPU, the exchange of the fiber that runs on it.
-static RUNNING: [AtomicPtr<Exchange>; CPUS_MAX] =
+static RUNNING: [AtomicPtr<Exchange<'static>>; CPUS_MAX] =
     [const { AtomicPtr::new(ptr::null_mut()) }; CPUS_MAX];
 
-fn running() -> &'static AtomicPtr<Exchange> {
+fn running() -> &'static AtomicPtr<Exchange<'static>> {
     &RUNNING[cpu::index()]
 }
 
 /// Runs `fiber` until it leaves its stack, for `slice` at most. What it asks, or how it ended, is
 /// in `exchange` then.
-pub(crate) fn run(fiber: &mut Fiber, slice: Duration, exchange: &mut Exchange) -> Left {
+pub(crate) fn run(fiber: &mut Fiber, slice: Duration, exchange: &mut Exchange<'_>) -> Left {
     let place = running();
-    place.store(exchange, Ordering::Relaxed);
+    // The place holds it for no longer than this call.
+    place.store(ptr::from_mut(exchange).cast(), Ordering::Relaxed);
     let left = fiber.resume(slice);
     place.store(ptr::null_mut(), Ordering::Relaxed);
     left
 }
 
-/// Lets the running fiber at its exchange. `access` neither suspends nor comes here again.
-fn with_exchange<R>(access: impl FnOnce(&mut Exchange) -> R) -> R {
+/// Lets the running fiber at its exchange. `access` neither suspends nor comes here again; a
+/// desk runs no process.
+fn with_exchange<R>(access: impl FnOnce(&mut Exchange<'_>) -> R) -> R {
     let exchange = running().load(Ordering::Relaxed);
     assert!(!exchange.is_null(), "only a process has an exchange");
     // SAFETY: not null, so `run` waits on this CPU for the fiber that executes this, and does not
@@ -40,10 +42,19 @@ fn with_exchange<R>(access: impl FnOnce(&mut Exchange) -> R) -> R {
     access(unsafe { &mut *exchange })
 }
 
-/// Leaves the fiber with a request; returns when there is an answer. `None` if the process was let
-/// go on without one.
+/// Brings a request to the desk and, if that gives it back, leaves the fiber with it; returns when
+/// there is an answer. `None` if the process was let go on without one.
 pub(crate) fn ask(request: HostCall) -> Option<HostReply> {
-    with_exchange(|exchange| exchange.call = Some(request));
+    let answer = with_exchange(|exchange| match (exchange.desk)(request) {
+        Ok(reply) => Some(reply),
+        Err(request) => {
+            exchange.call = Some(request);
+            None
+        }
+    });
+    if answer.is_some() {
+        return answer;
+    }
     fiber::suspend();
     with_exchange(|exchange| exchange.reply.take())
 }

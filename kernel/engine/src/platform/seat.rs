@@ -55,7 +55,7 @@ impl<T> Seat<T> {
     }
 
     /// Runs the fiber until it leaves its stack, for `slice` at most.
-    pub(crate) fn run(&mut self, slice: Duration, exchange: &mut Exchange) -> Left {
+    pub(crate) fn run(&mut self, slice: Duration, exchange: &mut Exchange<'_>) -> Left {
         let Some(fiber) = self.fiber.as_mut() else { return Left::Finished };
         self.at_rest = false;
         let left = exchange::run(fiber, slice, exchange);

@@ -236,6 +236,9 @@ impl World {
         let pid = *self.random.pick(&busy);
         let actor = self.actors.get_mut(&pid).expect("listed");
         let slot = pid.slot;
+        if actor.host == Host::Running && self.random.chance(50) {
+            return self.run_on(pid);
+        }
         let input = if actor.host == Host::Starting {
             let fails = !self.quiet && self.random.chance(5);
             let result = if fails { Err(ErrorCode::LimitMemory) } else { Ok(()) };
@@ -253,6 +256,35 @@ impl World {
         };
         self.step(locate(pid), input);
         true
+    }
+
+    /// Lets a process ask for as long as its shard answers at once.
+    fn run_on(&mut self, pid: Pid) -> bool {
+        let (place, slot) = (locate(pid), pid.slot);
+        loop {
+            let Some(actor) = self.actors.get_mut(&pid) else { return true };
+            let outcome =
+                actor.outcome(pid, &mut self.random, &self.pids, &mut self.ledger, self.quiet);
+            let mut effects = Vec::new();
+            let outcome = match outcome {
+                Outcome::Call(call) => {
+                    match self.shards[place].answer_at_once(slot, call, &mut effects) {
+                        Ok(reply) => {
+                            check(&self.shards[place]);
+                            actor.resumed(pid, Resume::Reply(reply), &mut self.ledger);
+                            effects.into_iter().for_each(|effect| self.perform(place, effect));
+                            continue;
+                        }
+                        Err(call) => Outcome::Call(call),
+                    }
+                }
+                other => other,
+            };
+            assert!(effects.is_empty(), "nothing is done about a call that is given back");
+            let used = Duration::from_nanos(self.random.next() % 5_000);
+            self.step(place, Input::Ran { slot, outcome, used });
+            return true;
+        }
     }
 
     /// The fragile node stops at once and comes back in another life.
