@@ -23,6 +23,8 @@ const STRANGERS: u8 = 0x99;
 const PAGES: usize = 4;
 /// Reservations that a stranger makes, so that what was given back would be among them.
 const STRANGERS_MADE: usize = 8;
+/// Memory that is filled again and again in reasonable time: 512 MiB.
+const FILLED_FRAMES_MAX: usize = 128 << 10;
 const ROUNDS: u32 = 100;
 const STORM_ROUNDS: usize = 100;
 
@@ -43,6 +45,8 @@ struct Reader {
     seen: AtomicU32,
     /// The round whose memory is given back and taken by strangers.
     replaced: AtomicU32,
+    /// Where the strangers' memory is, which must be read as theirs.
+    strangers: [AtomicU64; STRANGERS_MADE],
     failures: AtomicU32,
 }
 
@@ -53,6 +57,16 @@ impl Reader {
         let mut pages = (start..start + (PAGES * PAGE) as u64).step_by(PAGE);
         // SAFETY: Memory of the test, or nothing's.
         pages.all(|page| unsafe { read_byte(page) } != Ok(STRANGERS))
+    }
+
+    /// Whether what strangers wrote is seen in their memory, wherever it is.
+    fn reads_strangers(&self) -> bool {
+        self.strangers.iter().all(|start| {
+            let start = start.load(Ordering::Relaxed);
+            let mut pages = (start..start + (PAGES * PAGE) as u64).step_by(PAGE);
+            // SAFETY: Memory of the test.
+            pages.all(|page| unsafe { read_byte(page) } == Ok(STRANGERS))
+        })
     }
 
     /// The reading CPU's part: never at rest once it has begun a round.
@@ -67,7 +81,7 @@ impl Reader {
             while self.replaced.load(Ordering::Acquire) < round {
                 good &= self.reads_its_own();
             }
-            good &= self.reads_its_own();
+            good &= self.reads_its_own() && self.reads_strangers();
             self.failures.fetch_add(u32::from(!good), Ordering::Relaxed);
             self.seen.store(round + ROUNDS, Ordering::Release);
             smp::wake(0);
@@ -92,6 +106,9 @@ pub(super) fn strangers() -> Outcome {
         drop(mine);
         let strangers: Result<Vec<_>, _> = (0..STRANGERS_MADE).map(|_| filled(STRANGERS)).collect();
         let strangers = strangers?;
+        for (told, stranger) in reader.strangers.iter().zip(&strangers) {
+            told.store(stranger.as_ptr() as u64, Ordering::Relaxed);
+        }
         reader.replaced.store(round, Ordering::Release);
         wait_until("the reader", || reader.seen.load(Ordering::Acquire) == round + ROUNDS)?;
         drop(strangers);
@@ -103,6 +120,10 @@ pub(super) fn strangers() -> Outcome {
 }
 
 pub(super) fn drains() -> Outcome {
+    if physical::free_frames() > FILLED_FRAMES_MAX {
+        log::info!("left out, with so much memory: filling it several times");
+        return Ok(());
+    }
     let fill = || -> Result<usize, String> {
         let all = physical::free_frames();
         let mut greedy = Reservation::new(all * PAGE).map_err(|e| format!("{e:?}"))?;
