@@ -43,6 +43,7 @@ pub const TESTS: &[Test] = &[
     ("time never goes back from one CPU to another", cpus::one_time),
     ("all CPUs allocate at once", cpus::allocation),
     ("no CPU sees a stranger where its memory was", sharing::strangers),
+    ("what a page allows changes for all CPUs", sharing::protections),
     ("memory comes back while other CPUs sleep", sharing::drains),
     ("all CPUs map, run and unmap at once", sharing::storm),
     ("no memory is writable and executable, with all CPUs up", memory::w_xor_x),

@@ -1,18 +1,20 @@
 //! Tests of memory that several CPUs share: what one unmaps, the others must forget.
 
 use super::cpus::{on_all, wait_until};
+use super::traps::caught;
 use super::{Dice, Outcome, check};
-use crate::memory::layout::PAGE_BYTES;
-use crate::memory::physical;
+use crate::memory::layout::{PAGE_BYTES, PHYSICAL_MAP_BASE};
 use crate::memory::{Protection, Reservation};
-use crate::probe::read_byte;
+use crate::memory::{physical, vm};
+use crate::probe::{Caught, Probe, probe, read_byte};
 use crate::{cpu, smp, timer};
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use spin::Mutex;
 
 const PAGE: usize = PAGE_BYTES as usize;
 /// The instruction `ret`.
@@ -117,6 +119,77 @@ pub(super) fn strangers() -> Outcome {
     let failures = reader.failures.load(Ordering::Relaxed);
     check!(failures == 0, "in {failures} of {ROUNDS} rounds");
     Ok(())
+}
+
+/// Probes that one CPU has another make, which does nothing between them that could make it flush.
+#[derive(Default)]
+struct Prober {
+    asked: AtomicU32,
+    answered: AtomicU32,
+    over: AtomicBool,
+    probe: Mutex<Option<(Probe, Result<(), Caught>)>>,
+}
+
+impl Prober {
+    fn serve(&self) {
+        while !self.over.load(Ordering::Acquire) {
+            let asked = self.asked.load(Ordering::Acquire);
+            if asked == self.answered.load(Ordering::Relaxed) {
+                core::hint::spin_loop();
+                continue;
+            }
+            if let Some((what, found)) = &mut *self.probe.lock() {
+                // SAFETY: The asker's memory; nobody else uses it meanwhile.
+                *found = unsafe { probe(*what) };
+            }
+            self.answered.store(asked, Ordering::Release);
+            smp::wake(0);
+        }
+    }
+
+    fn expect(&self, what: Probe, expected: Result<(), Caught>) -> Outcome {
+        *self.probe.lock() = Some((what, Ok(())));
+        let round = self.asked.load(Ordering::Relaxed) + 1;
+        self.asked.store(round, Ordering::Release);
+        wait_until("the probe", || self.answered.load(Ordering::Acquire) == round)?;
+        let found = self.probe.lock().take().map(|(_, found)| found);
+        check!(found == Some(expected), "{what:x?} gave {found:x?} where {expected:x?} was due");
+        Ok(())
+    }
+}
+
+fn protections_round(there: &Prober) -> Outcome {
+    let mut program = filled(RET)?;
+    let page = program.as_ptr() as u64;
+    let physical = vm::physical_address(page).ok_or_else(|| String::from("unmapped"))?;
+    let alias = PHYSICAL_MAP_BASE + physical;
+    there.expect(Probe::Write(page), Ok(()))?;
+    there.expect(Probe::Write(alias), Ok(()))?;
+    there.expect(Probe::Execute(page), caught(14, 0x11))?;
+    // SAFETY: Nobody refers to the page.
+    unsafe { program.protect(0..PAGE, Protection::ReadExecute) }.map_err(|e| format!("{e:?}"))?;
+    there.expect(Probe::Execute(page), Ok(()))?;
+    there.expect(Probe::Write(page), caught(14, 3))?;
+    there.expect(Probe::Write(alias), caught(14, 3))?;
+    // SAFETY: Nobody executes the page any more.
+    unsafe { program.protect(0..PAGE, Protection::ReadWrite) }.map_err(|e| format!("{e:?}"))?;
+    there.expect(Probe::Execute(page), caught(14, 0x11))?;
+    there.expect(Probe::Write(page), Ok(()))?;
+    there.expect(Probe::Write(alias), Ok(()))
+}
+
+pub(super) fn protections() -> Outcome {
+    if cpu::count() == 1 {
+        log::info!("left out, with one CPU: what another CPU may do with a page");
+        return Ok(());
+    }
+    let prober = Arc::new(Prober::default());
+    let theirs = prober.clone();
+    smp::run_on(1, Box::new(move || theirs.serve()));
+    let outcome = (0..5).try_for_each(|_| protections_round(&prober));
+    prober.over.store(true, Ordering::Release);
+    wait_until("an idle CPU", || smp::is_idle(1))?;
+    outcome
 }
 
 pub(super) fn drains() -> Outcome {
