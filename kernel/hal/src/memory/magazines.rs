@@ -14,10 +14,11 @@
 
 use super::sizes::{CLASSES, batch, object_bytes};
 use super::slabs::{Slabs, Source};
+use super::tlb::Lock as Mutex;
 use core::mem::MaybeUninit;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicPtr, Ordering};
-use spin::{Mutex, MutexGuard};
+use spin::MutexGuard;
 
 /// Where the places of each class begin, and behind the last where they end.
 const FIRST_PLACE: [usize; CLASSES + 1] = {

@@ -12,11 +12,11 @@
 //! caches of the CPUs ([`super::magazines`]) stand in front.
 
 use super::sizes::{CLASSES, GRANULE_BYTES, object_bytes, piece_granules, piece_objects};
+use super::tlb::Lock as Mutex;
 use core::alloc::Layout;
 use core::mem::{MaybeUninit, offset_of};
 use core::ptr::{self, NonNull};
 use linked_list_allocator::Heap as FirstFit;
-use spin::Mutex;
 
 /// Bytes of a chunk, and its alignment.
 pub(super) const CHUNK_BYTES: usize = 64 * 1024;
