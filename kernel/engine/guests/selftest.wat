@@ -19,6 +19,7 @@
   (import "craton" "demonitor" (func $demonitor (param i64) (result i32)))
   (import "craton" "kill" (func $kill (param i32) (result i32)))
   (import "craton" "nodes" (func $nodes (param i32 i32) (result i32)))
+  (import "craton" "shards" (func $shards (param i64) (result i32)))
 
   (memory (export "memory") 2)
   (table $functions 4 funcref)
@@ -264,7 +265,9 @@
     (call $assert (i32.eq (call $nodes (i32.const 1024) (i32.const 2)) (i32.const 3)))
     (call $assert (i64.eq (i64.load (i32.const 1024)) (i64.const 0x3333)))
     (call $assert (i64.eq (i64.load (i32.const 1032)) (i64.const 0x3334)))
-    (call $assert (i64.eqz (i64.load (i32.const 1040)))))
+    (call $assert (i64.eqz (i64.load (i32.const 1040))))
+    (call $assert (i32.eq (call $shards (i64.const 0x3334)) (i32.const 2)))
+    (call $assert (i32.eq (call $shards (i64.const 0x3336)) (i32.const -2))))
 
   ;; --- a bad pointer in each place where a host call takes one
   (func (export "bad_self_pid") (call $self_pid (i32.const 131049)))

@@ -68,6 +68,7 @@ fn link_signals(linker: &mut Linker<Guest>) -> Result<()> {
     linker.func_wrap(MODULE, "demonitor", demonitor)?;
     linker.func_wrap(MODULE, "kill", kill)?;
     linker.func_wrap(MODULE, "nodes", nodes)?;
+    linker.func_wrap(MODULE, "shards", shards)?;
     Ok(())
 }
 
@@ -332,9 +333,20 @@ fn nodes(mut call: Call<'_>, pointer: i32, capacity: i32) -> Result<i32> {
         HostReply::Nodes(nodes) => nodes,
         other => return Ok(failure(&other)),
     };
-    let bytes: Vec<u8> = nodes.iter().flat_map(|node| node.get().to_le_bytes()).collect();
+    let bytes: Vec<u8> = nodes.iter().flat_map(|alive| alive.node.get().to_le_bytes()).collect();
     room.write(memory_mut(&mut call), &bytes);
     Ok(nodes.len() as i32)
+}
+
+fn shards(node: i64) -> i32 {
+    let node = NodeId::new(node as u64);
+    match ask(HostCall::Nodes) {
+        HostReply::Nodes(nodes) => nodes
+            .iter()
+            .find(|alive| alive.node == node)
+            .map_or(ErrorCode::NoConnection.code(), |alive| alive.shards.into()),
+        other => failure(&other),
+    }
 }
 
 /// Zero, or why it could not be done.

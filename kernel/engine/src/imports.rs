@@ -44,7 +44,7 @@ const fn import(
 }
 
 /// Every function of the guest ABI.
-pub const IMPORTS: [Import; 16] = [
+pub const IMPORTS: [Import; 17] = [
     import("self_pid", &[I32], None),
     import("argument_len", &[], Some(I32)),
     import("argument_read", &[I32, I32], Some(I32)),
@@ -61,4 +61,5 @@ pub const IMPORTS: [Import; 16] = [
     import("demonitor", &[I64], Some(I32)),
     import("kill", &[I32], Some(I32)),
     import("nodes", &[I32, I32], Some(I32)),
+    import("shards", &[I64], Some(I32)),
 ];

@@ -32,7 +32,7 @@ use craton_session::{
     self as session, AuthorityKey, Certificate, Event, Identity, LostWhy, NoiseSecret, PeerKey,
     Refusal, Role, SendError, Sessions,
 };
-use craton_shard::port::{self, Input, LogLevel};
+use craton_shard::port::{self, Input, LivingNode, LogLevel};
 use craton_wire::Body;
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
@@ -408,9 +408,10 @@ impl Control {
     }
 
     /// The nodes alive, this one first.
-    pub(crate) fn nodes_alive(&self) -> Vec<NodeId> {
-        let others = self.membership.iter().flat_map(Membership::up).map(|member| member.node);
-        core::iter::once(self.me.node).chain(others).collect()
+    pub(crate) fn nodes_alive(&self) -> impl Iterator<Item = LivingNode> {
+        let others = self.membership.iter().flat_map(Membership::up);
+        let others = others.map(|member| LivingNode { node: member.node, shards: member.shards });
+        core::iter::once(LivingNode { node: self.me.node, shards: self.shards }).chain(others)
     }
 
     /// Sends to a node. One that takes nothing for so long that its queue overflows is given up.

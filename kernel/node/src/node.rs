@@ -155,7 +155,7 @@ impl Node {
 
     /// The nodes known to be alive, this one first.
     pub fn nodes_alive(&self) -> Vec<NodeId> {
-        self.control.nodes_alive()
+        self.control.nodes_alive().map(|alive| alive.node).collect()
     }
 
     /// Processes on this node: those of workers as they told last, with those that were ordered
@@ -290,7 +290,7 @@ impl Node {
             }
             Effect::SpawnHeard { child } => control.tell_heard(child, now, work),
             Effect::AskNodes { slot } => {
-                let nodes = control.nodes_alive();
+                let nodes = control.nodes_alive().collect();
                 work.input_for(slot, Input::Nodes { slot, nodes });
             }
             Effect::Log { pid, level, text } => {

@@ -301,7 +301,9 @@ fn spreader(_: Pid, entry: &str, _: &[u8]) -> Script {
     Box::new(move |resume| {
         match resume {
             Resume::Start => return Outcome::Call(HostCall::Nodes),
-            Resume::Reply(HostReply::Nodes(all)) => nodes = all,
+            Resume::Reply(HostReply::Nodes(all)) => {
+                nodes = all.into_iter().map(|alive| alive.node).collect();
+            }
             Resume::Reply(HostReply::Spawned { .. }) => spawned += 1,
             Resume::Reply(other) => {
                 return Outcome::Exited(ExitReason::Error(format!("{other:?}").into_bytes()));

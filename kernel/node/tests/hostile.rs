@@ -106,7 +106,9 @@ fn seeker(_: Pid, entry: &str, argument: &[u8]) -> Script {
     Box::new(move |resume| {
         match resume {
             Resume::Start => return Outcome::Call(HostCall::Nodes),
-            Resume::Reply(HostReply::Nodes(all)) => nodes = all,
+            Resume::Reply(HostReply::Nodes(all)) => {
+                nodes = all.into_iter().map(|alive| alive.node).collect();
+            }
             Resume::Reply(HostReply::Spawned { .. }) => spawned += 1,
             Resume::Reply(HostReply::Received(Received::Down { reason, .. })) => {
                 failures.push(reason.to_string());

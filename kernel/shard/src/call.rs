@@ -3,12 +3,12 @@
 //! Answers [`Input::Ran`](crate::port::Input::Ran): charges the CPU time, then does what was asked
 //! or leaves the process waiting for it. The verbs are in `message`, `watch` and `spawn`.
 
-use crate::port::{Effect, HostCall, HostReply, Outcome, Resume};
+use crate::port::{Effect, HostCall, HostReply, LivingNode, Outcome, Resume};
 use crate::process::{State, Tenant};
 use crate::shard::{Shard, Whereabouts, may_signal};
 use alloc::string::String;
 use alloc::vec::Vec;
-use craton_abi::{Duration, ErrorCode, ExitReason, NodeId, Pid, SignalBody, Slot, limit};
+use craton_abi::{Duration, ErrorCode, ExitReason, Pid, SignalBody, Slot, limit};
 
 /// Charged for each run beside what the process computed: the shard's own work on its behalf. It
 /// also keeps a process that reports no time at all from running for ever.
@@ -89,7 +89,7 @@ impl Shard {
     }
 
     /// The node's answer to [`Effect::AskNodes`].
-    pub(crate) fn nodes(&mut self, slot: Slot, nodes: Vec<NodeId>, out: &mut Vec<Effect>) {
+    pub(crate) fn nodes(&mut self, slot: Slot, nodes: Vec<LivingNode>, out: &mut Vec<Effect>) {
         match self.live(slot) {
             Some(process) if matches!(process.state, State::Asking) => {
                 self.reply(slot, HostReply::Nodes(nodes));

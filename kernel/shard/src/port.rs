@@ -105,6 +105,15 @@ pub enum LogLevel {
     Debug,
 }
 
+/// A node that is alive, as a process may know it.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub struct LivingNode {
+    /// Which.
+    pub node: NodeId,
+    /// Its shards: as many processes compute on it at once.
+    pub shards: u8,
+}
+
 /// What a shard answers to a [`HostCall`].
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum HostReply {
@@ -129,7 +138,7 @@ pub enum HostReply {
         bytes: usize,
     },
     /// The nodes alive, the caller's own first.
-    Nodes(Vec<NodeId>),
+    Nodes(Vec<LivingNode>),
     /// It could not be done.
     Failed(ErrorCode),
 }
@@ -205,7 +214,7 @@ pub enum Input {
         /// Who asked.
         slot: Slot,
         /// The nodes alive, this one first.
-        nodes: Vec<NodeId>,
+        nodes: Vec<LivingNode>,
     },
     /// A signal from another shard or node, its sender authenticated.
     Signal(Signal),

@@ -11,7 +11,9 @@ use craton_abi::{
     Duration, ErrorCode, ExitReason, Incarnation, MonitorId, NodeId, Payload, Pid, Place,
     ProcessLimits, ProgramId, Slot, TrapKind, limit,
 };
-use craton_shard::port::{HostCall, HostReply, LogLevel, Outcome, Received, Resume, SpawnCall};
+use craton_shard::port::{
+    HostCall, HostReply, LivingNode, LogLevel, Outcome, Received, Resume, SpawnCall,
+};
 
 /// What a process is expected to ask, and the answer.
 type Talk = Vec<(HostCall, HostReply)>;
@@ -133,6 +135,9 @@ pub(super) fn watch_and_nodes(bench: &mut Bench) -> Outcomes {
         (HostCall::Kill { target: pid_b() }, HostReply::Done),
     ]);
     converse(bench, "watch", b"", talk)?;
-    let nodes = [0x3333, 0x3334, 0x3335].map(NodeId::new).to_vec();
-    converse(bench, "nodes", b"", Vec::from([(HostCall::Nodes, HostReply::Nodes(nodes))]))
+    let nodes = [(0x3333, 1), (0x3334, 2), (0x3335, 1)];
+    let nodes = nodes.map(|(node, shards)| LivingNode { node: NodeId::new(node), shards });
+    // Once for the list, twice for the shards of one of them.
+    let asked = (HostCall::Nodes, HostReply::Nodes(nodes.to_vec()));
+    converse(bench, "nodes", b"", Vec::from([asked.clone(), asked.clone(), asked]))
 }

@@ -32,6 +32,8 @@ pub struct Scenario {
     pub input_parts: Vec<usize>,
     /// Nodes in the cluster; `main` runs on the first.
     pub nodes: u64,
+    /// Shards that each node says it has; every process has a thread of its own all the same.
+    pub shards: u8,
     /// What goes wrong.
     pub fault: Option<Fault>,
     /// Seeds the randomness that processes see.
@@ -83,6 +85,7 @@ impl Default for Scenario {
             input: Vec::new(),
             input_parts: Vec::new(),
             nodes: 3,
+            shards: 1,
             fault: None,
             seed: 1,
         }

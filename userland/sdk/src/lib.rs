@@ -71,4 +71,4 @@ pub use mailbox::{Down, Envelope, Event, Mailbox, Received};
 pub use message::{Message, Request, TAG_MAX, send, send_bytes, send_within, tag_of_name};
 pub use process::{Child, Monitor, SpawnOptions, exit, kill, me, yield_now};
 pub use run::{Output, Run, Stdin};
-pub use system::{Level, WallTime, log, nodes, now, random, random_u64, wall_time};
+pub use system::{Level, WallTime, log, nodes, now, random, random_u64, shards, wall_time};

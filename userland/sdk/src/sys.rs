@@ -75,10 +75,11 @@ mod import {
         pub(crate) safe fn demonitor(id: u64) -> i32;
         pub(crate) unsafe fn kill(target: *const [u8; Pid::BYTES]) -> i32;
         pub(crate) unsafe fn nodes(to: *mut u64, capacity: usize) -> i32;
+        pub(crate) safe fn shards(node: u64) -> i32;
     }
 }
 
-pub(crate) use import::{clock_monotonic, clock_wall, demonitor, yield_now};
+pub(crate) use import::{clock_monotonic, clock_wall, demonitor, shards, yield_now};
 
 pub(crate) fn self_pid() -> Pid {
     let mut out = [0; Pid::BYTES];

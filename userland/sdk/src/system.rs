@@ -77,3 +77,15 @@ pub fn nodes() -> Result<Vec<NodeId>, Error> {
         ids.resize(count, 0);
     }
 }
+
+/// The shards of a node, one for each of its CPUs: so many processes compute on it at once. Processes
+/// that are spawned on a node take its shards in turn.
+///
+/// # Errors
+///
+/// [`Error::Refused`] with `no-connection` if the node is not alive.
+pub fn shards(node: NodeId) -> Result<usize, Error> {
+    let answer = sys::shards(node.get());
+    crate::error::check(answer)?;
+    Ok(usize::try_from(answer).unwrap_or(1))
+}

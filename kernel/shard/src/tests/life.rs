@@ -153,7 +153,8 @@ fn the_nodes_are_asked_for_and_answered_once() {
     assert_eq!(rig.call(pid, HostCall::Nodes), None);
     assert_eq!(rig.state(pid), "asking for nodes");
     assert_eq!(rig.effects(), [Effect::AskNodes { slot: pid.slot }]);
-    let nodes = vec![NodeId::new(1), NodeId::new(4)];
+    let alive = |node, shards| LivingNode { node: NodeId::new(node), shards };
+    let nodes = vec![alive(1, 1), alive(4, 2)];
     rig.step(Input::Nodes { slot: pid.slot, nodes: nodes.clone() });
     assert_eq!(rig.answer(pid), Some(HostReply::Nodes(nodes)));
     rig.step(Input::Nodes { slot: pid.slot, nodes: vec![] });

@@ -4,8 +4,8 @@
 //! nonsense. [`check`] is what must hold of a shard between any two steps.
 
 use crate::port::{
-    Effect, HostCall, HostEffect, HostReply, Input, Outcome, Received, Resume, Source, SpawnCall,
-    Start,
+    Effect, HostCall, HostEffect, HostReply, Input, LivingNode, Outcome, Received, Resume, Source,
+    SpawnCall, Start,
 };
 use crate::process::{State, Tenant};
 use crate::{Shard, ShardConfig};

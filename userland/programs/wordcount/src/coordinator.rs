@@ -15,13 +15,14 @@ use alloc::{format, vec};
 use core::fmt::Write;
 use craton::{
     Down, Envelope, Error, Event, Mailbox, NodeId, Pid, Run, SpawnOptions, Stdin, me, nodes,
-    send_bytes, send_within,
+    send_bytes, send_within, shards,
 };
 
-/// Mappers on each node, unless the arguments say otherwise.
-const MAPPERS_PER_NODE: usize = 2;
-/// Most mappers on each node.
-const MAPPERS_PER_NODE_MAX: usize = 64;
+/// Mappers on each shard of each node, unless the arguments say otherwise: one computes while the
+/// other waits for its next chunk.
+const MAPPERS_PER_SHARD: usize = 2;
+/// Most mappers on each shard.
+const MAPPERS_PER_SHARD_MAX: usize = 64;
 /// Bytes of input asked for at once: some chunks, in less than a mailbox takes from one sender.
 const INPUT_BYTES: u32 = 4 * CHUNK_BYTES_MAX as u32;
 /// Requests for input under way.
@@ -29,7 +30,7 @@ const INPUT_REQUESTS: usize = 2;
 /// No more input is asked for while so many chunks wait for a mapper.
 const CHUNKS_WAITING_MAX: usize = 4;
 
-const USAGE: &str = "usage: craton run wordcount [--mappers COUNT-PER-NODE] < TEXT";
+const USAGE: &str = "usage: craton run wordcount [--mappers COUNT-PER-CPU] < TEXT";
 
 /// The entry `main`.
 pub fn main(run: Run) -> Result<(), String> {
@@ -42,8 +43,8 @@ pub fn main(run: Run) -> Result<(), String> {
 }
 
 fn count(run: &Run) -> Result<(), String> {
-    let mappers_per_node = parse(run.arguments())?;
-    let mut coordinator = Coordinator::new(run, mappers_per_node)?;
+    let mappers_per_shard = parse(run.arguments())?;
+    let mut coordinator = Coordinator::new(run, mappers_per_shard)?;
     let mut mailbox = Mailbox::with_capacity(INPUT_BYTES as usize);
     while !coordinator.is_done() {
         coordinator.ask_for_input()?;
@@ -59,10 +60,10 @@ fn count(run: &Run) -> Result<(), String> {
 
 fn parse(arguments: &[String]) -> Result<usize, String> {
     match arguments {
-        [] => Ok(MAPPERS_PER_NODE),
+        [] => Ok(MAPPERS_PER_SHARD),
         [flag, count] if flag == "--mappers" => match count.parse() {
-            Ok(count @ 1..=MAPPERS_PER_NODE_MAX) => Ok(count),
-            _ => Err(format!("--mappers takes 1 to {MAPPERS_PER_NODE_MAX}, not '{count}'")),
+            Ok(count @ 1..=MAPPERS_PER_SHARD_MAX) => Ok(count),
+            _ => Err(format!("--mappers takes 1 to {MAPPERS_PER_SHARD_MAX}, not '{count}'")),
         },
         _ => Err(String::from(USAGE)),
     }
@@ -94,10 +95,13 @@ impl<R> Worker<R> {
 }
 
 impl Coordinator {
-    fn new(run: &Run, mappers_per_node: usize) -> Result<Self, String> {
+    fn new(run: &Run, mappers_per_shard: usize) -> Result<Self, String> {
         let nodes = nodes().map_err(text)?;
-        let homes: Vec<NodeId> =
-            nodes.iter().flat_map(|node| vec![*node; mappers_per_node]).collect();
+        let mut homes = Vec::new();
+        for node in &nodes {
+            let mappers = mappers_per_shard * shards(*node).map_err(text)?;
+            homes.extend(vec![*node; mappers]);
+        }
         let coordinator = me();
         let argument = ReducerArgument { coordinator, mappers: homes.len() };
         let spawn = |node: &NodeId| {

@@ -148,6 +148,14 @@ fn small_and_odd_inputs_are_counted() {
 }
 
 #[test]
+fn nodes_of_several_cpus_count_as_well() {
+    let input = Random(5).text(300_000);
+    let outcome = run(Scenario { shards: 4, ..scenario(&input, vec![], 2, &[]) });
+    assert_eq!(outcome.reason, ExitReason::Normal);
+    assert_eq!(outcome.stdout, expected(&input));
+}
+
+#[test]
 fn counts_beyond_a_mappers_table_are_sent_on_in_between() {
     let mut input = Vec::new();
     (0..120_000_u64)

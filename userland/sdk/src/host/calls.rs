@@ -182,6 +182,13 @@ pub(crate) fn kill(target: &Pid) -> i32 {
     0
 }
 
+pub(crate) fn shards(node: u64) -> i32 {
+    living().shared.with(|world| {
+        let alive = world.living_nodes().any(|index| super::node_id(index).get() == node);
+        if alive { world.shards.into() } else { ErrorCode::NoConnection.code() }
+    })
+}
+
 pub(crate) fn nodes(to: &mut [u64]) -> i32 {
     let current = living();
     let mut ids = current.shared.with(|world| {
