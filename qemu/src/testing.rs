@@ -63,10 +63,15 @@ const SELFTEST_LONG: Duration = Duration::from_secs(600);
 /// When one does not.
 #[track_caller]
 pub fn expect_selftest(config: MachineConfig) {
+    let cpus = match config.cpu_count() {
+        1 => ": 1 CPU,".to_string(),
+        cpus => format!(": {cpus} CPUs,"),
+    };
     let mut machine = launch(config.command_line("selftest"));
     let status = machine.wait_exit(SELFTEST_LONG).expect("the tests come to an end");
     assert_eq!(status.code(), Some(EXIT_SUCCESS));
     let lines = machine.lines();
+    assert!(lines.iter().any(|line| line.contains(&cpus)), "not all CPUs run");
     let count = |start: &str| lines.iter().filter(|line| line.starts_with(start)).count();
     assert!(count("ok ") > 0);
     assert_eq!(count("FAILED "), 0);

@@ -24,7 +24,7 @@ deny=()
 in_tools() { (cd tools && "$@"); }
 check rustfmt cargo fmt --check
 check rustfmt-tools in_tools cargo fmt --check
-check clippy-kernel cargo clippy --release -p craton-kernel -- "${deny[@]}"
+check clippy-kernel cargo clippy -p craton-kernel -- "${deny[@]}"
 check clippy cargo clippy --workspace --exclude craton-kernel --all-targets -- "${deny[@]}"
 check clippy-tools in_tools cargo clippy --release --workspace --all-targets -- "${deny[@]}"
 exit "$failed"

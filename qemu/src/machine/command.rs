@@ -104,6 +104,11 @@ impl MachineConfig {
         self
     }
 
+    /// How many CPUs it has.
+    pub fn cpu_count(&self) -> u8 {
+        self.cpus
+    }
+
     /// The guest's memory in MiB.
     pub fn memory_mib(mut self, memory_mib: u32) -> MachineConfig {
         self.memory_mib = memory_mib;

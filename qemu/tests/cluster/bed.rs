@@ -10,7 +10,7 @@ use craton_qemu::{Gateway, Lan, Machine, MachineConfig, PortId, node_address, no
 use craton_tool::client::{Client, RunIo};
 use craton_tool::error::Result;
 use craton_tool::keys::Keys;
-use craton_wire::{Answer, NodeInfo, OutputStream, Question};
+use craton_wire::{Answer, NodeInfo, OutputStream, ProcessInfo, Question};
 use std::io::{Cursor, Read};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::{Path, PathBuf};
@@ -218,6 +218,14 @@ pub fn ask_nodes(client: &mut Client) -> Result<Vec<NodeInfo>> {
     }
 }
 
+/// The processes on a node.
+pub fn ask_processes(client: &mut Client) -> Result<Vec<ProcessInfo>> {
+    match client.ask(Question::Processes)? {
+        Answer::Processes(processes) => Ok(processes),
+        other => panic!("the answer to `ps` is {other:?}"),
+    }
+}
+
 /// Runs a program to its end.
 pub fn run(
     client: &mut Client,
@@ -259,9 +267,20 @@ pub fn run_well(client: &mut Client, bundle: &[u8], arguments: &[&str]) -> Strin
 /// Counts the words of a text on the cluster; the answer must be the plain count's.
 #[track_caller]
 pub fn count_words(client: &mut Client, wordcount: &[u8], text: Vec<u8>) {
+    count_words_watched(client, wordcount, text, |_| {});
+}
+
+/// The same, calling `watch` while it counts.
+#[track_caller]
+pub fn count_words_watched(
+    client: &mut Client,
+    wordcount: &[u8],
+    text: Vec<u8>,
+    watch: impl FnMut(u64),
+) {
     let counts = wordcount_reference::count(&text[..]).unwrap();
     let expected = wordcount_reference::render(&counts);
-    let ran = run(client, wordcount, &[], Cursor::new(text), |_| {});
+    let ran = run(client, wordcount, &[], Cursor::new(text), watch);
     let ran = ran.unwrap_or_else(|error| panic!("{error}"));
     assert!(ran.reason.is_orderly(), "{}: {}", ran.reason, ran.stderr);
     let [got, expected] = [ran.stdout, expected].map(|b| String::from_utf8_lossy(&b).into_owned());

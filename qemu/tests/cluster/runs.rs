@@ -3,8 +3,11 @@
 //! The programs check themselves (`userland/programs/stress`); here it is checked that they say so,
 //! and what they leave behind.
 
-use crate::bed::{Bed, ask_nodes, count_words, run_quiet, run_well};
+use crate::bed::{
+    Bed, ask_nodes, ask_processes, count_words, count_words_watched, run_quiet, run_well,
+};
 use crate::random::text;
+use std::collections::BTreeSet;
 
 /// Kills before memory is looked at for the first time: by then every table has its size.
 const WARM_UP: &str = "500";
@@ -112,7 +115,20 @@ fn two_runs_at_once_do_not_meet() {
 }
 
 #[test]
-fn machines_with_two_cpus_join_and_count() {
-    let bed = Bed::boot_with(2, 2, "log=info");
-    count_words(&mut bed.client(0), &bed.program("wordcount"), text(5, 500_000));
+fn every_cpu_of_every_node_counts() {
+    let bed = Bed::boot_with(3, 2, "log=info");
+    let nodes = ask_nodes(&mut bed.client(0)).unwrap();
+    assert!(nodes.iter().all(|node| node.shards == 2), "{nodes:?}");
+    let mut mapping = BTreeSet::new();
+    let look = |_| {
+        let missing = if mapping.len() < 6 { 0..3 } else { 0..0 };
+        for at in missing {
+            let processes = ask_processes(&mut bed.client(at)).unwrap();
+            let mappers = processes.into_iter().filter(|process| process.entry == "mapper");
+            mapping.extend(mappers.map(|mapper| (mapper.pid.node, mapper.pid.slot.shard())));
+        }
+    };
+    let (wordcount, text) = (bed.program("wordcount"), text(5, 1_000_000));
+    count_words_watched(&mut bed.client(0), &wordcount, text, look);
+    assert_eq!(mapping.len(), 6, "two shards of three nodes: {mapping:?}");
 }

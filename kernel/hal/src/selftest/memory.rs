@@ -8,7 +8,7 @@ use crate::memory::layout::{
     RESERVATIONS_BYTES,
 };
 use crate::memory::paging::{Mapping, Protection};
-use crate::memory::physical::{self, kernel_reserve_frames};
+use crate::memory::physical::{self, Purpose, kernel_reserve_frames};
 use crate::memory::vm::{self, Reservation, VmError};
 use crate::memory::{self, DmaBuffer, is_mapped};
 use crate::probe::Probe;
@@ -19,6 +19,8 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 const PAGE: usize = PAGE_BYTES as usize;
+/// Frames of which a machine is exhausted: 256 MiB.
+const EXHAUSTED_FRAMES_MAX: usize = (256 << 20) / PAGE;
 /// The instruction `ret`.
 const RET: u8 = 0xc3;
 
@@ -218,6 +220,15 @@ pub(super) fn executable_reservation() -> Outcome {
 }
 
 pub(super) fn exhaustion() -> Outcome {
+    // Frames that nobody touches: to fill all of a large memory takes a minute and shows no more.
+    let aside = physical::free_frames().saturating_sub(EXHAUSTED_FRAMES_MAX);
+    let aside: Vec<u64> = (0..aside).filter_map(|_| physical::take(Purpose::Kernel)).collect();
+    let outcome = exhaust();
+    aside.into_iter().for_each(|frame| physical::give(frame, 1));
+    outcome
+}
+
+fn exhaust() -> Outcome {
     let before = physical::free_frames();
     let mut greedy = Reservation::new(before * PAGE * 2).map_err(|e| format!("{e:?}"))?;
     let refused = greedy.commit(before * PAGE + PAGE);
