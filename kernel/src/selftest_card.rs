@@ -122,7 +122,7 @@ fn ask(cpu: usize, cpus: usize, mut pair: Pair, mac: [u8; 6], counts: &Counts) {
     }
     counts.each[cpu][1].store(pair.interrupts(), Ordering::Release);
     counts.finished.fetch_add(1, Ordering::Release);
-    // A pair that is dropped stops the device, which the other CPUs may use still; the machine ends.
+    // A pair that is dropped stops the device, which other CPUs may use still; the machine ends.
     core::mem::forget(pair);
 }
 

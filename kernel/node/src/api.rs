@@ -23,8 +23,8 @@ use craton_shard::port::{HostEffect, LogLevel, Outcome};
 /// What a node is stepped with.
 #[derive(Clone, Debug)]
 pub enum NodeInput {
-    /// Time passed, or the host can run processes: timers that are due fire, and shard 0 answers with
-    /// at most one [`HostEffect::Run`].
+    /// Time passed, or the host can run processes: timers that are due fire, and shard 0 answers
+    /// with at most one [`HostEffect::Run`].
     Tick,
     /// The network gave this address; from now on the node looks for others.
     Address(IpAddr),
@@ -152,8 +152,8 @@ pub enum NodeEffect {
     /// For the host of the processes of shard 0: [`HostEffect::Start`] is answered with
     /// [`NodeInput::Started`], [`HostEffect::Run`] with [`NodeInput::Ran`].
     Host(HostEffect),
-    /// Hand this to another CPU: [`WorkerInput::Mail`] of the worker of that shard. Mail must arrive
-    /// at last, and all mail from here to one shard in the order in which it was posted.
+    /// Hand this to another CPU: [`WorkerInput::Mail`] of the worker of that shard. Mail must
+    /// arrive at last, and all mail from here to one shard in the order in which it was posted.
     Post {
         /// Whom it is for.
         to: ShardId,
@@ -216,8 +216,8 @@ pub enum WorkerEffect {
     Host(HostEffect),
     /// The node begins a new life: drop every instance of this worker and answer nothing for them.
     ReclaimAll,
-    /// Hand this to another CPU: [`NodeInput::Mail`] for shard 0, otherwise [`WorkerInput::Mail`] of
-    /// that shard's worker. Mail must arrive at last, and all mail from here to one shard in the
+    /// Hand this to another CPU: [`NodeInput::Mail`] for shard 0, otherwise [`WorkerInput::Mail`]
+    /// of that shard's worker. Mail must arrive at last, and all mail from here to one shard in the
     /// order in which it was posted.
     Post {
         /// Whom it is for.

@@ -1,7 +1,7 @@
 //! What the control and the shards of a node say to one another.
 //!
-//! Owns [`Mail`], the only thing that passes between CPUs, and [`Life`]. A piece of mail carries the
-//! life of the node that it is of: a node that was declared dead begins anew while mail of its
+//! Owns [`Mail`], the only thing that passes between CPUs, and [`Life`]. A piece of mail carries
+//! the life of the node that it is of: a node that was declared dead begins anew while mail of its
 //! former life is still under way, and neither life must hear of the other.
 
 use alloc::vec::Vec;

@@ -19,8 +19,8 @@
 //!   node said before it was lost. What is for a node that is unknown comes back: of a message its
 //!   credit, of a monitor a `Down` of no connection. A message to a shard that does not exist is
 //!   answered by [`port::Input::Gone`], a monitor on it by a `Down` of no process.
-//! - A host answers each [`port::HostEffect::Start`] and [`port::HostEffect::Run`] once, also if the
-//!   process has ended meanwhile: its slot is free only then.
+//! - A host answers each [`port::HostEffect::Start`] and [`port::HostEffect::Run`] once, also if
+//!   the process has ended meanwhile: its slot is free only then.
 
 #![no_std]
 #![forbid(unsafe_code)]

@@ -78,8 +78,8 @@ pub fn nodes() -> Result<Vec<NodeId>, Error> {
     }
 }
 
-/// The shards of a node, one for each of its CPUs: so many processes compute on it at once. Processes
-/// that are spawned on a node take its shards in turn.
+/// The shards of a node, one for each of its CPUs: so many processes compute on it at once.
+/// Processes that are spawned on a node take its shards in turn.
 ///
 /// # Errors
 ///
