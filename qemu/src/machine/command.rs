@@ -56,6 +56,7 @@ pub struct MachineConfig {
     pub(super) device_entropy: bool,
     pub(super) node_config: Option<Vec<u8>>,
     pub(super) network: Option<(Cable, Mac)>,
+    pub(super) card_options: String,
     pub(super) paused: bool,
     pub(super) reboots: bool,
     pub(super) debugger: Option<u16>,
@@ -78,6 +79,7 @@ impl MachineConfig {
             device_entropy: true,
             node_config: None,
             network: None,
+            card_options: String::new(),
             paused: false,
             reboots: false,
             debugger: None,
@@ -149,6 +151,12 @@ impl MachineConfig {
     /// segments for it.
     pub fn tap(mut self, tap: &Tap, mac: Mac) -> MachineConfig {
         self.network = Some((Cable::Tap(tap.name().into(), tap.queues()), mac));
+        self
+    }
+
+    /// Options of the network card as QEMU names them, such as `mrg_rxbuf=off,host_mtu=1400`.
+    pub fn card_options(mut self, options: &str) -> MachineConfig {
+        self.card_options = options.into();
         self
     }
 
@@ -225,8 +233,10 @@ pub(super) fn arguments(config: &MachineConfig) -> Vec<OsString> {
     if let Some((cable, mac)) = &config.network {
         let (cable, queues) = cable_arguments(cable);
         let device = if pci { "virtio-net-pci,romfile=" } else { "virtio-net-device" };
+        let comma = if config.card_options.is_empty() { "" } else { "," };
+        let options = format!("{queues}{comma}{}", config.card_options);
         list.pair("-netdev", cable);
-        list.pair("-device", format!("{device},netdev=lan,mac={mac}{queues}"));
+        list.pair("-device", format!("{device},netdev=lan,mac={mac}{options}"));
     }
     if config.node_config.is_some() {
         list.pair("-fw_cfg", format!("name=opt/craton/config,file=/dev/fd/{CONFIG_FD}"));
