@@ -152,6 +152,8 @@ pub struct Counters {
     pub checksums_wrong: u64,
     /// Times that a stream was looked at.
     pub streams_polled: u64,
+    /// Segments that were sent again.
+    pub segments_repeated: u64,
     /// Attempts to open a stream for which there was no room; peers repeat them.
     pub accepts_deferred: u64,
     /// Handshakes that made room for others. Their peers may complete them all the same.

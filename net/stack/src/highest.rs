@@ -9,9 +9,14 @@
 use crate::adapter::ETHERNET_BYTES;
 use smoltcp::wire::{TcpPacket, TcpSeqNumber};
 
-/// The number after the last byte that a stream ever sent.
+/// What a stream sent.
 #[derive(Copy, Clone, Debug, Default, Eq, PartialEq)]
-pub(crate) struct Highest(Option<u32>);
+pub(crate) struct Highest {
+    /// The number after the last byte that it ever sent.
+    next: Option<u32>,
+    /// Segments that it sent again, since that was last taken.
+    repeated: u32,
+}
 
 impl Highest {
     /// Learns from a frame that is about to be sent, or lifts its number.
@@ -28,12 +33,22 @@ impl Highest {
         }
         let (start, length) = (tcp.seq_number().0 as u32, tcp.segment_len() as u32);
         let ahead = |number: u32| (number.wrapping_sub(start) as i32) > 0;
-        match self.0 {
-            Some(highest) if length == 0 && ahead(highest) => {
-                tcp.set_seq_number(TcpSeqNumber(highest as i32));
+        let end = start.wrapping_add(length);
+        match self.next {
+            Some(next) if length == 0 && ahead(next) => {
+                tcp.set_seq_number(TcpSeqNumber(next as i32));
             }
-            Some(highest) if (start.wrapping_add(length).wrapping_sub(highest) as i32) <= 0 => {}
-            _ => self.0 = Some(start.wrapping_add(length)),
+            Some(next) if (end.wrapping_sub(next) as i32) <= 0 => {
+                // The last byte alone is how an idle peer is probed.
+                let probe = length == 1 && end == next;
+                self.repeated += u32::from(length > 0 && !probe);
+            }
+            _ => self.next = Some(end),
         }
+    }
+
+    /// Segments sent again since this was last asked.
+    pub(crate) fn take_repeated(&mut self) -> u64 {
+        core::mem::take(&mut self.repeated).into()
     }
 }

@@ -3,8 +3,11 @@
 mod dhcp;
 mod flood;
 mod garbage;
+mod ipv6;
 mod link;
 mod many;
+mod names;
 mod neighbours;
 mod rest;
+mod shards;
 mod streams;

@@ -153,7 +153,9 @@ impl Stack {
             highest: Some(&mut stream.highest),
         };
         let now = clock::to_smoltcp(now);
-        match self.interface.poll_egress(now, &mut port, &mut seat.sockets) {
+        let result = self.interface.poll_egress(now, &mut port, &mut seat.sockets);
+        self.counters.segments_repeated += stream.highest.take_repeated();
+        match result {
             PollResult::None => Turn::Idle,
             PollResult::SocketStateChanged => Turn::Sent,
         }

@@ -80,6 +80,8 @@ fn bulk_arrives_intact_both_ways() {
     // One of the two devices cuts segments itself, the other completes no checksum and so cannot.
     assert_eq!(world.plugs[0].outbox.cut, 0);
     assert!(world.plugs[1].outbox.cut > 1000, "{} segments", world.plugs[1].outbox.cut);
+    let repeated = |index: usize| world.stacks[index].counters().segments_repeated;
+    assert_eq!((repeated(0), repeated(1)), (0, 0), "nothing is lost on a good link");
 }
 
 #[test]
@@ -92,6 +94,7 @@ fn bulk_arrives_intact_over_a_bad_link() {
         exchange(&mut world, [a, b], &data, Duration::from_secs(300));
         let wrong = |index: usize| world.stacks[index].counters().checksums_wrong;
         assert!(wrong(0) > 0 && wrong(1) > 0, "seed {seed}: flipped bits were seen");
+        assert!(world.stacks[0].counters().segments_repeated > 0, "seed {seed}");
     }
 }
 
