@@ -19,6 +19,7 @@ pub const HOUSE: &[(&str, &[&str])] = &[
     // Its datagrams are sealed as the sessions' are.
     ("craton-cluster", &["craton-abi", "craton-session"]),
     ("craton-net", &["craton-abi"]),
+    ("craton-services", &["craton-abi", "craton-net"]),
     (
         "craton-node",
         &[
@@ -44,6 +45,7 @@ pub const HOUSE: &[(&str, &[&str])] = &[
             "craton-net",
             "craton-node",
             "craton-process",
+            "craton-services",
             "craton-session",
             "craton-shard",
             "craton-wire",
