@@ -1,9 +1,9 @@
-//! What the command line asks of the kernel itself, in place of a node.
+//! What the command line asks of the kernel itself, in place of a node or beside it.
 //!
 //! Owns [`OWN_KEYS`] and what they do: `selftest` (and its `soak`), `fault`, `boottrace`, what is
-//! measured on the machine (`heapbench`, `timerbench`), and its two ends, `poweroff` and `reboot`,
-//! which show that it has them. All other keys are the node's configuration and are read in
-//! `start.rs`.
+//! measured on the machine (`heapbench`, `timerbench`), its two ends, `poweroff` and `reboot`,
+//! which show that it has them, and the `services` that a node gives everybody. All other keys are
+//! the node's configuration and are read in `start.rs`.
 
 use crate::start::refuse;
 use crate::{selftest, selftest_card, selftest_engine};
@@ -12,7 +12,12 @@ use craton_hal::power::{self, ExitCode};
 use craton_hal::{boot, fault, heapbench, measure};
 use craton_node::command_line::{Word, parse};
 use craton_node::config::nearest;
+<<<<<<< HEAD
 use log::{LevelFilter, warn};
+=======
+use craton_services::Enabled;
+use log::warn;
+>>>>>>> 94288de (Turn services on by the command line)
 
 /// Keys that are not the node's. The last is the hypervisor's, and read in `craton-hal`.
 pub(crate) const OWN_KEYS: [&str; 9] = [
@@ -24,6 +29,7 @@ pub(crate) const OWN_KEYS: [&str; 9] = [
     "timerbench",
     "poweroff",
     "reboot",
+    "services",
     "virtio_mmio.device",
 ];
 
@@ -44,8 +50,20 @@ pub(crate) fn asks_for(key: &str) -> bool {
     words().iter().any(|word| word.key == key && word.value.is_none())
 }
 
+<<<<<<< HEAD
 /// Runs the tests, measures or provokes the fault that the line asks for. Returns if it asks for
 /// none of them.
+=======
+/// The services that the line turns on; a machine that is asked for one that it does not have ends.
+pub(crate) fn services() -> Enabled {
+    let words = words();
+    let word = words.iter().find(|word| word.key == "services");
+    let list = word.and_then(|word| word.value.as_deref()).unwrap_or("");
+    Enabled::parse(list).unwrap_or_else(|error| refuse(format_args!("services: {error}")))
+}
+
+/// Runs the tests or provokes the fault that the line asks for. Returns if it asks for neither.
+>>>>>>> 94288de (Turn services on by the command line)
 pub(crate) fn obey() {
     let (words, problem) = parse(boot::command_line());
     if let Some(problem) = problem {

@@ -4,7 +4,7 @@
 //! missing it says so in one sentence and ends the machine: a node that cannot talk is none.
 
 use crate::command_line;
-use crate::host::{Host, log_filter};
+use crate::host::{Host, Network, log_filter};
 use alloc::string::String;
 use core::fmt;
 use craton_abi::Incarnation;
@@ -31,6 +31,7 @@ pub(crate) fn node() -> ! {
     logger::set_node_name(&config.name);
     log::set_max_level(log_filter(config.log));
     power::reset_after_failure(config.panic == OnPanic::Reset);
+    let services = command_line::services();
     let mut devices = devices();
     gather_entropy(&mut devices);
     mark("devices, randomness");
@@ -57,7 +58,8 @@ pub(crate) fn node() -> ! {
         let secs_at_zero = at_zero / 1_000_000_000;
         node.step(NodeInput::WallClock { secs_at_zero }, now, &mut effects);
     }
-    Host::new(node, new_engine, net, seed(), effects).run()
+    let network = Network::new(net, seed(), services, clock::now());
+    Host::new(node, new_engine, network, effects).run()
 }
 
 /// The configuration from the firmware's device, with the command line's own keys over it.

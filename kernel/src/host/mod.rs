@@ -8,6 +8,7 @@ mod mail;
 mod network;
 mod nic;
 mod processes;
+mod report;
 mod worker;
 
 use alloc::boxed::Box;
@@ -16,13 +17,12 @@ use craton_abi::{Duration, Instant};
 use craton_bundle::CompilerKey;
 use craton_engine::Engine;
 use craton_hal::power::{self, ExitCode};
-use craton_hal::virtio::net::Net;
 use craton_hal::{clock, logger, memory, smp, timer};
 use craton_node::config::level_name;
 use craton_node::{Node, NodeEffect, NodeInput};
 use craton_shard::port::{HostEffect, LogLevel};
 use mail::{Post, Rings};
-use network::Network;
+pub(crate) use network::Network;
 use processes::{Answer, Processes, told};
 use worker::WorkerHost;
 
@@ -55,8 +55,7 @@ impl Host {
     pub(crate) fn new(
         mut node: Node,
         mut new_engine: impl FnMut() -> Engine,
-        net: Net,
-        seed: [u8; 32],
+        network: Network,
         effects: Vec<NodeEffect>,
     ) -> Self {
         let keys = node.config().compiler_keys.iter().copied().map(CompilerKey::from_bytes);
@@ -73,7 +72,7 @@ impl Host {
             keys,
             node,
             processes: Processes::new(new_engine()),
-            network: Network::new(net, seed, clock::now()),
+            network,
             post: Post::new(0, rings),
             effects,
             batch: Vec::new(),

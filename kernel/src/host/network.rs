@@ -4,26 +4,33 @@
 //! tells into inputs of the node and does what the node asks. No policy.
 
 use super::nic::{Nic, link};
+use super::report::NodeReport;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 use craton_abi::{Instant, limit};
+use craton_hal::memory;
 use craton_hal::virtio::Broken;
 use craton_hal::virtio::net::Net;
-use craton_net::{AddressSource, Config, Event, Stack, StreamId, UdpId};
+use craton_net::{AddressSource, Config, Event, Owner, Stack, StreamId, UdpId};
 use craton_node::{Node, NodeEffect, NodeInput};
+use craton_services::{Enabled, Services};
 use craton_session::ConnId;
+use log::warn;
 
 /// Bytes moved between the node and a stream at once.
 const BLOCK_BYTES: usize = 32 << 10;
 /// Events taken from the stack before the processes have their turn.
 const EVENTS_PER_POLL_MAX: usize = 256;
+/// Whom the buffers of the services count against; the node's own are owner 0's.
+const SERVICES: Owner = Owner(1);
 
 /// The network as the node sees it.
-pub(super) struct Network {
+pub(crate) struct Network {
     nic: Nic,
     stack: Stack,
     membership: UdpId,
+    services: Services,
     streams: BTreeMap<ConnId, StreamId>,
     conns: BTreeMap<StreamId, ConnId>,
     /// Connections for which the node has bytes.
@@ -35,16 +42,24 @@ pub(super) struct Network {
 
 impl Network {
     /// Listens for sessions and membership, and begins to ask for an address.
-    pub(super) fn new(net: Net, seed: [u8; 32], now: Instant) -> Self {
-        let config = Config::new(link(&net), seed, AddressSource::Dhcp);
+    pub(crate) fn new(net: Net, seed: [u8; 32], enabled: Enabled, now: Instant) -> Self {
+        let mut config = Config::new(link(&net), seed, AddressSource::Dhcp);
+        // Half of the memory at most, so that processes are not starved by connections.
+        let half = usize::try_from(memory::free_bytes() / 2).unwrap_or(usize::MAX);
+        config.buffer_bytes_max = config.buffer_bytes_max.min(half);
         let mut stack = Stack::new(config, now);
         stack.listen(limit::SESSION_PORT).expect("the stack is new: its ports are free");
         let membership =
             stack.bind(limit::MEMBERSHIP_PORT).expect("the stack is new: its ports are free");
+        let mut services = Services::new(enabled, SERVICES);
+        if let Err(error) = services.open(&mut stack) {
+            warn!("services: {error}");
+        }
         Network {
             nic: Nic(net),
             stack,
             membership,
+            services,
             streams: BTreeMap::new(),
             conns: BTreeMap::new(),
             ready: BTreeSet::new(),
@@ -68,6 +83,7 @@ impl Network {
             let Some(event) = self.stack.poll_event() else { break };
             self.take(event, node, now, out);
         }
+        self.services.poll(&mut self.stack, now);
         let mut datagram = Vec::new();
         for _ in 0..EVENTS_PER_POLL_MAX {
             let Some(from) = self.stack.receive_from(self.membership, &mut datagram) else { break };
@@ -80,6 +96,11 @@ impl Network {
     }
 
     fn take(&mut self, event: Event, node: &mut Node, now: Instant, out: &mut Vec<NodeEffect>) {
+        let report = NodeReport { node, now };
+        if self.services.take(&event, &mut self.stack, &report, now) {
+            self.dirty = true;
+            return;
+        }
         match event {
             Event::Address(Some(address)) => {
                 node.step(NodeInput::Address(address.address.into()), now, out);
@@ -205,7 +226,8 @@ impl Network {
 
     /// When to poll next if no frame comes.
     pub(super) fn deadline(&mut self, now: Instant) -> Option<Instant> {
-        self.stack.deadline(now)
+        let due = [self.stack.deadline(now), self.services.deadline()];
+        due.into_iter().flatten().min()
     }
 
     /// Whether something waits to be given to the stack, or to be sent by it.

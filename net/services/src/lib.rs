@@ -24,6 +24,7 @@ pub use enabled::{Enabled, UnknownService};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::fmt;
 use core::net::SocketAddr;
 use craton_abi::{Duration, Instant};
 use craton_net::{BindError, Event, ListenError, ListenOptions, Owner, Stack, StreamId, UdpId};
@@ -47,6 +48,17 @@ pub enum OpenError {
     /// Its port cannot be bound.
     Bind(BindError),
 }
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            OpenError::Listen(error) => error.fmt(f),
+            OpenError::Bind(error) => error.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for OpenError {}
 
 /// One connection.
 struct Client {
