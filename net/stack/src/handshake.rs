@@ -150,6 +150,14 @@ impl Handshakes {
         if let Some(half) = self.waiting.remove(&serial) {
             self.repeats.remove(&(half.repeat_at(), serial));
         }
+        self.give_back();
+    }
+
+    /// After a flood the table is as small as before.
+    fn give_back(&mut self) {
+        if self.serials.is_empty() {
+            self.serials.shrink_to_fit();
+        }
     }
 
     /// Forgets all.
@@ -169,6 +177,7 @@ impl Handshakes {
                 let tuple = half.tuple;
                 self.serials.remove(&tuple);
                 self.waiting.remove(&serial);
+                self.give_back();
                 continue;
             }
             half.answered += 1;

@@ -11,11 +11,13 @@ use alloc::collections::VecDeque;
 use craton_abi::Instant;
 use hashbrown::HashMap;
 
-/// Connections that rest.
+/// Connections that rest. They are known by a keyed hash of their ends, so that each costs forty
+/// bytes: among 2^64 no two of a few thousand meet, nor can anybody make them.
 pub(crate) struct TimeWaits {
-    resting: HashMap<Tuple, Rest, Steer>,
+    steer: Steer,
+    resting: HashMap<u64, Rest, Steer>,
     /// In the order in which they came; those that rest anew are in it twice.
-    order: VecDeque<(Instant, Tuple)>,
+    order: VecDeque<(Instant, u64)>,
 }
 
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]
@@ -41,7 +43,8 @@ pub(crate) enum Verdict {
 
 impl TimeWaits {
     pub(crate) fn new(steer: Steer) -> Self {
-        TimeWaits { resting: HashMap::with_hasher(steer), order: VecDeque::new() }
+        let resting = HashMap::with_hasher(steer.clone());
+        TimeWaits { steer, resting, order: VecDeque::new() }
     }
 
     /// Connections that rest.
@@ -51,27 +54,33 @@ impl TimeWaits {
 
     /// Whether a pair of ports rests.
     pub(crate) fn contains(&self, tuple: &Tuple) -> bool {
-        self.resting.contains_key(tuple)
+        self.resting.contains_key(&self.steer.secret(tuple, &[]))
     }
 
     /// Lets a connection rest.
-    pub(crate) fn add(&mut self, tuple: Tuple, ours: u32, theirs: u32, now: Instant) {
+    pub(crate) fn add(&mut self, tuple: &Tuple, ours: u32, theirs: u32, now: Instant) {
         while self.resting.len() >= limit::TIME_WAITS_MAX {
             let Some((_, oldest)) = self.order.pop_front() else { break };
             self.resting.remove(&oldest);
         }
         let until = now + limit::TIME_WAIT;
-        self.resting.insert(tuple, Rest { ours, theirs, until });
-        self.order.push_back((until, tuple));
+        let key = self.steer.secret(tuple, &[]);
+        self.resting.insert(key, Rest { ours, theirs, until });
+        self.order.push_back((until, key));
     }
 
     /// Forgets those that rested long enough.
     pub(crate) fn expire(&mut self, now: Instant) {
-        while let Some((_, tuple)) = self.order.front().filter(|(until, _)| *until <= now) {
-            if self.resting.get(tuple).is_some_and(|rest| rest.until <= now) {
-                self.resting.remove(tuple);
+        let before = self.order.len();
+        while let Some((_, key)) = self.order.front().filter(|(until, _)| *until <= now) {
+            if self.resting.get(key).is_some_and(|rest| rest.until <= now) {
+                self.resting.remove(key);
             }
             self.order.pop_front();
+        }
+        if self.order.is_empty() && before > 0 {
+            self.resting.shrink_to_fit();
+            self.order.shrink_to_fit();
         }
     }
 
@@ -83,17 +92,21 @@ impl TimeWaits {
 
     /// What a segment leads to. `listens`: a new connection would find a listener.
     pub(crate) fn judge(&mut self, segment: &Segment, listens: bool) -> Verdict {
-        let Some(rest) = self.resting.get(&segment.tuple).copied() else { return Verdict::None };
+        if self.resting.is_empty() {
+            return Verdict::None;
+        }
+        let key = self.steer.secret(&segment.tuple, &[]);
+        let Some(rest) = self.resting.get(&key).copied() else { return Verdict::None };
         if segment.reset {
             // The peer opens anew from where we would not have it, and was told where we stand.
             if segment.sequence == rest.theirs {
-                self.resting.remove(&segment.tuple);
+                self.resting.remove(&key);
             }
             return Verdict::Ignore;
         }
         let newer = (segment.sequence.wrapping_sub(rest.theirs) as i32) > 0;
         if segment.syn && segment.acknowledges.is_none() && newer && listens {
-            self.resting.remove(&segment.tuple);
+            self.resting.remove(&key);
             return Verdict::New;
         }
         // A bare acknowledgement of all is what is expected; anything else shows a peer that has

@@ -92,6 +92,18 @@ impl Bed {
         Node { name, machine: Machine::launch(config).unwrap(), port: id, session }
     }
 
+    /// The configuration of a node of some cluster.
+    pub fn config(name: &str) -> String {
+        Keys::generate("tester").unwrap().node_config(name).unwrap().render()
+    }
+
+    /// An address of this host that leads to a port of a node.
+    pub fn forward(&self, at: usize, port: u16) -> SocketAddr {
+        let local = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0);
+        let guest = SocketAddrV4::new(node_address(at as u8), port);
+        self.gateway.forward(local, guest).unwrap()
+    }
+
     fn wait_joined(&self) {
         let all: Vec<usize> = (0..self.nodes.len()).collect();
         self.wait_until_all_see(&all);

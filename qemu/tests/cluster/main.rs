@@ -16,5 +16,6 @@ mod loss;
 mod peer;
 mod random;
 mod runs;
+mod services;
 mod strangers;
 mod tap;

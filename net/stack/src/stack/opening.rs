@@ -127,7 +127,7 @@ impl Stack {
             let tuple = rest.tuple;
             let retired = handover::retire(rest.seat, &tuple, &self.capabilities, now);
             let Some((ours, theirs)) = retired else { continue };
-            self.time_waits.add(tuple, ours, theirs, now);
+            self.time_waits.add(&tuple, ours, theirs, now);
             if let Some(source) = source {
                 self.acknowledge(&tuple, (ours, theirs), source, transmitter);
             }

@@ -1,0 +1,84 @@
+//! The services of a node, asked by clients that nobody here wrote.
+
+use crate::bed::Bed;
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::process::Command;
+use std::time::Duration;
+
+const SERVICES: &str = "log=debug services=echo,discard,chargen,http";
+const ECHO: u16 = 7;
+const CHARGEN: u16 = 19;
+const HTTP: u16 = 80;
+const HELLO: &str = "hello, world\n";
+
+fn curl(arguments: &[&str]) -> String {
+    let output = Command::new("curl").args(["--silent", "--show-error", "--max-time", "60"]);
+    let output = output.args(arguments).output().expect("curl is installed");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    stream
+}
+
+#[test]
+fn pages_are_read_with_curl() {
+    let bed = Bed::boot_with(1, 1, SERVICES);
+    let http = bed.forward(0, HTTP);
+    let page = |path: &str| format!("http://{http}{path}");
+    assert_eq!(curl(&[&page("/hello")]), HELLO);
+    let status = curl(&[&page("/")]);
+    assert!(status.contains("node        n1 ("), "{status}");
+    // Over one connection after another, and over many at once.
+    assert_eq!(curl(&vec![&*page("/hello"); 100]), HELLO.repeat(100));
+    let many = page("/hello?[1-200]");
+    let at_once = curl(&["--parallel", "--parallel-immediate", "--parallel-max", "50", &many]);
+    assert_eq!(at_once, HELLO.repeat(200));
+    let metrics = curl(&[&page("/metrics")]);
+    let value = |name: &str| {
+        let line = metrics.lines().find(|line| line.starts_with(&format!("{name} ")));
+        line.and_then(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
+    };
+    assert_eq!(value("craton_net_http_requests_total"), Some(303));
+    assert_eq!(value("craton_nodes_alive"), Some(1));
+    let code = curl(&["--output", "/dev/null", "--write-out", "%{http_code}", &page("/nothing")]);
+    assert_eq!(code, "404");
+}
+
+#[test]
+fn echo_and_chargen_carry_much() {
+    let bed = Bed::boot_with(1, 1, SERVICES);
+    let mut echo = connect(bed.forward(0, ECHO));
+    let text: Vec<u8> = (0..1_000_000_u32).map(|number| (number / 7) as u8).collect();
+    let mut sender = echo.try_clone().unwrap();
+    let sent = text.clone();
+    let sending = std::thread::spawn(move || {
+        sender.write_all(&sent).unwrap();
+        sender.shutdown(Shutdown::Write).unwrap();
+    });
+    let mut heard = Vec::new();
+    echo.read_to_end(&mut heard).unwrap();
+    sending.join().unwrap();
+    assert!(heard == text, "{} bytes came back", heard.len());
+    let mut lines = vec![0; 1_000_000];
+    connect(bed.forward(0, CHARGEN)).read_exact(&mut lines).unwrap();
+    assert!(
+        lines.starts_with(b" !\"#$%&'()") && lines.chunks_exact(74).all(|line| line[72] == b'\r')
+    );
+}
+
+#[test]
+fn a_service_that_does_not_exist_is_named() {
+    use craton_qemu::testing::{kernel, launch};
+    use craton_qemu::{EXIT_FAILURE, MachineConfig};
+    let config = MachineConfig::new(kernel()).memory_mib(64).command_line("services=echo,ftp");
+    let config = config.node_config(Bed::config("n1"));
+    let mut machine = launch(config);
+    assert_eq!(machine.expect_exit().code(), Some(EXIT_FAILURE));
+    let lines = machine.lines();
+    assert!(lines.iter().any(|line| line.contains("no service \"ftp\"")), "{lines:?}");
+}
