@@ -5,6 +5,7 @@ mod flood;
 mod garbage;
 mod ipv6;
 mod link;
+mod malformed;
 mod many;
 mod names;
 mod neighbours;

@@ -1,6 +1,8 @@
 //! The services of a node, asked by clients that nobody here wrote.
 
 use crate::bed::Bed;
+use craton_qemu::testing::{kernel, launch};
+use craton_qemu::{EXIT_FAILURE, MachineConfig};
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::process::Command;
@@ -13,8 +15,9 @@ const HTTP: u16 = 80;
 const HELLO: &str = "hello, world\n";
 
 fn curl(arguments: &[&str]) -> String {
-    let output = Command::new("curl").args(["--silent", "--show-error", "--max-time", "60"]);
-    let output = output.args(arguments).output().expect("curl is installed");
+    let mut command = Command::new("curl");
+    command.args(["--silent", "--show-error", "--max-time", "60"]).args(arguments);
+    let output = command.output().expect("curl is installed");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
@@ -73,8 +76,6 @@ fn echo_and_chargen_carry_much() {
 
 #[test]
 fn a_service_that_does_not_exist_is_named() {
-    use craton_qemu::testing::{kernel, launch};
-    use craton_qemu::{EXIT_FAILURE, MachineConfig};
     let config = MachineConfig::new(kernel()).memory_mib(64).command_line("services=echo,ftp");
     let config = config.node_config(Bed::config("n1"));
     let mut machine = launch(config);
