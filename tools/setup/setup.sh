@@ -47,6 +47,10 @@ look() {
     if [ "$for_tests" = yes ] && ! lint_works; then
         missing="$missing rustfmt-web rust-web-clippy"
     fi
+    # A client that nobody here wrote, for the services of a node.
+    if [ "$for_tests" = yes ]; then
+        have curl || missing="$missing curl"
+    fi
     missing=$(printf '%s\n' $missing | sort -u | tr '\n' ' ')
     missing=${missing% }
 }

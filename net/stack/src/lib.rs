@@ -64,6 +64,7 @@ mod device;
 mod dhcp;
 mod emit;
 mod fragment;
+mod handle;
 mod handover;
 mod handshake;
 mod highest;
@@ -85,6 +86,7 @@ mod tests;
 pub use budget::Owner;
 pub use config::{Address, AddressSource, Announced, Config, Counters, Event, Progress, Shard};
 pub use device::{FrameDevice, FrameReceiver, FrameTransmitter, Link, Offload, Segments};
+pub use handle::{ConnectError, Shared, TcpListener, TcpStream, UdpSocket};
 pub use resolver::{ResolveError, ResolveId};
 pub use stack::{Stack, Usage};
 pub use stream::{

@@ -3,6 +3,7 @@
 mod dhcp;
 mod flood;
 mod garbage;
+mod handles;
 mod ipv6;
 mod link;
 mod malformed;

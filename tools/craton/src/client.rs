@@ -108,6 +108,8 @@ impl Client {
         let now = client.now();
         client.conn = client.sessions.dial_any(address, now);
         client.wait_until_up()?;
+        // The node waits for the last word of the handshake, and not for long.
+        client.transmit()?;
         Ok(client)
     }
 
