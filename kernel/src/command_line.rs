@@ -12,15 +12,11 @@ use craton_hal::power::{self, ExitCode};
 use craton_hal::{boot, fault, heapbench, measure};
 use craton_node::command_line::{Word, parse};
 use craton_node::config::nearest;
-<<<<<<< HEAD
-use log::{LevelFilter, warn};
-=======
 use craton_services::Enabled;
-use log::warn;
->>>>>>> 94288de (Turn services on by the command line)
+use log::{LevelFilter, warn};
 
 /// Keys that are not the node's. The last is the hypervisor's, and read in `craton-hal`.
-pub(crate) const OWN_KEYS: [&str; 9] = [
+pub(crate) const OWN_KEYS: [&str; 10] = [
     "selftest",
     "soak",
     "fault",
@@ -50,10 +46,6 @@ pub(crate) fn asks_for(key: &str) -> bool {
     words().iter().any(|word| word.key == key && word.value.is_none())
 }
 
-<<<<<<< HEAD
-/// Runs the tests, measures or provokes the fault that the line asks for. Returns if it asks for
-/// none of them.
-=======
 /// The services that the line turns on; a machine that is asked for one that it does not have ends.
 pub(crate) fn services() -> Enabled {
     let words = words();
@@ -62,8 +54,8 @@ pub(crate) fn services() -> Enabled {
     Enabled::parse(list).unwrap_or_else(|error| refuse(format_args!("services: {error}")))
 }
 
-/// Runs the tests or provokes the fault that the line asks for. Returns if it asks for neither.
->>>>>>> 94288de (Turn services on by the command line)
+/// Runs the tests, measures or provokes the fault that the line asks for. Returns if it asks for
+/// none of them.
 pub(crate) fn obey() {
     let (words, problem) = parse(boot::command_line());
     if let Some(problem) = problem {
