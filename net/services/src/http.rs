@@ -147,7 +147,8 @@ impl Conversation {
         self.answered += 1;
         let connection = if self.last { "close" } else { "keep-alive" };
         let head = format!(
-            "HTTP/1.1 {}\r\nContent-Type: {}\r\nContent-Length: {}\r\nConnection: {connection}\r\n\r\n",
+            "HTTP/1.1 {}\r\nContent-Type: {}\r\nContent-Length: {}\r\n\
+             Connection: {connection}\r\n\r\n",
             page.status.line(),
             page.kind,
             page.body.len(),

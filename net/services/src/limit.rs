@@ -1,4 +1,7 @@
 //! Every bound of the services, in one place.
+//!
+//! Owns sizes in bytes, counts in items and the patience with clients; `http.rs` and `lib.rs` use
+//! them.
 
 use craton_abi::Duration;
 

@@ -1,9 +1,10 @@
 //! The stack's verbs as handles that can be awaited.
 //!
-//! Owns [`Shared`], a stack that several tasks of one executor use, and the handles [`TcpListener`],
-//! [`TcpStream`], [`UdpSocket`]. A thin layer over [`Stack`]: events become wake-ups, and nothing is
-//! kept in a future, so one that is dropped has lost nothing (*cancel-safe*). A handle that is
-//! dropped closes what it stands for. Whoever owns the device calls [`Shared::poll`].
+//! Owns [`Shared`], a stack that several tasks of one executor use, and the handles
+//! [`TcpListener`], [`TcpStream`], [`UdpSocket`]. A thin layer over [`Stack`]: events become
+//! wake-ups, and nothing is kept in a future, so one that is dropped has lost nothing
+//! (*cancel-safe*). A handle that is dropped closes what it stands for. Whoever owns the device
+//! calls [`Shared::poll`].
 
 use crate::config::{Event, Progress};
 use crate::device::FrameDevice;
@@ -160,11 +161,7 @@ impl Shared {
         to: SocketAddr,
         options: DialOptions,
     ) -> Result<TcpStream, ConnectError> {
-        let mut inner = self.0.borrow_mut();
-        let now = inner.now;
-        let id = inner.stack.dial_with(to, options, now).map_err(ConnectError::Dial)?;
-        inner.streams.insert(id, Told::default());
-        drop(inner);
+        let id = self.begin(to, options).map_err(ConnectError::Dial)?;
         let stream = TcpStream { shared: self.clone(), id, peer: to };
         stream.opened().await.map_err(ConnectError::Closed)?;
         Ok(stream)
@@ -188,13 +185,25 @@ impl Shared {
     ///
     /// If it has none, or nobody can tell.
     pub async fn resolve(&self, name: &str) -> Result<Vec<IpAddr>, ResolveError> {
+        let question = self.question(name);
+        let id = question.id;
+        question.shared.ready(Wait::Name(id), |inner| inner.names.get(&id)?.clone()).await
+    }
+
+    fn begin(&self, to: SocketAddr, options: DialOptions) -> Result<StreamId, DialError> {
+        let mut inner = self.0.borrow_mut();
+        let now = inner.now;
+        let id = inner.stack.dial_with(to, options, now)?;
+        inner.streams.insert(id, Told::default());
+        Ok(id)
+    }
+
+    fn question(&self, name: &str) -> Question {
         let mut inner = self.0.borrow_mut();
         let now = inner.now;
         let id = inner.stack.resolve(name, now);
         inner.names.insert(id, None);
-        drop(inner);
-        let question = Question { shared: self.clone(), id };
-        question.shared.ready(Wait::Name(id), |inner| inner.names.get(&id)?.clone()).await
+        Question { shared: self.clone(), id }
     }
 
     /// Waits until `look` sees something.

@@ -125,10 +125,10 @@ impl Maker<'_> {
         if options {
             let count = 4 * self.draw(11);
             let mut list = self.noise(count);
-            for place in 0..list.len() {
+            for byte in &mut list {
                 // Kinds that mean something, and lengths that do not fit.
                 if self.draw(2) == 0 {
-                    list[place] = [0, 1, 2, 3, 4, 5, 8, 0xff][self.draw(8)];
+                    *byte = [0, 1, 2, 3, 4, 5, 8, 0xff][self.draw(8)];
                 }
             }
             let header = 5 + list.len() / 4;
