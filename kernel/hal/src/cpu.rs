@@ -79,6 +79,11 @@ impl PerCpu {
         }
     }
 
+    /// The guard pages of its stacks.
+    pub(crate) fn guards(&self) -> impl Iterator<Item = u64> {
+        self.guards.iter().map(|guard| guard.load(Ordering::Relaxed))
+    }
+
     /// Its number.
     pub(crate) fn index(&self) -> usize {
         self.index.load(Ordering::Relaxed) as usize
@@ -272,8 +277,7 @@ impl fmt::Display for CpuStack {
 /// The stack whose guard begins at `page`, if one's does. Takes no lock.
 pub(crate) fn stack_guarded_by(page: u64) -> Option<CpuStack> {
     all().enumerate().find_map(|(cpu, data)| {
-        let guards = data.guards.iter().map(|guard| guard.load(Ordering::Relaxed));
-        let which = guards.enumerate().find(|(_, guard)| *guard == page)?.0;
+        let which = data.guards().enumerate().find(|(_, guard)| *guard == page)?.0;
         Some(CpuStack { cpu, is_main: which == Ist::COUNT })
     })
 }

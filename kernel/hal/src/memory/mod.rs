@@ -10,6 +10,8 @@ pub(crate) mod classes;
 pub(crate) mod frames;
 pub mod heap;
 pub mod layout;
+#[cfg(feature = "metal")]
+pub(crate) mod low_text;
 mod magazines;
 pub(crate) mod paging;
 pub mod physical;

@@ -23,6 +23,9 @@ const FLUSH_PAGES_MAX: u64 = 64;
 /// Pages that [`Reservation::zero`] looks at in one go.
 const ZERO_PAGES: usize = 64;
 
+/// So many fresh frames are mapped at once.
+const FRESH_BATCH: usize = 16;
+
 /// So many ranges of addresses in quarantine are closed at an epoch.
 const BATCH_RANGES: usize = 128;
 const NODES_IN_FRAME: usize = PAGE_BYTES as usize / size_of::<Node>();
@@ -90,34 +93,19 @@ impl Space {
         Space { mapper, addresses: Addresses::new(RESERVATIONS_BASE, end) }
     }
 
-    /// Maps fresh frames, zeroed, on unmapped pages; all of them or none.
-    pub(super) fn map_fresh(
-        &mut self,
-        start: u64,
-        pages: usize,
-        purpose: Purpose,
-    ) -> Result<(), VmError> {
-        for i in 0..pages as u64 {
-            let page = start + i * PAGE_BYTES;
-            let frame = physical::take_zeroed(purpose).ok_or(VmError::NoMemory);
-            let mapped = frame.and_then(|frame| {
-                let mapped = self.mapper.map(page, frame, Protection::ReadWrite, Cache::WriteBack);
-                mapped.inspect_err(|_| physical::give(frame, 1)).map_err(VmError::from)
-            });
-            if let Err(error) = mapped {
-                self.unmap_all(start, i as usize);
-                self.mapper.prune(start, page + PAGE_BYTES);
-                // The addresses stay with their owner, who may try again at once.
-                forget(start, page + PAGE_BYTES);
-                return Err(error);
-            }
+    /// Maps frames on unmapped pages; how many, if not all could be mapped, and why.
+    fn map_frames(&mut self, start: u64, frames: &[u64]) -> Result<(), (usize, VmError)> {
+        for (i, &frame) in frames.iter().enumerate() {
+            let page = start + i as u64 * PAGE_BYTES;
+            let mapped = self.mapper.map(page, frame, Protection::ReadWrite, Cache::WriteBack);
+            mapped.map_err(|error| (i, error.into()))?;
         }
         Ok(())
     }
 
     /// Unmaps pages, none of them executable, gives back their frames and the tables that nothing
     /// needs any more. This CPU forgets them now, the others in their time.
-    fn unmap_all(&mut self, start: u64, pages: usize) {
+    pub(super) fn unmap_all(&mut self, start: u64, pages: usize) {
         let end = start + pages as u64 * PAGE_BYTES;
         for page in (start..end).step_by(PAGE_BYTES as usize) {
             if let Ok(frame) = self.mapper.unmap(page) {
@@ -195,7 +183,7 @@ impl Space {
 }
 
 /// Where the physical map shows the frame of a physical address.
-fn alias_of(physical: u64) -> u64 {
+pub(super) fn alias_of(physical: u64) -> u64 {
     PHYSICAL_MAP_BASE + physical / PAGE_BYTES * PAGE_BYTES
 }
 
@@ -224,7 +212,7 @@ fn forget_all() {
 }
 
 /// Changes what pages allow, for all CPUs when it returns. The locks are free while it waits.
-fn protect_for_all(pages: Range<u64>, to: Protection) -> Result<(), VmError> {
+pub(super) fn protect_for_all(pages: Range<u64>, to: Protection) -> Result<(), VmError> {
     let changed = with_space(|space| space.protect_pages(pages.clone(), to));
     forget_all();
     let ended = changed.ok_or(VmError::NoMemory)??;
@@ -247,7 +235,39 @@ fn flush(start: u64, end: u64) {
     }
 }
 
-fn with_space<R>(f: impl FnOnce(&mut Space) -> R) -> Option<R> {
+/// Maps fresh frames, zeroed, on unmapped pages; all of them or none. The frames are taken and
+/// zeroed outside of the lock, so that CPUs can do it at once.
+fn map_fresh(start: u64, pages: usize, purpose: Purpose) -> Result<(), VmError> {
+    let mut mapped = 0;
+    while mapped < pages {
+        let mut frames = [0; FRESH_BATCH];
+        let wanted = (pages - mapped).min(FRESH_BATCH);
+        let fresh = core::iter::from_fn(|| physical::take_zeroed(purpose));
+        let taken = frames[..wanted].iter_mut().zip(fresh).map(|(place, f)| *place = f).count();
+        let page = start + mapped as u64 * PAGE_BYTES;
+        let outcome = with_space(|space| space.map_frames(page, &frames[..taken]));
+        let (done, error) = match outcome.unwrap_or(Err((0, VmError::NoMemory))) {
+            Ok(()) if taken == wanted => (taken, None),
+            Ok(()) => (taken, Some(VmError::NoMemory)),
+            Err((done, error)) => (done, Some(error)),
+        };
+        frames[done..taken].iter().for_each(|&frame| physical::give(frame, 1));
+        mapped += done;
+        if let Some(error) = error {
+            let end = start + (mapped as u64 + 1) * PAGE_BYTES;
+            with_space(|space| {
+                space.unmap_all(start, mapped);
+                space.mapper.prune(start, end);
+            });
+            // The addresses stay with their owner, who may try again at once.
+            forget(start, end);
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn with_space<R>(f: impl FnOnce(&mut Space) -> R) -> Option<R> {
     SPACE.lock().as_mut().map(f)
 }
 
@@ -307,7 +327,7 @@ impl Reservation {
         let more = pages.saturating_sub(self.committed_pages);
         let start = self.base + self.committed_bytes() as u64;
         let purpose = self.purpose;
-        with_space(|space| space.map_fresh(start, more, purpose)).ok_or(VmError::NoMemory)??;
+        map_fresh(start, more, purpose)?;
         self.committed_pages += more;
         Ok(())
     }
@@ -374,7 +394,7 @@ impl Drop for Reservation {
 
 /// Maps pages for the heap at fixed addresses that nothing uses yet.
 pub(super) fn map_heap(start: u64, pages: usize) -> Result<(), VmError> {
-    with_space(|space| space.map_fresh(start, pages, Purpose::Kernel)).ok_or(VmError::NoMemory)?
+    map_fresh(start, pages, Purpose::Kernel)
 }
 
 /// Maps pages anywhere for the heap, with a guard below.
@@ -421,43 +441,6 @@ pub fn map_device(physical: u64, len: usize) -> Option<NonNull<u8>> {
 #[cfg(feature = "metal")]
 pub(crate) fn root() -> u64 {
     with_space(|space| space.mapper.root().as_u64()).unwrap_or(u64::MAX)
-}
-
-/// A page of code in the first MiB, mapped where it lies, for CPUs that begin in real mode.
-#[cfg(feature = "metal")]
-pub(crate) struct LowText {
-    frame: u64,
-}
-
-#[cfg(feature = "metal")]
-impl LowText {
-    /// Has the page filled, told its address, and makes it executable. `None` if there is no frame.
-    pub(crate) fn new(fill: impl FnOnce(&mut [u8], u32)) -> Option<Self> {
-        let frame = physical::take_low()?;
-        let bytes =
-            ptr::slice_from_raw_parts_mut(physical::pointer(frame).as_ptr(), PAGE_BYTES as usize);
-        // SAFETY: The frame was taken just now; the physical map shows it, writable.
-        fill(unsafe { &mut *bytes }, u32::try_from(frame).ok()?);
-        with_space(|space| {
-            let alias = alias_of(frame);
-            space.mapper.protect(alias, Protection::ReadOnly).ok()?;
-            tlb::flush(VirtAddr::new_truncate(alias));
-            space.mapper.map(frame, frame, Protection::ReadExecute, Cache::WriteBack).ok()
-        })??;
-        Some(LowText { frame })
-    }
-
-    /// Where it lies: the same address, physical and virtual.
-    pub(crate) fn address(&self) -> u64 {
-        self.frame
-    }
-
-    /// Takes the page away again. Nobody executes there any more.
-    pub(crate) fn end(self) {
-        let page = self.frame..self.frame + PAGE_BYTES;
-        protect_for_all(page, Protection::ReadWrite).expect("the tables are there");
-        with_space(|space| space.unmap_all(self.frame, 1));
-    }
 }
 
 /// The physical address behind a mapped one.

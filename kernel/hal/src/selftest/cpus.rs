@@ -4,6 +4,8 @@
 
 use super::{Dice, Outcome, check};
 use crate::fiber::{Fiber, Left};
+use crate::memory::layout::PAGE_BYTES;
+use crate::memory::{guard_at, is_mapped};
 use crate::{clock, cpu, interrupt, smp, timer};
 use alloc::boxed::Box;
 use alloc::format;
@@ -21,6 +23,8 @@ use spin::Mutex;
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long a halt is that nothing ends; seen only if a wake-up is lost.
 const LONG_HALT: Duration = Duration::from_secs(20);
+/// No main stack is larger.
+const MAIN_STACK_BYTES_MAX: usize = 1 << 20;
 /// Rounds of waking one another.
 const WAKE_ROUNDS: u64 = 10_000;
 /// Rounds of handing the time over, and how long they may take on a busy host.
@@ -95,6 +99,26 @@ pub(super) fn jobs() -> Outcome {
         check!(x86_64::instructions::interrupts::are_enabled(), "interrupts are off");
         super::traps::all_caught()?;
         super::traps::registers_survive()
+    })
+}
+
+pub(super) fn guards() -> Outcome {
+    on_all(|index| {
+        let marker = 0_u8;
+        let here = &raw const marker as u64;
+        let guards = cpu::current().guards();
+        for guard in guards {
+            check!(!is_mapped(guard) && !is_mapped(guard + PAGE_BYTES - 1), "{guard:#x} is mapped");
+            check!(is_mapped(guard + PAGE_BYTES), "no stack above the guard {guard:#x}");
+            let name = guard_at(guard + 8).map(|guarded| format!("{guarded}"));
+            let name = name.unwrap_or_default();
+            let named = index == 0 || name.ends_with(&format!("stack of CPU {index}"));
+            check!(named && name.contains("stack"), "{guard:#x} guards {name}");
+        }
+        let main = cpu::current().guards().last().unwrap_or(0);
+        let on_it = main < here && here - main < (MAIN_STACK_BYTES_MAX as u64);
+        check!(on_it, "its main stack is at {main:#x}, it runs at {here:#x}");
+        Ok(())
     })
 }
 
