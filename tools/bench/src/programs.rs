@@ -124,16 +124,17 @@ pub fn count(bench: &Bench, cluster: &Cluster, text: &Text, expected: &str) -> R
     Err(Error::new("count words", format!("the cluster says\n{printed}but it is\n{expected}")))
 }
 
-/// Bytes counted in a second by one node and by three.
+/// Bytes counted in a second by one node, by one of two CPUs and by three.
 pub fn words(bench: &Bench) -> Result<Vec<Row>> {
     let text = Text::find(bench.text.as_deref(), TEXT_BYTES)?;
     let expected = plain_count(&text)?;
     let sizes = [
-        ("wordcount.one", "wordcount, one node", 1),
-        ("wordcount.three", "wordcount, three nodes", 3),
+        ("wordcount.one", "wordcount, one node", 1, 1),
+        ("wordcount.cpus2", "wordcount, one node of 2 CPUs", 1, 2),
+        ("wordcount.three", "wordcount, three nodes", 3, 1),
     ];
-    let row = |(name, what, nodes)| {
-        let cluster = Cluster::start(&bench.options(nodes, 1, MEMORY_MIB), &bench.keys)?;
+    let row = |(name, what, nodes, cpus)| {
+        let cluster = Cluster::start(&bench.options(nodes, cpus, MEMORY_MIB), &bench.keys)?;
         cluster.wait_joined()?;
         let rates = (0..COUNTS).map(|_| {
             let elapsed = count(bench, &cluster, &text, &expected)?;
