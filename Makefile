@@ -4,6 +4,8 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-builtin-rules --no-print-directory
+# Cargo counts the jobs by itself; of make -j it would only hear files that it cannot open.
+unexport MAKEFLAGS
 
 PROGRAMS := wordcount hello stress
 BUNDLES := $(PROGRAMS:%=build/programs/%.craton)

@@ -42,7 +42,8 @@ step() {
 in_tools="env -C tools"
 cargo_test="cargo test --no-fail-fast"
 
-step "build" make build
+# Two at once: where one compiles its last crate, the other has many.
+step "build" make -j2 build
 step "style" tools/test/lint.sh
 step "logic on the host" $cargo_test --workspace --exclude craton-kernel --exclude craton-engine
 for program in wordcount hello stress; do
