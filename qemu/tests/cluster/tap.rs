@@ -53,13 +53,25 @@ fn a_card_that_can_do_less_carries_the_same() {
 #[test]
 fn every_cpu_has_queues_of_its_own() {
     in_network_namespace("tap::every_cpu_has_queues_of_its_own", || {
-        let tap = Tap::start_with_queues("tap0", 2).unwrap();
-        let machine = MachineConfig::new(kernel()).cpus(2).memory_mib(64);
-        let machine = machine.command_line("selftest=card").tap(&tap, node_mac(0));
-        let mut machine = launch(machine);
-        assert_eq!(machine.expect_exit().code(), Some(EXIT_SUCCESS));
-        machine.expect_line("ok card_pairs");
+        test_pairs(&Tap::start_with_queues("tap0", 2).unwrap(), MachineConfig::new(kernel()));
     });
+}
+
+/// One line leads to one CPU.
+#[test]
+fn a_card_in_memory_interrupts_by_its_line() {
+    in_network_namespace("tap::a_card_in_memory_interrupts_by_its_line", || {
+        let machine = MachineConfig::new(kernel()).board(Board::Microvm);
+        test_pairs(&Tap::start("tap0").unwrap(), machine);
+    });
+}
+
+/// Lets the kernel test the card's pairs, as many as the tap has.
+fn test_pairs(tap: &Tap, machine: MachineConfig) {
+    let machine = machine.cpus(tap.queues()).memory_mib(64).command_line("selftest=card");
+    let mut machine = launch(machine.tap(tap, node_mac(0)));
+    assert_eq!(machine.expect_exit().code(), Some(EXIT_SUCCESS));
+    machine.expect_line("ok card_pairs");
 }
 
 fn leave_segments(board: Board) {
