@@ -12,6 +12,7 @@ mod bytes;
 mod command;
 mod datagrams;
 mod faults;
+mod linux;
 mod loss;
 mod peer;
 mod random;

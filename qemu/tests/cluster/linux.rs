@@ -1,0 +1,226 @@
+//! A node's TCP against the host's own: crowds, floods, a bad line.
+//!
+//! On a tap in a network namespace of its own, as in `tap.rs`; skipped without root.
+
+use craton_qemu::testing::{Watched, in_network_namespace, kernel, launch};
+use craton_qemu::{MachineConfig, Tap, node_address, node_mac};
+use craton_tool::keys::Keys;
+use rustix::net::{AddressFamily, SendFlags, SocketType, ipproto, sendto, socket};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, TcpStream};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// Connections that are open at once.
+const CROWD: usize = 10_000;
+/// SYNs of a flood, each second, and how long it lasts.
+const FLOOD_PER_SEC: u32 = 20_000;
+const FLOOD_LASTS: Duration = Duration::from_secs(5);
+const ECHO: u16 = 7;
+const HTTP: u16 = 80;
+/// Hosts are slow and busy; what is asserted is that it comes, not when.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A node with services on a tap.
+struct Node {
+    _tap: Tap,
+    _machine: Watched,
+}
+
+impl Node {
+    fn boot(memory_mib: u32) -> Node {
+        let tap = Tap::start("tap0").unwrap();
+        let keys = Keys::generate("tester").unwrap();
+        let config = keys.node_config("n1").unwrap().render();
+        let config = MachineConfig::new(kernel())
+            .memory_mib(memory_mib)
+            .command_line("services=echo,http")
+            .node_config(config)
+            .tap(&tap, node_mac(0));
+        let machine = launch(config);
+        machine.expect_line(" node: address ");
+        Node { _tap: tap, _machine: machine }
+    }
+
+    fn connect(&self, port: u16) -> TcpStream {
+        let stream = TcpStream::connect_timeout(&to(port), PATIENCE).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream
+    }
+
+    /// A number of the node's metrics.
+    fn metric(&self, name: &str) -> u64 {
+        let mut http = self.connect(HTTP);
+        http.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").unwrap();
+        let mut text = String::new();
+        http.read_to_string(&mut text).unwrap();
+        let line = text.lines().find(|line| line.starts_with(&format!("{name} ")));
+        let value = line.and_then(|line| line.rsplit(' ').next()?.parse().ok());
+        value.unwrap_or_else(|| panic!("no {name} in {text}"))
+    }
+}
+
+fn to(port: u16) -> SocketAddr {
+    SocketAddrV4::new(node_address(0), port).into()
+}
+
+fn echo(stream: &mut TcpStream, byte: u8) {
+    stream.write_all(&[byte]).unwrap();
+    let mut got = [0];
+    stream.read_exact(&mut got).unwrap();
+    assert_eq!(got, [byte]);
+}
+
+/// The median of so many round trips on one connection.
+fn round_trip(stream: &mut TcpStream) -> Duration {
+    let mut all: Vec<Duration> = (0..301)
+        .map(|number| {
+            let start = Instant::now();
+            echo(stream, number as u8);
+            start.elapsed()
+        })
+        .collect();
+    all.sort_unstable();
+    all[all.len() / 2]
+}
+
+fn open_many_files() {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).unwrap();
+}
+
+#[test]
+fn ten_thousand_connections_are_open_and_each_answers() {
+    in_network_namespace("linux::ten_thousand_connections_are_open_and_each_answers", || {
+        open_many_files();
+        let node = Node::boot(256);
+        let mut streams: Vec<TcpStream> = (0..10).map(|_| node.connect(ECHO)).collect();
+        let few = round_trip(&mut streams[0]);
+        streams.extend((10..CROWD).map(|_| node.connect(ECHO)));
+        for (number, stream) in streams.iter_mut().enumerate() {
+            echo(stream, number as u8);
+        }
+        assert_eq!(node.metric("craton_net_service_clients"), CROWD as u64 + 1);
+        let many = round_trip(&mut streams[0]);
+        println!("a round trip takes {few:?} beside 9 others, {many:?} beside {}", CROWD - 1);
+        drop(streams);
+        let start = Instant::now();
+        while node.metric("craton_net_service_clients") > 1 {
+            assert!(start.elapsed() < PATIENCE, "the node holds on to closed connections");
+        }
+    });
+}
+
+/// A SYN from an address of the network for tests (RFC 2544), which nobody answers for.
+fn syn(random: u64) -> [u8; 40] {
+    let mut packet = [0; 40];
+    packet[..10].copy_from_slice(&[0x45, 0, 0, 40, 0, 0, 0, 0, 64, 6]);
+    let from = Ipv4Addr::from_bits(0xc612_0000 | random as u32 & 0x1_ffff);
+    packet[12..16].copy_from_slice(&from.octets());
+    packet[16..20].copy_from_slice(&node_address(0).octets());
+    packet[20..22].copy_from_slice(&(1024 + (random >> 48) as u16 % 60_000).to_be_bytes());
+    packet[22..24].copy_from_slice(&ECHO.to_be_bytes());
+    packet[24..28].copy_from_slice(&((random >> 16) as u32).to_be_bytes());
+    packet[32..34].copy_from_slice(&[0x50, 0x02]);
+    packet[34..36].copy_from_slice(&64_000_u16.to_be_bytes());
+    let pseudo = [&packet[12..20], &[0, 6, 0, 20], &packet[20..]].concat();
+    let mut sum: u32 =
+        pseudo.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(pair[1])).sum();
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    packet[36..38].copy_from_slice(&(!sum as u16).to_be_bytes());
+    packet
+}
+
+/// Sends SYNs at a steady rate until it is told to stop; says how many.
+fn flood(stop: &AtomicBool) -> u64 {
+    let raw = socket(AddressFamily::INET, SocketType::RAW, Some(ipproto::RAW)).unwrap();
+    let target = SocketAddrV4::new(node_address(0), 0);
+    let (mut sent, mut random) = (0, 1_u64);
+    let start = Instant::now();
+    while !stop.load(Ordering::Relaxed) {
+        let due = start.elapsed().as_secs_f64() * f64::from(FLOOD_PER_SEC);
+        while (sent as f64) < due {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            // A full queue drops it, as queues do.
+            let _ = sendto(&raw, &syn(random ^ random >> 31), SendFlags::empty(), &target);
+            sent += 1;
+        }
+        std::thread::yield_now();
+    }
+    sent
+}
+
+#[test]
+fn a_flood_neither_drops_old_connections_nor_keeps_new_ones_out() {
+    in_network_namespace(
+        "linux::a_flood_neither_drops_old_connections_nor_keeps_new_ones_out",
+        || {
+            let node = Node::boot(128);
+            let mut old: Vec<TcpStream> = (0..20).map(|_| node.connect(ECHO)).collect();
+            let stop = AtomicBool::new(false);
+            std::thread::scope(|scope| {
+                let flooding = scope.spawn(|| flood(&stop));
+                let start = Instant::now();
+                let mut opened = 0;
+                while start.elapsed() < FLOOD_LASTS {
+                    echo(&mut node.connect(ECHO), b'n');
+                    opened += 1;
+                    old.iter_mut().for_each(|stream| echo(stream, b'o'));
+                }
+                stop.store(true, Ordering::Relaxed);
+                let sent = flooding.join().unwrap();
+                println!("{sent} SYNs, {opened} connections opened meanwhile");
+                assert!(sent > 10_000 && opened > 0);
+            });
+            assert!(node.metric("craton_net_handshakes_evicted_total") > 0);
+            assert!(node.metric("craton_net_service_clients") <= 22);
+        },
+    );
+}
+
+#[test]
+fn a_lossy_line_of_fifty_milliseconds_carries_all_bytes() {
+    in_network_namespace("linux::a_lossy_line_of_fifty_milliseconds_carries_all_bytes", || {
+        let node = Node::boot(64);
+        let netem = ["qdisc", "add", "dev", "tap0", "root", "netem", "loss", "5%", "delay", "50ms"];
+        let added = Command::new("tc").args(netem).output();
+        if !added.is_ok_and(|output| output.status.success()) {
+            println!("skipped: this kernel has no netem");
+            return;
+        }
+        let mut stream = node.connect(ECHO);
+        let sent: Vec<u8> = (0..300_000_u32).map(|number| (number / 3) as u8).collect();
+        let mut sender = stream.try_clone().unwrap();
+        let (mut heard, text) = (Vec::new(), sent.clone());
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                sender.write_all(&text).unwrap();
+                sender.shutdown(Shutdown::Write).unwrap();
+            });
+            stream.read_to_end(&mut heard).unwrap();
+        });
+        assert!(heard == sent, "{} bytes came back", heard.len());
+    });
+}
+
+#[test]
+fn pings_are_answered() {
+    in_network_namespace("linux::pings_are_answered", || {
+        let _node = Node::boot(64);
+        let address = node_address(0).to_string();
+        for size in ["0", "56", "1400"] {
+            let arguments = ["-c", "5", "-i", "0.2", "-W", "10", "-s", size, &address];
+            let Ok(output) = Command::new("ping").args(arguments).output() else {
+                println!("skipped: there is no ping");
+                return;
+            };
+            let said = String::from_utf8_lossy(&output.stdout);
+            assert!(said.contains(" 0% packet loss"), "{said}");
+        }
+    });
+}
