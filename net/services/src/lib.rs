@@ -216,7 +216,7 @@ impl Services {
             }
             Service::Chargen => {
                 discard(stream, stack, block);
-                chargen::fill(stream, stack, &mut client.place, block);
+                chargen::fill(stream, stack, &mut client.place);
                 client.finished
             }
             Service::Http => loop {
