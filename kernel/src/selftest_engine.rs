@@ -8,6 +8,7 @@ mod calls;
 mod ends;
 mod kills;
 mod measure;
+mod messages;
 mod preemption;
 mod soak;
 

@@ -45,6 +45,8 @@ cargo_test="cargo test --no-fail-fast"
 # Two at once: where one compiles its last crate, the other has many.
 step "build" make -j2 build
 step "style" tools/test/lint.sh
+# Apart: of its features the kernel's build has compiled wasmtime already, or will.
+step "engine on the host" $cargo_test --release -p craton-engine --features metal
 step "logic on the host" $cargo_test --workspace --exclude craton-kernel --exclude craton-engine
 for program in wordcount hello stress; do
     step "program $program on the host" $cargo_test --workspace --target-dir target/programs \

@@ -318,6 +318,25 @@
     (local.set $n (call $rounds))
     (loop $more (call $yield_now)
       (br_if $more (local.tee $n (i32.sub (local.get $n) (i32.const 1))))))
+  (func $next
+    (drop (call $receive (i32.const 1024) (i32.const 64) (i32.const 0) (i64.const 0)
+                         (i64.const -1) (i32.const 2048))))
+  ;; Sends everything back.
+  (func (export "pong")
+    (loop $more
+      (call $next)
+      (call $assert (i32.eqz (call $send (i32.const 2056) (i64.const 1) (i32.const 1024)
+        (i32.const 8) (i64.const -1))))
+      (br $more)))
+  ;; The argument goes on with the pid to play with.
+  (func (export "ping") (local $n i32)
+    (drop (call $argument_read (i32.const 512) (i32.const 28)))
+    (local.set $n (i32.load (i32.const 512)))
+    (loop $more
+      (call $assert (i32.eqz (call $send (i32.const 516) (i64.const 1) (i32.const 1024)
+        (i32.const 8) (i64.const -1))))
+      (call $next)
+      (br_if $more (local.tee $n (i32.sub (local.get $n) (i32.const 1))))))
   (func (export "measure_call") (local $n i32)
     (local.set $n (call $rounds))
     (loop $more (drop (call $argument_len))

@@ -59,6 +59,8 @@ type Seat = platform::Seat<Instance>;
 struct Warm {
     seat: Seat,
     program: Arc<Program>,
+    /// Mapped for its memory.
+    bytes: usize,
 }
 
 const _: () = {
@@ -214,12 +216,20 @@ impl Engine {
         let Some(Process { mut seat, program, .. }) = self.processes.remove(&slot) else { return };
         self.forget_unloaded();
         let wanted = program.begins_anew && !program.is_unloaded() && platform::has_spare();
-        if wanted && seat.at_rest().is_some_and(Instance::wipe) {
-            if self.warm.len() == WARM_MAX {
-                // The one that was used least lately.
-                self.warm.remove(0);
-            }
-            self.warm.push(Warm { seat, program });
+        if let Some(instance) = seat.at_rest().filter(|_| wanted)
+            && instance.wipe()
+        {
+            let bytes = instance.mapped_bytes();
+            self.keep(Warm { seat, program, bytes });
+        }
+    }
+
+    /// Keeps an instance, and drops those that were used least lately where it is too many.
+    fn keep(&mut self, warm: Warm) {
+        self.warm.push(warm);
+        let mut bytes: usize = self.warm.iter().map(|warm| warm.bytes).sum();
+        while self.warm.len() > WARM_MAX || bytes > platform::WARM_BYTES_MAX {
+            bytes -= self.warm.remove(0).bytes;
         }
     }
 

@@ -96,6 +96,11 @@ impl Instance {
             || memory.grow(&mut self.store, 0).is_ok() && memory.data_size(&self.store) == minimum
     }
 
+    /// Bytes that are mapped for its memory.
+    pub(crate) fn mapped_bytes(&self) -> usize {
+        self.memory.mapped()
+    }
+
     fn begin(&mut self, entry: &str, birth: Birth) -> Result<(), ErrorCode> {
         let bytes = self.memory.minimum() as u64;
         if bytes > birth.limits.memory_bytes {

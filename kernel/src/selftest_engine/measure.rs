@@ -1,6 +1,6 @@
 //! What processes cost on this machine. Fails only where nothing could be measured.
 
-use super::{Bench, Outcomes, check, timed};
+use super::{Bench, Outcomes, check, messages, timed};
 use alloc::format;
 use alloc::vec::Vec;
 use craton_abi::{Duration, ExitReason};
@@ -8,6 +8,7 @@ use craton_hal::{memory, serial};
 use craton_shard::port::{HostCall, HostReply, Outcome, Resume};
 
 const SWITCHES: u32 = 20_000;
+const TRIPS: u32 = 10_000;
 const CALLS: u32 = 1_000_000;
 const STARTS: usize = 500;
 const LIVE: usize = 64;
@@ -17,6 +18,8 @@ pub(super) fn measure(bench: &mut Bench) -> Outcomes {
     print("switch through a suspending call", switches, u64::from(SWITCHES));
     let calls = calls(bench)?;
     print("call of the host, answered in place", calls, u64::from(CALLS));
+    let trips = messages::round_trips(bench, TRIPS)?;
+    print("round trip between two processes", trips, u64::from(TRIPS));
     let starts = timed(|| {
         for _ in 0..STARTS {
             let slot = bench.start("nothing", b"")?;

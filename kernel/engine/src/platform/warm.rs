@@ -23,11 +23,11 @@ const CHUNK_BYTES: usize = 64 << 10;
 /// Address space of every memory that needs no more, so that one fits the next process.
 const USUAL_BYTES: usize = craton_abi::limit::PROCESS_MEMORY_BYTES as usize;
 /// A memory that grew beyond this is not kept.
-const KEPT_BYTES_MAX: usize = 256 << 10;
+const KEPT_BYTES_MAX: usize = 1 << 20;
 /// A CPU keeps no more memories than this, and as many stacks.
 const WARM_MAX: usize = 32;
-/// Nor more bytes of memories.
-const WARM_BYTES_MAX: usize = 4 << 20;
+/// Nor more bytes of memories; instances that are kept may hold as many.
+pub(crate) const WARM_BYTES_MAX: usize = 4 << 20;
 /// While less than this can be had, nothing is kept.
 const SPARE_BYTES: usize = WARM_BYTES_MAX + WARM_MAX * STACK_BYTES;
 
@@ -186,6 +186,11 @@ impl Made {
         pages.zero();
         memory.bytes = minimum;
         true
+    }
+
+    /// Bytes that are mapped for it.
+    pub(crate) fn mapped(&self) -> usize {
+        self.0.lock().pages.as_ref().map_or(0, Reservation::committed_bytes)
     }
 
     /// How large it is in the beginning.
