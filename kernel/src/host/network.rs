@@ -96,7 +96,7 @@ impl Network {
     }
 
     fn take(&mut self, event: Event, node: &mut Node, now: Instant, out: &mut Vec<NodeEffect>) {
-        let report = NodeReport { node, now };
+        let report = NodeReport { node, now, card: &self.nic.0 };
         if self.services.take(&event, &mut self.stack, &report, now) {
             self.dirty = true;
             return;

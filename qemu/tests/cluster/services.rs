@@ -48,6 +48,9 @@ fn pages_are_read_with_curl() {
     };
     assert_eq!(value("craton_net_http_requests_total"), Some(303));
     assert_eq!(value("craton_nodes_alive"), Some(1));
+    assert_eq!(value("craton_card_link_up"), Some(1));
+    assert!(value("craton_card_sent_frames_total") > Some(303));
+    assert!(value("craton_card_interrupts_total") > Some(0));
     let code = curl(&["--output", "/dev/null", "--write-out", "%{http_code}", &page("/nothing")]);
     assert_eq!(code, "404");
 }

@@ -23,6 +23,7 @@ use super::transport::mmio::Line;
 use super::{Device, Devices, OpenError};
 use crate::memory::physical::DmaBuffer;
 use crate::pci::{Config, interrupts};
+use crate::registers::Registers;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use buffers::{BUFFER_BYTES, Buffers, FRAME_BUFFERS_MAX};
@@ -71,7 +72,7 @@ pub struct Info {
     pub segments_receive: bool,
     /// Longest frame that is cut or put together.
     pub long_frame_bytes_max: usize,
-    /// The link is up, as far as the device says.
+    /// The link was up when the device was opened; see [`Net::link_up`].
     pub link_up: bool,
 }
 
@@ -133,6 +134,7 @@ pub struct Pair {
 /// What all pairs of a device share, and nothing uses while it works.
 struct Running {
     transport: Transport,
+    tells_link: bool,
     _messages: Messages,
     _command: Option<Command<DmaBuffer>>,
 }
@@ -186,7 +188,8 @@ impl Net {
             assert!(transport.reset().is_ok(), "a device that will not stop ends the machine");
             return Net::open(devices, device, &interrupts[..1]);
         }
-        let device = Running { transport, _messages: messages, _command: command };
+        let tells_link = chosen & feature::NET_STATUS != 0;
+        let device = Running { transport, tells_link, _messages: messages, _command: command };
         let device = Arc::new(Mutex::new(device));
         Ok(Net::new(info, &device, line, interrupts.iter().zip(parts)))
     }
@@ -214,6 +217,13 @@ impl Net {
     /// What it is.
     pub fn info(&self) -> Info {
         self.info
+    }
+
+    /// Whether the link is up now, as far as the device says. A few exits to the host.
+    pub fn link_up(&self) -> bool {
+        let mut device = self.first.device.lock();
+        let status = |registers: &Registers| registers.read_u16(net::CONFIG_STATUS);
+        !device.tells_link || device.transport.configuration(status) & net::STATUS_LINK_UP != 0
     }
 
     /// The pairs beyond the first, to be given to other CPUs; once.
