@@ -116,6 +116,7 @@ impl Frames {
 
 /// Takes a frame, its content undefined.
 pub(crate) fn take(purpose: Purpose) -> Option<u64> {
+    let mut more_to_come = true;
     loop {
         {
             let mut frames = FRAMES.lock();
@@ -127,9 +128,11 @@ pub(crate) fn take(purpose: Purpose) -> Option<u64> {
                 return Some(frame);
             }
         }
-        if !drain() {
+        if !more_to_come {
             return None;
         }
+        // If nothing is in quarantine, another CPU may have freed it all just now: look once more.
+        more_to_come = drain();
     }
 }
 

@@ -46,6 +46,7 @@ pub const TESTS: &[Test] = &[
     ("no CPU sees a stranger where its memory was", sharing::strangers),
     ("what a page allows changes for all CPUs", sharing::protections),
     ("memory comes back while other CPUs sleep", sharing::drains),
+    ("all CPUs take the last memory at once", sharing::drains_at_once),
     ("all CPUs map, run and unmap at once", sharing::storm),
     ("no memory is writable and executable, with all CPUs up", memory::w_xor_x),
     ("seeds differ", traps::seeds),

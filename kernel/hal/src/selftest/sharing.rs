@@ -192,27 +192,59 @@ pub(super) fn protections() -> Outcome {
     outcome
 }
 
-pub(super) fn drains() -> Outcome {
-    if physical::free_frames() > FILLED_FRAMES_MAX {
+/// Frames short of the kernel's reserve at which taking by the batch may end, tables among them.
+const LEFT_FRAMES_MAX: usize = 64;
+
+/// Takes memory for a process until there is no more; how many frames are left then.
+fn fill() -> Result<usize, String> {
+    let all = physical::free_frames();
+    let mut greedy = Reservation::new(all * PAGE).map_err(|e| format!("{e:?}"))?;
+    while greedy.commit(greedy.committed_bytes() + 16 * PAGE).is_ok() {}
+    Ok(physical::free_frames())
+}
+
+/// Fills memory alone: all of it must be had, but for the kernel's reserve.
+fn fill_whole() -> Outcome {
+    let left = fill()?;
+    let most = physical::kernel_reserve_frames() + LEFT_FRAMES_MAX;
+    check!(left <= most, "{left} frames were not to be had");
+    Ok(())
+}
+
+fn is_small_enough_to_fill() -> bool {
+    let small = physical::free_frames() <= FILLED_FRAMES_MAX;
+    if !small {
         log::info!("left out, with so much memory: filling it several times");
+    }
+    small
+}
+
+/// Memory is what it was, but for a frame of list nodes that may be kept for ever.
+fn came_back(before: usize) -> Outcome {
+    let after = physical::free_frames();
+    check!(after + 1 >= before, "{after} frames are free instead of {before}");
+    Ok(())
+}
+
+pub(super) fn drains() -> Outcome {
+    if !is_small_enough_to_fill() {
         return Ok(());
     }
-    let fill = || -> Result<usize, String> {
-        let all = physical::free_frames();
-        let mut greedy = Reservation::new(all * PAGE).map_err(|e| format!("{e:?}"))?;
-        while greedy.commit(greedy.committed_bytes() + 16 * PAGE).is_ok() {}
-        Ok(greedy.committed_bytes())
-    };
-    fill()?; // what is kept for ever is kept now
+    fill()?; // the tables of the physical map are split where they will be
     let before = physical::free_frames();
-    let first = fill()?;
-    for _ in 0..3 {
-        let again = fill()?;
-        check!(again == first, "{again} bytes could be had after {first}");
+    (0..4).try_for_each(|_| fill_whole())?;
+    came_back(before)
+}
+
+pub(super) fn drains_at_once() -> Outcome {
+    if !is_small_enough_to_fill() {
+        return Ok(());
     }
-    let after = physical::free_frames();
-    check!(after == before, "{after} frames are free instead of {before}");
-    Ok(())
+    let before = physical::free_frames();
+    // Two are enough: more of them than the host has CPUs wait for one another for minutes.
+    on_all(|index| (0..2).filter(|_| index < 2).try_for_each(|_| fill().map(drop)))?;
+    fill_whole()?;
+    came_back(before)
 }
 
 /// Calls a page that holds a `ret`, after another CPU may have had the same frame.
