@@ -1,4 +1,6 @@
-//! The number that a bare acknowledgement carries.
+//! What smoltcp says and hears less of than it should.
+//!
+//! Owns [`Highest`], what a stream has sent and acknowledged, learnt from its frames on their way.
 //!
 //! smoltcp forgets what it sent when it sends again from the start, and its bare acknowledgements
 //! then carry a number that the peer has long passed. Such a segment is outside the peer's window,
@@ -7,13 +9,18 @@
 //! in here on the way out.
 
 use crate::adapter::ETHERNET_BYTES;
-use smoltcp::wire::{TcpPacket, TcpSeqNumber};
+use crate::emit::Bare;
+use crate::sight::Segment;
+use crate::tuple::Tuple;
+use smoltcp::wire::{TcpControl, TcpPacket, TcpSeqNumber};
 
 /// What a stream sent.
 #[derive(Copy, Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Highest {
     /// The number after the last byte that it ever sent.
     next: Option<u32>,
+    /// The number that it acknowledged last.
+    acknowledged: Option<u32>,
     /// Segments that it sent again, since that was last taken.
     repeated: u32,
 }
@@ -31,6 +38,9 @@ impl Highest {
         if tcp.rst() {
             return;
         }
+        if tcp.ack() {
+            self.acknowledged = Some(tcp.ack_number().0 as u32);
+        }
         let (start, length) = (tcp.seq_number().0 as u32, tcp.segment_len() as u32);
         let ahead = |number: u32| (number.wrapping_sub(start) as i32) > 0;
         let end = start.wrapping_add(length);
@@ -45,6 +55,27 @@ impl Highest {
             }
             _ => self.next = Some(end),
         }
+    }
+
+    /// A bare acknowledgement that says what the probe of an idle peer says, if that is what the
+    /// segment is.
+    pub(crate) fn heard(&self, segment: &Segment) -> Option<Bare> {
+        let probe = !segment.syn
+            && !segment.fin
+            && !segment.reset
+            && segment.payload_bytes <= 1
+            && self.acknowledged == Some(segment.sequence.wrapping_add(1));
+        let Tuple { local, remote } = segment.tuple;
+        probe.then_some(Bare {
+            tuple: Tuple { local: remote, remote: local },
+            control: TcpControl::None,
+            sequence: segment.sequence.wrapping_add(1),
+            acknowledges: Some(segment.acknowledges?),
+            window: segment.window,
+            segment_bytes_max: None,
+            window_scale: None,
+            selective: false,
+        })
     }
 
     /// Segments sent again since this was last asked.

@@ -35,7 +35,10 @@
 //!
 //! - The retransmission time-out starts at and never falls below one second (a private constant),
 //!   so a lost last segment costs a second whatever the round trip; losses within a burst are
-//!   repaired by fast retransmit after three duplicate acknowledgements.
+//!   repaired by fast retransmit after three duplicate acknowledgements. 300 kB over a line of 50
+//!   ms there and back take 1.0 s without loss, 2.7 s at 1 % and 21 s at 5 % (medians of 21 seeds,
+//!   `loss_costs_what_the_documents_say`); by the rule of Mathis a TCP without that bound needs
+//!   about 2 s at 5 %. smoltcp answers with selective acknowledgements but makes no use of them.
 //! - Congestion control is Reno: smoltcp 0.14's CUBIC calls `f64::powi` and `f64::mul_add`, which
 //!   `core` does not have in stable Rust, so it does not compile without `std`, and a controller
 //!   cannot be given from outside. With windows of 64 KiB the two differ little.

@@ -37,7 +37,7 @@ impl Stack {
             {
                 stream.reset = true;
             }
-            return self.give(id, packet, source, transmitter, now);
+            return self.give(id, (segment, packet), source, transmitter, now);
         }
         let options = self.streams.listener(tuple.local.port());
         match self.time_waits.judge(segment, options.is_some()) {
@@ -59,7 +59,7 @@ impl Stack {
             self.outlet(transmitter).segment(source, &answer);
         } else if let Some(half) = self.handshakes.complete(segment, now) {
             if let Some(id) = self.accept(&half, now) {
-                self.give(id, packet, source, transmitter, now);
+                self.give(id, (segment, packet), source, transmitter, now);
             }
         } else {
             self.answer_for_nobody(packet, source, transmitter, now);
@@ -95,7 +95,7 @@ impl Stack {
     fn give<T: FrameTransmitter>(
         &mut self,
         id: StreamId,
-        packet: &[u8],
+        (segment, packet): (&Segment, &[u8]),
         source: EthernetAddress,
         transmitter: &mut T,
         now: Instant,
@@ -106,9 +106,13 @@ impl Stack {
         if let Some(stream) = self.streams.get_mut(id)
             && let Some(seat) = &mut stream.seat
         {
+            let heard = stream.highest.heard(segment);
             let highest = Some(&mut stream.highest);
             let capabilities = &self.capabilities;
             let mut way = Ingress { transmitter, capabilities, by_device, header, highest };
+            if let Some(heard) = heard {
+                way.hand_on(&heard.packet(), &mut self.interface, &mut seat.sockets, now);
+            }
             way.hand_on(packet, &mut self.interface, &mut seat.sockets, now);
         }
         self.streams.refresh(id, now);
