@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 use craton_qemu::testing::{kernel, launch};
-use craton_qemu::{Board, EXIT_FAILURE, Gateway, Lan, MachineConfig, node_mac};
+use craton_qemu::{Accelerator, Board, EXIT_FAILURE, Gateway, Lan, MachineConfig, node_mac};
 use craton_tool::keys::Keys;
 
 /// A machine that has all that a node needs.
@@ -107,4 +107,22 @@ fn a_machine_whose_memory_does_not_hold_the_kernel_says_so() {
 fn a_command_line_that_is_too_long_is_refused() {
     let config = MachineConfig::new(kernel()).command_line("x".repeat(2049));
     expect_refusal(config, "the command line is longer than 2048 bytes");
+}
+
+/// CPUs that only emulation can show.
+fn with_cpu(model: &str) -> MachineConfig {
+    MachineConfig::new(kernel()).accelerator(Accelerator::Tcg).cpu(model)
+}
+
+#[test]
+fn a_cpu_without_what_the_kernel_needs_is_refused() {
+    expect_refusal(with_cpu("486"), "this CPU has no 64-bit mode");
+    expect_refusal(with_cpu("qemu32"), "this CPU has no 64-bit mode");
+    expect_refusal(with_cpu("qemu64,-nx"), "this CPU cannot forbid execution of a page (NX)");
+}
+
+#[test]
+fn a_cpu_that_cannot_run_programs_is_none_of_a_node() {
+    expect_refusal(with_cpu("Nehalem,-popcnt"), "this CPU has no POPCNT;");
+    expect_refusal(with_cpu("core2duo,-ssse3"), "has no SSSE3, SSE4.1, SSE4.2, POPCNT;");
 }

@@ -1,13 +1,16 @@
-//! Time: monotonic from the time-stamp counter, the date from the real-time clock.
+//! Time: monotonic from the time-stamp counter, the date from the hypervisor or a clock of the PC.
 //!
-//! Owns the measurement of the counter's frequency, told by the CPU or measured against the 8254,
-//! and the conversion to [`Instant`]. The node's time starts with [`start`]'s first statement. The
-//! local APIC timer is measured in the same window, since [`crate::timer`] needs it.
+//! Owns the frequency of the counter, and the conversion to [`Instant`]. KVM tells it, or the CPU;
+//! where nobody does, it is measured against the 8254, in a window that begins with the node's time
+//! ([`mark_origin`]), so that the kernel starts meanwhile. The date is KVM's, or the real-time
+//! clock's ([`crate::rtc`]), whose seconds are whole. The local APIC timer, which
+//! [`crate::timer`] needs where there is no better, is measured against the counter.
 
 use crate::apic::{self, Register};
 use crate::cpu::{cpuid, time_stamp};
-use crate::{pit, rtc};
-use core::sync::atomic::{AtomicU64, Ordering};
+use crate::kvmclock::{self, KvmClock};
+use crate::{pit, rtc, timer};
+use core::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use craton_abi::{Duration, Instant};
 
 /// The counter's value at `Instant::ZERO`.
@@ -20,12 +23,19 @@ static TICKS_PER_NANO: AtomicU64 = AtomicU64::new(0);
 static EPOCH_NANOS: AtomicU64 = AtomicU64::new(0);
 
 const NANOS_PER_SECOND: u64 = 1_000_000_000;
-/// How long clocks are compared: 10 ms, for an error of about a hundred parts in a million.
-const WINDOW_PIT_TICKS: u64 = pit::FREQUENCY_HZ / 100;
+/// How long the counter is compared with the 8254: 5 ms, for an error of about a hundred parts in a
+/// million, since both ends are found to some hundred nanoseconds.
+const WINDOW_PIT_TICKS: u64 = pit::FREQUENCY_HZ / 200;
+/// How long the local APIC timer is compared with the counter at least: both are read at once.
+const APIC_WINDOW: Duration = Duration::from_millis(1);
 /// A sample is the quickest of this many readings, so that a pause of the machine spoils none.
 const READINGS: usize = 8;
+/// Readings of the 8254 until its count must have changed, if it counts: it does each 838 ns.
+const EDGE_READINGS_MAX: usize = 1000;
 /// Readings without a change of the 8254 after which it is taken to be absent.
 const STUCK_READINGS_MAX: u32 = 100_000;
+/// How often the 8254 is tried: a machine that pauses for longer than it counts spoils a window.
+const WINDOWS_MAX: usize = 10;
 
 /// Frequencies, as far as they could be found out.
 #[derive(Debug, Clone, Copy)]
@@ -36,25 +46,53 @@ pub struct Frequencies {
     pub apic_timer_hz: u64,
 }
 
+/// The counter and the 8254 at the beginning of a window.
+#[derive(Debug)]
+struct Window {
+    open: AtomicBool,
+    time_stamp: AtomicU64,
+    pit_count: AtomicU16,
+}
+
+static WINDOW: Window = Window {
+    open: AtomicBool::new(false),
+    time_stamp: AtomicU64::new(0),
+    pit_count: AtomicU16::new(0),
+};
+
 /// Marks the beginning of the node's time, before the frequency is known.
 pub fn mark_origin() {
     ORIGIN.store(time_stamp(), Ordering::Relaxed);
+    if told_by_cpu().is_none() && !kvmclock::is_there() {
+        WINDOW.open();
+    }
 }
 
-/// Measures the clocks and reads the date. Needs the local APIC.
+/// Finds out the frequencies and the date. Needs memory and the local APIC.
 pub fn start() -> Frequencies {
-    let told = told_by_cpu();
-    let measured = measure();
+    let apic_start = (!timer::has_deadline()).then(|| {
+        timer::count_freely();
+        sample(apic_count)
+    });
+    let kvm = KvmClock::ask();
+    let told = kvm.as_ref().map(|kvm| kvm.time_stamp_hz).or_else(told_by_cpu);
     let time_stamp_hz = told
-        .or(measured.map(|f| f.time_stamp_hz))
-        .expect("the CPU tells its frequency or the machine has an 8254");
-    let apic_timer_hz = measured.map_or(0, |f| f.apic_timer_hz);
+        .or_else(|| (0..WINDOWS_MAX).find_map(|_| WINDOW.measure()))
+        .expect("the CPU or the hypervisor tells the frequency, or the machine has an 8254");
     NANOS_PER_TICK.store(fraction(NANOS_PER_SECOND, time_stamp_hz), Ordering::Relaxed);
     TICKS_PER_NANO.store(fraction(time_stamp_hz, NANOS_PER_SECOND), Ordering::Relaxed);
-    if let Some(seconds) = rtc::seconds() {
-        let epoch = seconds.saturating_mul(NANOS_PER_SECOND).saturating_sub(now().as_nanos());
-        EPOCH_NANOS.store(epoch, Ordering::Relaxed);
+    let kvm_date = kvm.and_then(|kvm| kvm.since_1970(time_stamp()));
+    let since_1970 = kvm_date.or_else(|| Some(rtc::seconds()?.saturating_mul(NANOS_PER_SECOND)));
+    if let Some(nanos) = since_1970 {
+        EPOCH_NANOS.store(nanos.saturating_sub(now().as_nanos()), Ordering::Relaxed);
     }
+    log::debug!(
+        "the time-stamp counter has {} kHz, {}; the date comes from {}",
+        time_stamp_hz / 1000,
+        if told.is_some() { "as the machine tells" } else { "measured" },
+        if kvm_date.is_some() { "KVM" } else { "the real-time clock" },
+    );
+    let apic_timer_hz = apic_start.map_or(0, |start| apic_timer_hz(start, time_stamp_hz));
     Frequencies { time_stamp_hz, apic_timer_hz }
 }
 
@@ -107,57 +145,92 @@ fn told_by_cpu() -> Option<u64> {
     (denominator != 0 && numerator != 0 && crystal != 0).then(|| crystal * numerator / denominator)
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Sample {
-    time_stamp: u64,
-    apic_count: u32,
-    pit_count: u16,
-}
-
-/// Reads the three clocks at one moment, as nearly as can be.
-fn sample() -> Sample {
-    let mut best = (u64::MAX, Sample { time_stamp: 0, apic_count: 0, pit_count: 0 });
+/// Reads another clock and the counter at one moment, as nearly as can be.
+fn sample<T: Copy + Default>(read: impl Fn() -> T) -> (u64, T) {
+    let mut best = (u64::MAX, 0, T::default());
     for _ in 0..READINGS {
         let before = time_stamp();
-        let pit_count = pit::count();
-        let apic_count = apic::read(Register::CurrentCount);
+        let count = read();
         let took = time_stamp() - before;
         if took < best.0 {
-            let time_stamp = before + took / 2;
-            best = (took, Sample { time_stamp, apic_count, pit_count });
+            best = (took, before + took / 2, count);
         }
     }
-    best.1
+    (best.1, best.2)
 }
 
-/// Measures against the 8254; `None` if there is none.
-fn measure() -> Option<Frequencies> {
-    crate::timer::count_freely();
-    pit::start();
-    let first = sample();
-    let mut last_count = first.pit_count;
-    let mut stuck = 0;
-    let passed = |count: u16| u64::from(first.pit_count.wrapping_sub(count));
-    while passed(last_count) < WINDOW_PIT_TICKS {
-        let count = pit::count();
-        stuck = if count == last_count { stuck + 1 } else { 0 };
-        if stuck > STUCK_READINGS_MAX {
-            return None;
+/// Reads the 8254 and the counter where the 8254's count changes, which it does seldom.
+fn sample_edge() -> (u64, u16) {
+    let mut best = (u64::MAX, 0, 0);
+    for _ in 0..READINGS {
+        let mut before = pit::count();
+        for _ in 0..EDGE_READINGS_MAX {
+            let start = time_stamp();
+            let count = pit::count();
+            let took = time_stamp() - start;
+            if count != before && took < best.0 {
+                best = (took, start + took / 2, count);
+            }
+            if count != before {
+                break;
+            }
+            before = count;
         }
-        last_count = count;
     }
-    let second = sample();
-    frequencies(first, second)
+    (best.1, best.2)
 }
 
-fn frequencies(first: Sample, second: Sample) -> Option<Frequencies> {
-    let pit_ticks = u64::from(first.pit_count.wrapping_sub(second.pit_count));
-    let per_second = |ticks: u64| {
-        (u128::from(ticks) * u128::from(pit::FREQUENCY_HZ) / u128::from(pit_ticks.max(1))) as u64
-    };
-    let time_stamp_hz = per_second(second.time_stamp.saturating_sub(first.time_stamp));
-    let apic_timer_hz = per_second(u64::from(first.apic_count.wrapping_sub(second.apic_count)));
-    (pit_ticks != 0 && time_stamp_hz != 0).then_some(Frequencies { time_stamp_hz, apic_timer_hz })
+impl Window {
+    fn open(&self) {
+        pit::start();
+        let (time_stamp, count) = sample_edge();
+        self.time_stamp.store(time_stamp, Ordering::Relaxed);
+        self.pit_count.store(count, Ordering::Relaxed);
+        self.open.store(true, Ordering::Relaxed);
+    }
+
+    /// Waits for the end of the window and closes it. The counter's frequency; `None` if there is
+    /// no 8254, or if it came to the end of its count meanwhile.
+    fn measure(&self) -> Option<u64> {
+        if !self.open.swap(false, Ordering::Relaxed) {
+            self.open();
+        }
+        let first = self.pit_count.load(Ordering::Relaxed);
+        let (mut last, mut stuck) = (first, 0);
+        while u64::from(first.wrapping_sub(last)) < WINDOW_PIT_TICKS {
+            let count = pit::count();
+            stuck = if count == last { stuck + 1 } else { 0 };
+            if stuck > STUCK_READINGS_MAX || pit::has_ended() {
+                self.open.store(false, Ordering::Relaxed);
+                return None;
+            }
+            last = count;
+        }
+        let (time_stamp, last) = sample_edge();
+        let ended = pit::has_ended();
+        self.open.store(false, Ordering::Relaxed);
+        let passed = time_stamp.saturating_sub(self.time_stamp.load(Ordering::Relaxed));
+        let hz = per_second(passed, u64::from(first.wrapping_sub(last)), pit::FREQUENCY_HZ);
+        (!ended && hz != 0).then_some(hz)
+    }
+}
+
+/// Ticks in a second, of which some passed while another clock of known frequency made others.
+fn per_second(ticks: u64, others: u64, others_hz: u64) -> u64 {
+    (u128::from(ticks) * u128::from(others_hz) / u128::from(others.max(1))) as u64
+}
+
+fn apic_count() -> u32 {
+    apic::read(Register::CurrentCount)
+}
+
+/// The frequency of the local APIC timer, which has counted freely since the sample `start`.
+fn apic_timer_hz((start, first): (u64, u32), time_stamp_hz: u64) -> u64 {
+    while time_stamp() < start + ticks(APIC_WINDOW) {
+        core::hint::spin_loop();
+    }
+    let (end, last) = sample(apic_count);
+    per_second(u64::from(first.wrapping_sub(last)), end - start, time_stamp_hz)
 }
 
 #[cfg(test)]
@@ -179,16 +252,10 @@ mod tests {
     }
 
     #[test]
-    fn frequencies_come_from_two_samples() {
-        let first = Sample { time_stamp: 1000, apic_count: u32::MAX, pit_count: 65_000 };
-        let second = Sample {
-            time_stamp: 1000 + 30_000_000,
-            apic_count: u32::MAX - 625_000,
-            pit_count: 65_000 - 11_932,
-        };
-        let found = frequencies(first, second).expect("time passed");
-        assert!(found.time_stamp_hz.abs_diff(3_000_000_000) < 100_000);
-        assert!(found.apic_timer_hz.abs_diff(62_500_000) < 10_000);
-        assert!(frequencies(first, first).is_none());
+    fn a_frequency_comes_from_another() {
+        let hz = per_second(30_000_000, 11_932, pit::FREQUENCY_HZ);
+        assert!(hz.abs_diff(3_000_000_000) < 100_000, "{hz}");
+        assert_eq!(per_second(625_000, 30_000_000, 3_000_000_000), 62_500_000);
+        assert_eq!(per_second(0, 0, 1), 0);
     }
 }

@@ -33,6 +33,7 @@ pub mod heapbench;
 pub mod idt;
 pub mod interrupt;
 pub mod ioapic;
+mod kvmclock;
 mod lines;
 pub mod logger;
 #[cfg(feature = "metal")]

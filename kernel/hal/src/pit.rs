@@ -14,6 +14,10 @@ const GATE: u16 = 0x61;
 const COUNT_DOWN: u8 = 0b1011_0000;
 /// Channel 2, hold the count for reading.
 const LATCH: u8 = 0b1000_0000;
+/// Channel 2, read back its status and not its count.
+const READ_STATUS: u8 = 0b1110_1000;
+/// Status: the output, which rises when the count has come to its end.
+const STATUS_OUTPUT: u8 = 1 << 7;
 /// Port 0x61: the channel counts; the loudspeaker is not connected.
 const GATE_ON: u8 = 1;
 const SPEAKER_ON: u8 = 2;
@@ -44,4 +48,10 @@ pub(crate) fn count() -> u16 {
     write(COMMAND, LATCH);
     let low = read(CHANNEL_2);
     u16::from(read(CHANNEL_2)) << 8 | u16::from(low)
+}
+
+/// Whether the count has come to its end since [`start`]: it begins anew then, and says nothing.
+pub(crate) fn has_ended() -> bool {
+    write(COMMAND, READ_STATUS);
+    read(CHANNEL_2) & STATUS_OUTPUT != 0
 }

@@ -17,7 +17,7 @@ use crate::interrupt::SERIAL_VECTOR;
 use crate::lines::{Line, Lines};
 use crate::{apic, interrupt, ioapic};
 use core::fmt::{self, Write};
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use spin::{Mutex, MutexGuard};
 use uart_16550::backend::PioBackend;
 use uart_16550::spec::registers::{IER, LSR};
@@ -40,6 +40,8 @@ static PORT: Mutex<Port<Com1>> = Mutex::new(Port::new(Com1::new()));
 static HELD: AtomicBool = AtomicBool::new(false);
 /// Set once the transmitter's interrupt is there to take what did not fit.
 static INTERRUPTS: AtomicBool = AtomicBool::new(false);
+/// Interrupts that came.
+static TAKEN: AtomicU32 = AtomicU32::new(0);
 
 /// What takes bytes at its own pace.
 trait Transmitter {
@@ -230,11 +232,31 @@ pub fn start() {
 /// Lets the transmitter's interrupt take what does not fit into the transmitter, from now on, on
 /// this CPU. Before, and where the machine cannot route it, [`queue`] waits for the port instead.
 pub fn start_interrupts() {
-    interrupt::set_handler(SERIAL_VECTOR, |_vector| drain());
+    interrupt::set_handler(SERIAL_VECTOR, |_vector| {
+        TAKEN.fetch_add(1, Ordering::Relaxed);
+        drain();
+    });
     // Ids beyond a byte exist only with x2APIC, whose boot CPU has a small one all the same.
     let apic_id = u8::try_from(apic::id()).unwrap_or(0);
     let routed = ioapic::route_isa(COM1_LINE, SERIAL_VECTOR, apic_id);
     INTERRUPTS.store(routed.is_ok(), Ordering::Release);
+}
+
+/// Asks the port for an interrupt, as it has room now. How many came before; `None` if none come.
+#[cfg(feature = "metal")]
+pub(crate) fn provoke_interrupt() -> Option<u32> {
+    let before = interrupts_taken();
+    let arrive = INTERRUPTS.load(Ordering::Acquire);
+    x86_64::instructions::interrupts::without_interrupts(|| {
+        PORT.lock().transmitter.interrupt_on_room(true);
+    });
+    arrive.then_some(before)
+}
+
+/// Interrupts of the port since the start.
+#[cfg(feature = "metal")]
+pub(crate) fn interrupts_taken() -> u32 {
+    TAKEN.load(Ordering::Relaxed)
 }
 
 /// Queues a line, from any context, without waiting for the port; it may be dropped.

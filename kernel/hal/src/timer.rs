@@ -31,10 +31,15 @@ pub(crate) fn count_freely() {
     apic::write(Register::InitialCount, u32::MAX);
 }
 
+/// Whether the timer compares with the time-stamp counter itself, and needs no frequency.
+pub(crate) fn has_deadline() -> bool {
+    cpuid(1, 0).ecx & (1 << 24) != 0
+}
+
 /// Sets the timer up on this CPU, disarmed.
 pub fn start(frequencies: Frequencies) {
     apic::write(Register::InitialCount, 0);
-    if cpuid(1, 0).ecx & (1 << 24) != 0 {
+    if has_deadline() {
         apic::write(Register::LvtTimer, LVT_TSC_DEADLINE | u32::from(TIMER_VECTOR));
         return;
     }

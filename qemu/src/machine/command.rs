@@ -47,6 +47,7 @@ pub struct MachineConfig {
     pub(super) board: Board,
     pub(super) own_firmware: bool,
     pub(super) cpus: u8,
+    pub(super) cpu: Option<String>,
     pub(super) memory_mib: u32,
     pub(super) accelerator: Accelerator,
     pub(super) kernel: PathBuf,
@@ -70,6 +71,7 @@ impl MachineConfig {
             board: Board::Q35,
             own_firmware: false,
             cpus: 1,
+            cpu: None,
             memory_mib: 128,
             accelerator: Accelerator::detect(),
             kernel: kernel.as_ref().to_path_buf(),
@@ -109,6 +111,13 @@ impl MachineConfig {
     /// How many CPUs it has.
     pub fn cpu_count(&self) -> u8 {
         self.cpus
+    }
+
+    /// QEMU's name of the CPU, with features to add and leave out, in place of all that the
+    /// accelerator can do.
+    pub fn cpu(mut self, model: impl Into<String>) -> MachineConfig {
+        self.cpu = Some(model.into());
+        self
     }
 
     /// The guest's memory in MiB.
@@ -216,6 +225,7 @@ pub(super) fn arguments(config: &MachineConfig) -> Vec<OsString> {
         list.pair("-bios", QBOOT);
     }
     let without = if config.cpu_entropy { "" } else { ",-rdrand,-rdseed" };
+    let cpu = config.cpu.as_deref().unwrap_or(cpu);
     list.pair("-cpu", format!("{cpu}{without}"));
     list.pair("-smp", config.cpus.to_string());
     list.pair("-m", format!("{}M", config.memory_mib));
@@ -307,6 +317,8 @@ mod tests {
         assert!(text(&config).contains("accel=tcg"));
         let config = config.accelerator(Accelerator::Kvm);
         assert!(text(&config).contains(" -cpu host "));
+        let chosen = MachineConfig::new("k").cpu("qemu64,-nx").entropy(false, true);
+        assert!(text(&chosen).contains(" -cpu qemu64,-nx,-rdrand,-rdseed "));
         assert!(text(&config).contains("accel=kvm"));
     }
 

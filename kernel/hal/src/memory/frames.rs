@@ -61,10 +61,16 @@ impl<'a> FrameMap<'a> {
     pub(crate) fn add(&mut self, start: u64, end: u64) {
         let first = start.div_ceil(PAGE_BYTES) as usize;
         let after = ((end / PAGE_BYTES) as usize).min(self.words.len() * WORD_FRAMES);
-        for frame in first..after {
-            if !self.is_free(frame) {
-                self.set_free(frame);
-            }
+        let mut frame = first;
+        while frame < after {
+            // As many as lie in one word, at once: a machine has millions.
+            let bit = frame % WORD_FRAMES;
+            let count = (WORD_FRAMES - bit).min(after - frame);
+            let mask = (u64::MAX >> (WORD_FRAMES - count)) << bit;
+            let word = &mut self.words[frame / WORD_FRAMES];
+            self.free += (mask & !*word).count_ones() as usize;
+            *word |= mask;
+            frame += count;
         }
     }
 

@@ -29,6 +29,9 @@ const MAPS: usize = 3;
 
 /// Where the first 4 GiB end, and with them the part of memory that has devices in between.
 const LOW_MEMORY_END: u64 = 4 << 30;
+/// With fewer frames not even a log line comes out: tables of pages, a CPU's caches, a chunk of the
+/// heap.
+const FRAMES_MIN: usize = 256;
 
 /// Other CPUs begin in the first MiB.
 const LOW_FRAME_END: u64 = 1 << 20;
@@ -56,8 +59,10 @@ pub fn start(boot_info: &'static mut BootInfo) -> Memory {
         .filter(|region| region.end <= LOW_MEMORY_END)
         .map(|region| (region.start.next_multiple_of(PAGE_BYTES), region.end))
         .find(|(start, end)| start + map_bytes <= *end)
-        .map(|(start, _)| start)
-        .expect("the first 4 GiB have room for the map of frames");
+        .map(|(start, _)| start);
+    let Some(map_start) = map_start else {
+        boot::refuse(format_args!("no {map_bytes} neighbouring bytes of memory below 4 GiB"))
+    };
     let map_end = (map_start + map_bytes).next_multiple_of(PAGE_BYTES);
     // SAFETY: The range is usable memory, aligned, mapped by the loader, and is held back below.
     let maps = unsafe {
@@ -72,6 +77,12 @@ pub fn start(boot_info: &'static mut BootInfo) -> Memory {
         *range = (region.start, region.end);
         frames.add(region.start, region.end.min(map_start.max(region.start)));
         frames.add(region.start.max(map_end), region.end);
+    }
+    if frames.free() < FRAMES_MIN {
+        let (kib, min_kib) = (frames.free() * 4, FRAMES_MIN * 4);
+        boot::refuse(format_args!(
+            "too little memory: {kib} KiB are left beside the kernel, which needs {min_kib} KiB"
+        ));
     }
     let usable_bytes = usable().map(|region| region.end - region.start).sum();
     physical::set_kernel_reserve(frames.free());

@@ -49,6 +49,7 @@ pub const TESTS: &[Test] = &[
     ("all CPUs take the last memory at once", sharing::drains_at_once),
     ("all CPUs map, run and unmap at once", sharing::storm),
     ("no memory is writable and executable, with all CPUs up", memory::w_xor_x),
+    ("the serial port says when it has room", traps::serial_interrupts),
     ("seeds differ", traps::seeds),
     ("the configuration device reads whole files", traps::configuration),
 ];

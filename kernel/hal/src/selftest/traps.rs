@@ -2,7 +2,7 @@
 
 use super::{Outcome, check};
 use crate::probe::{Caught, Probe, probe};
-use crate::{boot, clock, cpu, entropy, fw_cfg, interrupt, timer};
+use crate::{boot, clock, cpu, entropy, fw_cfg, interrupt, serial, timer};
 use alloc::string::String;
 use core::arch::asm;
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -159,6 +159,19 @@ pub(super) fn no_lost_wake_up() -> Outcome {
     timer::halt_at_most(Duration::from_secs(60), || true);
     let took = clock::now() - start;
     check!(took < Duration::from_secs(1), "it halted for {took} where there was work");
+    Ok(())
+}
+
+pub(super) fn serial_interrupts() -> Outcome {
+    let Some(before) = serial::provoke_interrupt() else {
+        log::info!("left out, as no I/O APIC has its line: the serial port's interrupt");
+        return Ok(());
+    };
+    let give_up = clock::now() + Duration::from_secs(10);
+    while serial::interrupts_taken() == before {
+        check!(clock::now() < give_up, "it has room and does not say so");
+        timer::halt_at_most(Duration::from_millis(10), || serial::interrupts_taken() != before);
+    }
     Ok(())
 }
 
