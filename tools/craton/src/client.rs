@@ -197,6 +197,10 @@ impl Client {
     fn poll_session(&mut self) -> Result<Option<Turn>> {
         while let Some(event) = self.sessions.poll() {
             match event {
+                // The session would go on over another connection; a tool has the one.
+                Event::Dial { .. } if self.node.is_some() => {
+                    return Err(self.lost("the node was silent for too long"));
+                }
                 Event::Dial { conn, .. } => {
                     self.conn = conn;
                     let now = self.now();
