@@ -38,11 +38,13 @@ pub enum ErrorCode {
     LimitPrograms = -13,
     /// As many requests are outstanding as may be.
     LimitRequests = -14,
+    /// The process holds as many links as it may.
+    LimitLinks = -15,
 }
 
 impl ErrorCode {
     /// Every code, from -1 downwards.
-    pub const ALL: [ErrorCode; 14] = [
+    pub const ALL: [ErrorCode; 15] = [
         ErrorCode::NoProcess,
         ErrorCode::NoConnection,
         ErrorCode::Full,
@@ -57,6 +59,7 @@ impl ErrorCode {
         ErrorCode::Denied,
         ErrorCode::LimitPrograms,
         ErrorCode::LimitRequests,
+        ErrorCode::LimitLinks,
     ];
 
     /// The number that the guest sees: always negative.
@@ -87,6 +90,7 @@ impl fmt::Display for ErrorCode {
             ErrorCode::Denied => "denied",
             ErrorCode::LimitPrograms => "limit: programs",
             ErrorCode::LimitRequests => "limit: requests",
+            ErrorCode::LimitLinks => "limit: links",
         })
     }
 }
@@ -104,6 +108,6 @@ mod tests {
             assert_eq!(ErrorCode::from_code(error.code()), Some(error));
         }
         assert_eq!(ErrorCode::from_code(0), None);
-        assert_eq!(ErrorCode::from_code(-15), None);
+        assert_eq!(ErrorCode::from_code(-16), None);
     }
 }

@@ -68,6 +68,8 @@ pub enum Resource {
     Programs = 4,
     /// Requests that may be outstanding at once.
     Requests = 5,
+    /// Links that one process may have.
+    Links = 6,
 }
 
 impl TrapKind {
@@ -84,13 +86,14 @@ impl TrapKind {
 }
 
 impl Resource {
-    const ALL: [Resource; 6] = [
+    const ALL: [Resource; 7] = [
         Resource::Memory,
         Resource::Mailbox,
         Resource::Processes,
         Resource::Monitors,
         Resource::Programs,
         Resource::Requests,
+        Resource::Links,
     ];
 }
 
@@ -191,6 +194,7 @@ impl fmt::Display for Resource {
             Resource::Monitors => "monitors",
             Resource::Programs => "programs",
             Resource::Requests => "requests",
+            Resource::Links => "links",
         })
     }
 }
@@ -251,7 +255,7 @@ mod tests {
             &[3, 8],
             &[3, 0, 0xff],
             &[4],
-            &[4, 6],
+            &[4, 7],
             &[4, 0, 0],
             &[7, 1],
         ] {

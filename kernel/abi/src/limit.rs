@@ -32,6 +32,8 @@ pub const NODE_ROOM_BYTES: usize = 2 << 20;
 pub const NODE_BACKLOG_BYTES: usize = 2 << 20;
 /// Monitors that one process may hold at once.
 pub const MONITORS_PER_PROCESS_MAX: usize = 4096;
+/// Links that one process may make and hold at once, with the notices of those that ended.
+pub const LINKS_PER_PROCESS_MAX: usize = 4096;
 /// Processes on one shard.
 pub const PROCESSES_PER_SHARD_MAX: usize = 1 << 17;
 /// Memory of a process, unless the spawn says otherwise.

@@ -54,6 +54,24 @@ pub enum SignalBody {
         /// The monitor to take back.
         id: MonitorId,
     },
+    /// Join sender and receiver: when one ends, the other hears of it or ends as well.
+    Link,
+    /// Take a link back.
+    Unlink {
+        /// Names it in the answer.
+        id: RequestId,
+    },
+    /// The answer to an unlink: nothing of the link comes after it.
+    Unlinked {
+        /// Of the unlink.
+        id: RequestId,
+    },
+    /// The sender ended, and the receiver was linked to it; or the answer to a link that cannot be.
+    /// Holds no credit: there is one for each link.
+    Exit {
+        /// How the sender ended.
+        reason: ExitReason,
+    },
     /// The answer to a monitor. Holds no credit: its room was charged when the monitor was made.
     Down {
         /// The monitor that this answers.
@@ -106,6 +124,8 @@ pub struct SpawnOrder {
     pub parent: Pid,
     /// The parent watches the child from its first instant under this id.
     pub monitor: Option<MonitorId>,
+    /// Parent and child are linked from the child's first instant.
+    pub link: bool,
     /// The app of parent and child.
     pub app: AppId,
     /// The chain of causes it belongs to.

@@ -17,6 +17,9 @@
   (import "craton" "receive" (func $receive (param i32 i32 i32 i64 i64 i32) (result i32)))
   (import "craton" "monitor" (func $monitor (param i32) (result i64)))
   (import "craton" "demonitor" (func $demonitor (param i64) (result i32)))
+  (import "craton" "link" (func $link (param i32) (result i32)))
+  (import "craton" "unlink" (func $unlink (param i32) (result i32)))
+  (import "craton" "trap_exits" (func $trap_exits (param i32) (result i32)))
   (import "craton" "kill" (func $kill (param i32) (result i32)))
   (import "craton" "nodes" (func $nodes (param i32 i32) (result i32)))
   (import "craton" "shards" (func $shards (param i64) (result i32)))
@@ -201,7 +204,7 @@
     (call $assert (i64.eq (i64.load (i32.const 1024)) (i64.const 0x3333)))
     (call $assert (i64.eq (i64.load (i32.const 1056)) (i64.const 0x44)))
     (call $assert (i32.eq (i32.const -8) (call $spawn (i32.const 3) (i32.const 96) (i32.const 0)
-      (i32.const 0) (i32.const 5) (i32.const 0) (i32.const 0) (i32.const 0) (i64.const 0)
+      (i32.const 0) (i32.const 5) (i32.const 0) (i32.const 0) (i32.const 2) (i64.const 0)
       (i32.const 1024) (i32.const 1056)))))
   ;; What a spawn refuses without asking anybody.
   (func $spawn_odd (param $kind i32) (param $entry i32) (param $argument i32) (param $flags i32)
@@ -213,7 +216,7 @@
     (call $assert (i32.eq (i32.const -6) (call $spawn_odd
       (i32.const 4) (i32.const 5) (i32.const 0) (i32.const 0) (i64.const 0))))
     (call $assert (i32.eq (i32.const -6) (call $spawn_odd
-      (i32.const 0) (i32.const 5) (i32.const 0) (i32.const 2) (i64.const 0))))
+      (i32.const 0) (i32.const 5) (i32.const 0) (i32.const 4) (i64.const 0))))
     (call $assert (i32.eq (i32.const -6) (call $spawn_odd
       (i32.const 0) (i32.const 5) (i32.const 0) (i32.const 0) (i64.const -1))))
     (call $assert (i32.eq (i32.const -5) (call $spawn_odd
@@ -255,6 +258,19 @@
     (call $assert (i32.eq (i32.load (i32.const 1104)) (i32.const 17)))
     (call $assert (i32.eq (call $receive_some (i64.const 5)) (i32.const -4)))
     (call $assert (i32.eq (call $receive_some (i64.const -2)) (i32.const -6))))
+  (func (export "links")
+    (call $assert (i32.eqz (call $link (i32.const 64))))
+    (call $assert (i32.eq (call $link (i32.const 64)) (i32.const -15)))
+    (call $assert (i32.eqz (call $unlink (i32.const 96))))
+    (call $assert (i32.eqz (call $trap_exits (i32.const 7))))
+    (call $assert (i32.eq (call $trap_exits (i32.const 0)) (i32.const 1)))
+    ;; the end of a linked process
+    (call $assert (i32.eqz (call $receive_some (i64.const -1))))
+    (call $assert (i32.eq (i32.load (i32.const 1100)) (i32.const 2)))
+    (call $assert (i32.eq (i32.load (i32.const 1104)) (i32.const 1)))
+    (call $assert (i64.eq (i64.load (i32.const 1108)) (i64.const 0x3333)))
+    (call $assert (i64.eqz (i64.load (i32.const 1132))))
+    (call $assert (i32.eq (i32.load8_u (i32.const 1024)) (i32.const 2))))
   (func (export "watch")
     (call $assert (i64.eq (call $monitor (i32.const 64)) (i64.const 0x55)))
     (call $assert (i64.eq (call $monitor (i32.const 64)) (i64.const -9)))
@@ -306,6 +322,8 @@
   (func (export "bad_receive_header") (drop (call $receive (i32.const 0) (i32.const 0)
     (i32.const 0) (i64.const 0) (i64.const 0) (i32.const 131025))))
   (func (export "bad_monitor") (drop (call $monitor (i32.const -24))))
+  (func (export "bad_link") (drop (call $link (i32.const 131049))))
+  (func (export "bad_unlink") (drop (call $unlink (i32.const 131049))))
   (func (export "bad_kill") (drop (call $kill (i32.const 131049))))
   (func (export "bad_nodes") (drop (call $nodes (i32.const 131064) (i32.const 2))))
   (func (export "bad_nodes_overflow") (drop (call $nodes (i32.const 8) (i32.const 0x20000000))))

@@ -66,6 +66,9 @@ fn link_signals(linker: &mut Linker<Guest>) -> Result<()> {
     linker.func_wrap(MODULE, "receive", receive)?;
     linker.func_wrap(MODULE, "monitor", monitor)?;
     linker.func_wrap(MODULE, "demonitor", demonitor)?;
+    linker.func_wrap(MODULE, "link", link_to)?;
+    linker.func_wrap(MODULE, "unlink", unlink)?;
+    linker.func_wrap(MODULE, "trap_exits", trap_exits)?;
     linker.func_wrap(MODULE, "kill", kill)?;
     linker.func_wrap(MODULE, "nodes", nodes)?;
     linker.func_wrap(MODULE, "shards", shards)?;
@@ -187,10 +190,10 @@ fn spawn(
         _ => return Ok(ErrorCode::Invalid.code()),
     };
     let program = if program == 0 { None } else { Some(ProgramId(read(&call, program)?)) };
-    let monitor = match flags {
-        0 | 1 => flags == 1,
-        _ => return Ok(ErrorCode::Invalid.code()),
-    };
+    if !(0..=3).contains(&flags) {
+        return Ok(ErrorCode::Invalid.code());
+    }
+    let (monitor, link) = (flags & 1 != 0, flags & 2 != 0);
     let order = match prepare(&call, entry, argument, memory_max) {
         Ok((entry, argument, limits)) => HostCall::Spawn(Box::new(SpawnCall {
             place,
@@ -198,6 +201,7 @@ fn spawn(
             entry,
             argument,
             monitor,
+            link,
             limits,
         })),
         Err(error) => return Ok(error.code()),
@@ -283,6 +287,7 @@ fn receive(
         HostReply::Received(Received::Down { from, id, reason }) => {
             (1, from, id.get(), reason.to_bytes())
         }
+        HostReply::Received(Received::Exit { from, reason }) => (2, from, 0, reason.to_bytes()),
         HostReply::Longer { bytes } => {
             header.write(memory, &receive_header(0, bytes, Pid::default(), 0));
             return Ok(ErrorCode::TooLong.code());
@@ -318,6 +323,23 @@ fn monitor(call: Call<'_>, target: i32) -> Result<i64> {
 fn demonitor(id: i64) -> i32 {
     match ask(HostCall::Demonitor { id: MonitorId::new(id as u64) }) {
         HostReply::Flag(queued) => i32::from(queued),
+        other => failure(&other),
+    }
+}
+
+fn link_to(call: Call<'_>, target: i32) -> Result<i32> {
+    let target = read_pid(&call, target)?;
+    Ok(done(&ask(HostCall::Link { target })))
+}
+
+fn unlink(call: Call<'_>, target: i32) -> Result<i32> {
+    let target = read_pid(&call, target)?;
+    Ok(done(&ask(HostCall::Unlink { target })))
+}
+
+fn trap_exits(trap: i32) -> i32 {
+    match ask(HostCall::TrapExits { trap: trap != 0 }) {
+        HostReply::Flag(before) => i32::from(before),
         other => failure(&other),
     }
 }

@@ -44,7 +44,7 @@ const fn import(
 }
 
 /// Every function of the guest ABI.
-pub const IMPORTS: [Import; 17] = [
+pub const IMPORTS: [Import; 20] = [
     import("self_pid", &[I32], None),
     import("argument_len", &[], Some(I32)),
     import("argument_read", &[I32, I32], Some(I32)),
@@ -59,6 +59,9 @@ pub const IMPORTS: [Import; 17] = [
     import("receive", &[I32, I32, I32, I64, I64, I32], Some(I32)),
     import("monitor", &[I32], Some(I64)),
     import("demonitor", &[I64], Some(I32)),
+    import("link", &[I32], Some(I32)),
+    import("unlink", &[I32], Some(I32)),
+    import("trap_exits", &[I32], Some(I32)),
     import("kill", &[I32], Some(I32)),
     import("nodes", &[I32, I32], Some(I32)),
     import("shards", &[I64], Some(I32)),

@@ -113,8 +113,9 @@ impl Control {
         now: Instant,
         work: &mut Work,
     ) -> Result<(), Spoofed> {
-        let ends = matches!(signal.body, SignalBody::Kill | SignalBody::Down { .. });
-        if matches!(signal.body, SignalBody::Down { .. }) {
+        let tells = matches!(signal.body, SignalBody::Down { .. } | SignalBody::Exit { .. });
+        let ends = tells || signal.body == SignalBody::Kill;
+        if tells {
             prove_node(peer, signal.from)?;
         } else {
             prove(peer, signal.from)?;
@@ -132,22 +133,33 @@ impl Control {
             SignalBody::Message { .. } => {
                 self.tell_gone(port::Source::of(from), to, now, work);
             }
-            SignalBody::Monitor { id } if to.node == self.me.node => {
+            SignalBody::Monitor { id } => {
                 let body = SignalBody::Down { id, reason: ExitReason::NoProcess };
-                let (app, trace) = (signal.app, signal.trace);
-                let down = Body::Signal(Signal { from: to, to: from, app, trace, body });
-                // From a former life of this node, in whose name this one may answer.
-                self.send(
-                    peer.node,
-                    Stamp { lane: Lane::of_pair(to, from), app, trace },
-                    down,
-                    now,
-                    work,
-                );
+                self.answer_for_nobody(signal, body, now, work);
+            }
+            SignalBody::Link => {
+                let body = SignalBody::Exit { reason: ExitReason::NoProcess };
+                self.answer_for_nobody(signal, body, now, work);
             }
             _ => {}
         }
         Ok(())
+    }
+
+    /// Answers a signal for a process of a former life of this node, in whose name this one may.
+    fn answer_for_nobody(
+        &mut self,
+        asked: Signal,
+        body: SignalBody,
+        now: Instant,
+        work: &mut Work,
+    ) {
+        let Signal { from, to, app, trace, .. } = asked;
+        if to.node == self.me.node {
+            let answer = Body::Signal(Signal { from: to, to: from, app, trace, body });
+            let stamp = Stamp { lane: Lane::of_pair(to, from), app, trace };
+            self.send(from.node, stamp, answer, now, work);
+        }
     }
 }
 

@@ -183,6 +183,7 @@ impl Control {
             request,
             parent: self.pid(),
             monitor: None,
+            link: false,
             app: self.runs.all.get(&id).map_or(AppId::new(0), |run| run.app),
             trace: TraceId::new(0),
             program,
@@ -470,17 +471,16 @@ impl Run {
             stdin: self.stdin.pid.unwrap_or_default(),
             arguments: self.arguments.clone(),
         };
-        HostCall::Spawn(
-            SpawnCall {
-                place: self.place,
-                program: Some(self.program),
-                entry: String::from("main"),
-                argument: Payload(argument.to_bytes()),
-                monitor: true,
-                limits: ProcessLimits::default(),
-            }
-            .into(),
-        )
+        let spawn = SpawnCall {
+            place: self.place,
+            program: Some(self.program),
+            entry: String::from("main"),
+            argument: Payload(argument.to_bytes()),
+            monitor: true,
+            link: false,
+            limits: ProcessLimits::default(),
+        };
+        HostCall::Spawn(spawn.into())
     }
 }
 

@@ -52,7 +52,21 @@ impl Control {
                 let down = Signal { from: to, to: from, app, trace, body };
                 work.input_for(from.slot, Input::Signal(down));
             }
-            SignalBody::Kill | SignalBody::Demonitor { .. } | SignalBody::Down { .. } => {}
+            SignalBody::Link => {
+                let body = SignalBody::Exit { reason };
+                let exit = Signal { from: to, to: from, app, trace, body };
+                work.input_for(from.slot, Input::Signal(exit));
+            }
+            SignalBody::Unlink { id } => {
+                let body = SignalBody::Unlinked { id };
+                let answer = Signal { from: to, to: from, app, trace, body };
+                work.input_for(from.slot, Input::Signal(answer));
+            }
+            SignalBody::Kill
+            | SignalBody::Demonitor { .. }
+            | SignalBody::Down { .. }
+            | SignalBody::Unlinked { .. }
+            | SignalBody::Exit { .. } => {}
         }
     }
 

@@ -37,6 +37,7 @@ fn spawn(place: Place, entry: &str) -> Outcome {
         entry: entry.into(),
         argument: Payload::default(),
         monitor: true,
+        link: false,
         limits: ProcessLimits::default(),
     })))
 }
@@ -399,6 +400,7 @@ fn order(parent: Pid, program: ProgramId) -> Body {
         request: REQUEST,
         parent,
         monitor: Some(MonitorId::new(1)),
+        link: false,
         app: AppId::new(5),
         trace: TraceId::new(0),
         program,

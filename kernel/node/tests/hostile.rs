@@ -27,6 +27,7 @@ fn spawn(place: Place, program: Option<ProgramId>, entry: &str) -> Outcome {
         entry: entry.into(),
         argument: Payload::default(),
         monitor: true,
+        link: false,
         limits: ProcessLimits::default(),
     })))
 }
@@ -122,6 +123,7 @@ fn seeker(_: Pid, entry: &str, argument: &[u8]) -> Script {
                 entry: "child".into(),
                 argument: Payload(nodes[0].get().to_le_bytes().to_vec()),
                 monitor: true,
+                link: false,
                 limits: ProcessLimits::default(),
             }))),
             None if failures.len() + 1 == nodes.len() => told(failures.join(", ")),
@@ -187,6 +189,7 @@ fn a_node_cannot_order_a_process_of_the_system() {
         request: REQUEST,
         parent: rogue_pid(1),
         monitor: Some(MonitorId::new(1)),
+        link: false,
         app: AppId::new(0),
         trace: TraceId::new(0),
         program: ProgramId([9; 32]),

@@ -45,8 +45,19 @@ fn spawn(place: Place, entry: &str, argument: &[u8]) -> Outcome {
         entry: entry.into(),
         argument: Payload(argument.to_vec()),
         monitor: true,
+        link: false,
         limits: ProcessLimits::default(),
     })))
+}
+
+fn spawn_linked(entry: &str) -> Outcome {
+    match spawn(Place::Here, entry, &[]) {
+        Outcome::Call(HostCall::Spawn(asked)) => {
+            let asked = SpawnCall { monitor: false, link: true, ..*asked };
+            call(HostCall::Spawn(Box::new(asked)))
+        }
+        other => other,
+    }
 }
 
 fn told(text: String) -> Outcome {
@@ -244,6 +255,67 @@ fn monitors_and_kills_reach_every_shard() {
         let end = end_of_run(&mut world, operator);
         assert_eq!(end.as_deref(), Some("[3, 4, 4, 4]"), "seed {seed}: one was taken back");
         assert_eq!(world.processes(), 0, "seed {seed}");
+    }
+}
+
+/// Is linked to six children, who link themselves to one another in a ring, and kills one of them.
+fn chained(_: Pid, entry: &str, _: &[u8]) -> Script {
+    if entry == "child" {
+        let mut next = None;
+        return Box::new(move |resume| match (resume, next.take()) {
+            (Resume::Reply(HostReply::Received(Received::Message { from, payload, .. })), _) => {
+                next = Some(from);
+                let target = Pid::from_bytes(payload.0[..].try_into().expect("a pid"));
+                call(HostCall::Link { target })
+            }
+            (_, Some(parent)) => send(parent, TAG_BYE, &[]),
+            _ => receive(None),
+        });
+    }
+    let (mut children, mut told_next, mut ready, mut over): (Vec<Pid>, _, _, _) =
+        (Vec::new(), 0, 0, 0);
+    let (mut traps, mut killed) = (false, false);
+    Box::new(move |resume| {
+        match resume {
+            Resume::Reply(HostReply::Spawned { pid, .. }) => children.push(pid),
+            Resume::Reply(HostReply::Received(Received::Message { .. })) => ready += 1,
+            Resume::Reply(HostReply::Received(Received::Exit { from, reason })) => {
+                if reason != ExitReason::Killed || !children.contains(&from) {
+                    return told(format!("{from} ended: {reason}"));
+                }
+                over += 1;
+            }
+            Resume::Reply(HostReply::Failed(error)) => return told(error.to_string()),
+            _ => {}
+        }
+        if !core::mem::replace(&mut traps, true) {
+            return call(HostCall::TrapExits { trap: true });
+        }
+        if children.len() < 6 {
+            return spawn_linked("child");
+        }
+        if told_next < 6 {
+            told_next += 1;
+            let next = children[told_next % 6].to_bytes();
+            return send(children[told_next - 1], TAG_PEERS, &next);
+        }
+        if ready == 6 && !core::mem::replace(&mut killed, true) {
+            return call(HostCall::Kill { target: children[3] });
+        }
+        if over == 6 { told(String::from("all are killed")) } else { receive(None) }
+    })
+}
+
+#[test]
+fn one_kill_ends_all_who_are_linked_on_whatever_shard_they_are() {
+    for seed in 1..SEEDS {
+        let mut world = World::with_shards(1, SHARDS, Some(seed), chained);
+        let operator = world.guest(Role::Operator, 1);
+        start(&mut world, operator);
+        world.run(Duration::from_millis(300));
+        let end = end_of_run(&mut world, operator);
+        assert_eq!(end.as_deref(), Some("all are killed"), "seed {seed}");
+        assert_eq!((world.processes(), world.scripts()), (0, 0), "seed {seed}");
     }
 }
 

@@ -1,4 +1,4 @@
-//! Process table, mailboxes, credit and monitors as pure state.
+//! Process table, mailboxes, credit, monitors and links as pure state.
 //!
 //! Owns the rules that hold whatever a process runs and wherever it is: [`Table`] gives out slots
 //! with generations, [`Mailbox`] is what a process receives from, [`Windows`] is the credit that a
@@ -12,6 +12,7 @@ extern crate alloc;
 
 mod amount;
 mod credit;
+mod links;
 mod mailbox;
 mod monitors;
 mod pacing;
@@ -23,6 +24,7 @@ mod window;
 
 pub use amount::Amount;
 pub use credit::{CreditDue, Overdrawn, Source};
+pub use links::{LINKED_PER_PROCESS_MAX, Links, TooManyLinks};
 pub use mailbox::{
     Found, MAILBOX_BYTES_MAX, MAILBOX_MESSAGES_MAX, Mailbox, Message, Notice, Refused, Released,
     Taken,

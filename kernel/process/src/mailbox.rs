@@ -34,7 +34,7 @@ pub struct Message {
     pub payload: Payload,
 }
 
-/// News of a watched process.
+/// News of a watched or linked process.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Notice {
     /// The watched process.
@@ -66,6 +66,7 @@ pub struct Found {
 enum Key {
     Message(Position),
     Notice(u64),
+    Exit(u64),
 }
 
 /// What a receive takes.
@@ -78,6 +79,8 @@ pub enum Taken {
     Credited(Message, Option<CreditDue>),
     /// A notice.
     Notice(Notice),
+    /// The end of a linked process, and how it ended.
+    Exit(Pid, ExitReason),
 }
 
 /// What became of a monitor that is taken back.
@@ -99,6 +102,8 @@ pub enum Released {
 pub struct Mailbox {
     messages: Queue,
     notices: BTreeMap<u64, Notice>,
+    /// Ends of linked processes, by the same sequence.
+    exits: BTreeMap<u64, (Pid, ExitReason)>,
     monitors: Monitors,
     accounts: Accounts,
     /// Of the last arrival.
@@ -121,6 +126,7 @@ impl Mailbox {
         Mailbox {
             messages: Queue::new(),
             notices: BTreeMap::new(),
+            exits: BTreeMap::new(),
             monitors: Monitors::new(),
             accounts: Accounts::new(),
             sequence: 0,
@@ -173,6 +179,10 @@ impl Mailbox {
         let notice = self.notices.first_key_value().map(|(&sequence, notice)| {
             (sequence, Found { key: Key::Notice(sequence), len: reason_bytes(&notice.reason) })
         });
+        let exit = self.exits.first_key_value().map(|(&sequence, (_, reason))| {
+            (sequence, Found { key: Key::Exit(sequence), len: reason_bytes(reason) })
+        });
+        let notice = [notice, exit].into_iter().flatten().min_by_key(|(sequence, _)| *sequence);
         match (message, notice) {
             (Some(message), Some(notice)) if notice.0 < message.0 => Some(notice.1),
             (Some(message), _) => Some(message.1),
@@ -187,6 +197,10 @@ impl Mailbox {
                 let notice = self.notices.remove(&sequence)?;
                 self.monitors.release(notice.id);
                 Some(Taken::Notice(notice))
+            }
+            Key::Exit(sequence) => {
+                let (from, reason) = self.exits.remove(&sequence)?;
+                Some(Taken::Exit(from, reason))
             }
             Key::Message(position) => {
                 let Queued { message, credited } = self.messages.take(position)?;
@@ -227,6 +241,17 @@ impl Mailbox {
         self.sequence = sequence;
         self.notices.insert(sequence, notice);
         true
+    }
+
+    /// Takes the end of a linked process in. There is one for each link, so links bound them.
+    pub fn exited(&mut self, from: Pid, reason: ExitReason) {
+        self.sequence += 1;
+        self.exits.insert(self.sequence, (from, reason));
+    }
+
+    /// Ends of linked processes that are queued.
+    pub fn exits(&self) -> usize {
+        self.exits.len()
     }
 
     /// Takes a monitor back, and its notice with it.

@@ -114,9 +114,13 @@ impl<T> Table<T> {
         })
     }
 
-    /// Every tenant, to change it, in order of place.
-    pub fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
-        self.places.iter_mut().filter_map(|place| place.tenant.as_mut())
+    /// Every tenant with its slot, to change it, in order of place.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (Slot, &mut T)> {
+        let shard = self.shard;
+        self.places.iter_mut().enumerate().filter_map(move |(index, place)| {
+            let slot = Slot::new(shard, index as u32, place.generation)?;
+            Some((slot, place.tenant.as_mut()?))
+        })
     }
 
     fn place_mut(&mut self, slot: Slot) -> Option<&mut Place<T>> {

@@ -35,6 +35,7 @@ impl Bench {
                 request: RequestId::new(0),
                 parent: Pid { node: NodeId::new(2), ..Pid::default() },
                 monitor: None,
+                link: false,
                 app: AppId::new(1),
                 trace: TraceId::new(0),
                 program: ProgramId::default(),

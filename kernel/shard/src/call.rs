@@ -56,6 +56,12 @@ impl Shard {
             }
             HostCall::Monitor { target } => Some(self.call_monitor(slot, target, out)),
             HostCall::Demonitor { id } => Some(self.call_demonitor(slot, id, out)),
+            HostCall::Link { target } => Some(self.call_link(slot, target, out)),
+            HostCall::Unlink { target } => Some(self.call_unlink(slot, target, out)),
+            HostCall::TrapExits { trap } => {
+                let process = self.live_mut(slot)?;
+                Some(HostReply::Flag(core::mem::replace(&mut process.traps_exits, trap)))
+            }
             HostCall::Kill { target } => Some(self.call_kill(slot, target, out)),
             HostCall::Exit { reason } => {
                 self.end(slot, reason, out);

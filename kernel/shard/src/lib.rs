@@ -30,6 +30,7 @@ extern crate alloc;
 mod at_once;
 mod call;
 mod life;
+mod link;
 mod message;
 pub mod port;
 mod process;

@@ -85,7 +85,7 @@ impl Shard {
         out: &mut Vec<Effect>,
     ) {
         let pid = self.pid(slot);
-        let Process { app, trace, parent, mailbox, senders, watchers, .. } = process;
+        let Process { app, trace, parent, mailbox, senders, watchers, links, .. } = process;
         self.unheard.remove(&(parent, slot));
         self.fail_waiting(senders, ErrorCode::NoProcess);
         let (sources, watched) = mailbox.close();
@@ -95,6 +95,15 @@ impl Shard {
         let signal = |to, body| Effect::Signal(Signal { from: pid, to, app, trace, body });
         for (id, target) in watched {
             out.extend(self.unwatch(slot, id, target).map(|body| signal(target, body)));
+        }
+        for other in links.into_all() {
+            match self.find(other) {
+                Whereabouts::Here => self.link_broken(other.slot, pid, reason.clone()),
+                Whereabouts::Away => {
+                    out.push(signal(other, SignalBody::Exit { reason: reason.clone() }));
+                }
+                Whereabouts::Nowhere => {}
+            }
         }
         for (watcher, id) in watchers.into_all() {
             if self.find(watcher) == Whereabouts::Away {
@@ -121,9 +130,13 @@ impl Shard {
         }
         // What was handed over for it is no longer in anybody's way.
         self.room(node, out);
-        for process in self.processes.values_mut().filter_map(Tenant::live_mut) {
+        for (slot, tenant) in self.processes.iter_mut() {
+            let Some(process) = tenant.live_mut() else { continue };
             process.watchers.forget_node(node, incarnation);
             process.mailbox.forget_node(node, incarnation);
+            for other in process.links.forget_node(node, incarnation) {
+                self.exits.push_back((slot, other, ExitReason::NoConnection));
+            }
         }
         let [first, last] = node_range(node, incarnation);
         let watches: Vec<((Pid, MonitorId), Slot)> = self

@@ -207,6 +207,7 @@ impl Shard {
             Taken::Notice(notice) => {
                 Received::Down { from: notice.from, id: notice.id, reason: notice.reason }
             }
+            Taken::Exit(from, reason) => Received::Exit { from, reason },
         };
         Some(HostReply::Received(received))
     }

@@ -52,6 +52,24 @@ pub enum HostCall {
         /// Which monitor.
         id: MonitorId,
     },
+    /// Share the end of `target`, and it the caller's. Answered by [`HostReply::Done`] at once; that
+    /// it cannot be is told as its end.
+    Link {
+        /// With whom.
+        target: Pid,
+    },
+    /// Take a link back; it has no effect once this is answered by [`HostReply::Done`]. A notice that
+    /// lies in the mailbox stays there.
+    Unlink {
+        /// With whom.
+        target: Pid,
+    },
+    /// Whether the ends of linked processes come as notices, and do not end the caller. Answered by
+    /// [`HostReply::Flag`]: whether they did before.
+    TrapExits {
+        /// From now on.
+        trap: bool,
+    },
     /// End a process. Answered by [`HostReply::Done`] at once.
     Kill {
         /// Whom.
@@ -88,6 +106,8 @@ pub struct SpawnCall {
     pub argument: Payload,
     /// Whether to watch the child from its first instant.
     pub monitor: bool,
+    /// Whether to be linked to the child from its first instant.
+    pub link: bool,
     /// The child's bounds.
     pub limits: ProcessLimits,
 }
@@ -161,6 +181,13 @@ pub enum Received {
         from: Pid,
         /// The monitor.
         id: MonitorId,
+        /// How it ended.
+        reason: ExitReason,
+    },
+    /// A linked process ended or was lost, and the receiver traps exits.
+    Exit {
+        /// The linked process.
+        from: Pid,
         /// How it ended.
         reason: ExitReason,
     },

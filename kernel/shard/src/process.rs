@@ -19,10 +19,11 @@ use crate::port::Resume;
 use crate::run_queue::Turn;
 use alloc::boxed::Box;
 use alloc::string::String;
+use alloc::vec::Vec;
 use craton_abi::{
-    AppId, Duration, Instant, MonitorId, Payload, Pid, ProgramId, RequestId, TraceId,
+    AppId, Duration, ExitReason, Instant, MonitorId, Payload, Pid, ProgramId, RequestId, TraceId,
 };
-use craton_process::{Mailbox, Ticket, WaitQueue, Watchers};
+use craton_process::{Links, Mailbox, Ticket, WaitQueue, Watchers};
 
 /// Who has a slot.
 #[derive(Debug)]
@@ -53,6 +54,9 @@ pub(crate) struct Process {
     /// Processes of this shard that wait for room in the mailbox.
     pub(crate) senders: WaitQueue,
     pub(crate) watchers: Watchers,
+    pub(crate) links: Links,
+    /// Ends of linked processes come as notices.
+    pub(crate) traps_exits: bool,
     /// CPU time charged, for the run queue.
     pub(crate) virtual_time: Duration,
 }
@@ -83,10 +87,14 @@ pub(crate) enum State {
     /// It waits for room or credit.
     Sending { to: Pid, tag: u64, payload: Payload, ticket: Ticket, deadline: Instant },
     /// It waits for its child.
-    Spawning { request: RequestId, monitor: Option<MonitorId> },
+    Spawning { request: RequestId, monitor: Option<MonitorId>, link: Option<EarlyEnds> },
     /// It waits for the list of nodes.
     Asking,
 }
+
+/// Ends that came while a process waits for a child that it is to be linked to. The child may be
+/// among them, and its own pid is not known yet.
+pub(crate) type EarlyEnds = Vec<(Pid, ExitReason)>;
 
 impl Tenant {
     pub(crate) fn live(&self) -> Option<&Process> {

@@ -9,12 +9,12 @@ use crate::process::{Process, State, Tenant};
 use crate::run_queue::RunQueue;
 use crate::timers::Timers;
 use crate::view::ProcessView;
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::format;
 use alloc::vec::Vec;
 use craton_abi::{
-    AppId, ErrorCode, Incarnation, Instant, MonitorId, NodeId, Pid, RequestId, ShardId, Signal,
-    SignalBody, Slot, limit,
+    AppId, ErrorCode, ExitReason, Incarnation, Instant, MonitorId, NodeId, Pid, RequestId, ShardId,
+    Signal, SignalBody, Slot, limit,
 };
 use craton_process::{Pacing, Table, Ticket, Windows};
 
@@ -57,6 +57,9 @@ pub struct Shard {
     pub(crate) watches: BTreeMap<(Pid, MonitorId), Slot>,
     /// Children, by parent, whose parent does not know of them yet.
     pub(crate) unheard: BTreeSet<(Pid, Slot)>,
+    /// Ends that linked processes of this shard are about to hear of, in order. Empty between steps:
+    /// a chain of links is walked here and not on the stack.
+    pub(crate) exits: VecDeque<(Slot, Pid, ExitReason)>,
     pub(crate) monitor_last: MonitorId,
     pub(crate) request_last: RequestId,
     pub(crate) ticket_last: Ticket,
@@ -91,6 +94,7 @@ impl Shard {
             pacing: Pacing::new(),
             watches: BTreeMap::new(),
             unheard: BTreeSet::new(),
+            exits: VecDeque::new(),
             monitor_last: MonitorId::new(id_first),
             request_last: RequestId::new(id_first),
             ticket_last: Ticket::default(),
@@ -121,6 +125,7 @@ impl Shard {
             Input::SpawnHeard { child } => self.spawn_heard(child),
             Input::NodeLost { node, incarnation } => self.node_lost(node, incarnation, out),
         }
+        self.pass_exits_on(out);
     }
 
     /// When it must be stepped with [`Input::Tick`] at the latest, if nobody is runnable.

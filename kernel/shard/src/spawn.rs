@@ -23,7 +23,7 @@ use craton_abi::{
     Duration, ErrorCode, ExitReason, MonitorId, Payload, Pid, Place, RequestId, Signal, SignalBody,
     Slot, SpawnOrder, TraceId, limit,
 };
-use craton_process::{Mailbox, TableFull, WaitQueue, Watchers};
+use craton_process::{Links, Mailbox, TableFull, WaitQueue, Watchers};
 
 impl Shard {
     /// The parent's call.
@@ -33,9 +33,12 @@ impl Shard {
         call: SpawnCall,
         out: &mut Vec<Effect>,
     ) -> Option<HostReply> {
-        let SpawnCall { place, program, entry, argument, monitor, limits } = call;
+        let SpawnCall { place, program, entry, argument, monitor, link, limits } = call;
         if let Err(error) = check(&entry, &argument) {
             return Some(HostReply::Failed(error));
+        }
+        if link && !self.may_link(slot) {
+            return Some(HostReply::Failed(ErrorCode::LimitLinks));
         }
         let monitor = match monitor.then(|| self.reserve_monitor(slot, None)).transpose() {
             Ok(monitor) => monitor,
@@ -44,11 +47,12 @@ impl Shard {
         self.request_last = self.request_last.next();
         let (request, parent) = (self.request_last, self.pid(slot));
         let process = self.live_mut(slot)?;
-        process.state = State::Spawning { request, monitor };
+        process.state = State::Spawning { request, monitor, link: link.then(Vec::new) };
         let order = SpawnOrder {
             request,
             parent,
             monitor,
+            link,
             app: process.app,
             trace: process.trace,
             program: program.unwrap_or(process.identity.program),
@@ -79,6 +83,11 @@ impl Shard {
         if let Some(id) = monitor {
             watchers.add(parent, id).map_err(|_| ErrorCode::LimitMonitors)?;
         }
+        let mut links = Links::new();
+        if order.link {
+            // The first one: there is room.
+            let _ = links.linked(parent, 0);
+        }
         let program = order.program;
         let entry = order.entry.clone();
         let process = Process {
@@ -90,6 +99,8 @@ impl Shard {
             mailbox: Mailbox::new(&order.limits),
             senders: WaitQueue::new(),
             watchers,
+            links,
+            traps_exits: false,
             virtual_time: self.run_queue.floor(),
         };
         let slot = self
@@ -165,10 +176,14 @@ impl Shard {
         result: Result<Pid, ErrorCode>,
     ) -> bool {
         let Some(process) = self.live_mut(slot) else { return false };
-        let State::Spawning { request: waiting, monitor } = process.state else { return false };
+        let &mut State::Spawning { request: waiting, monitor, ref mut link } = &mut process.state
+        else {
+            return false;
+        };
         if waiting != request {
             return false;
         }
+        let link = link.take();
         let reply = match result {
             // The parent has heard of its child once it runs with this answer: see `tick`.
             Ok(child) => {
@@ -176,6 +191,9 @@ impl Shard {
                     && process.mailbox.bind(id, child)
                 {
                     self.watch_away(child, id, slot);
+                }
+                if let Some(early) = link {
+                    self.link_to_child(slot, child, early);
                 }
                 HostReply::Spawned { pid: child, monitor }
             }
@@ -229,6 +247,7 @@ impl Shard {
         if let Some(id) = monitor {
             process.watchers.remove(parent, id);
         }
+        process.links.remove(parent);
         self.bury(slot, *process, ExitReason::NoProcess, out);
     }
 }

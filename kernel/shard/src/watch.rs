@@ -158,6 +158,12 @@ impl Shard {
                     target.watchers.remove(from, id);
                 }
             }
+            SignalBody::Link
+            | SignalBody::Unlink { .. }
+            | SignalBody::Unlinked { .. }
+            | SignalBody::Exit { .. } => {
+                self.link_signal(Signal { from, to, app, trace, body }, out);
+            }
             SignalBody::Down { id, reason } => {
                 self.notify(to, Notice { from, id, reason: reason.bounded() }, out);
             }
@@ -165,7 +171,7 @@ impl Shard {
     }
 
     /// The process that a signal is for.
-    fn target_of(&mut self, to: Pid) -> Option<&mut Process> {
+    pub(crate) fn target_of(&mut self, to: Pid) -> Option<&mut Process> {
         match self.find(to) {
             Whereabouts::Here => self.live_mut(to.slot),
             Whereabouts::Away | Whereabouts::Nowhere => None,

@@ -79,6 +79,7 @@ pub(super) fn spawn(bench: &mut Bench) -> Outcomes {
         entry: "child".into(),
         argument: Payload(b"a message".to_vec()),
         monitor: true,
+        link: false,
         limits: ProcessLimits { memory_bytes: 65536, ..ProcessLimits::default() },
     }));
     let second = HostCall::Spawn(Box::new(SpawnCall {
@@ -87,6 +88,7 @@ pub(super) fn spawn(bench: &mut Bench) -> Outcomes {
         entry: "child".into(),
         argument: Payload::default(),
         monitor: false,
+        link: true,
         limits: ProcessLimits::default(),
     }));
     let spawned = HostReply::Spawned { pid: pid_known(), monitor: Some(MonitorId::new(0x44)) };
@@ -135,6 +137,18 @@ pub(super) fn watch_and_nodes(bench: &mut Bench) -> Outcomes {
         (HostCall::Kill { target: pid_b() }, HostReply::Done),
     ]);
     converse(bench, "watch", b"", talk)?;
+    let link = HostCall::Link { target: pid_a() };
+    let exit = Received::Exit { from: pid_known(), reason: ExitReason::Killed };
+    let receive = HostCall::Receive { tag: Some(9), timeout: None, capacity: 16 };
+    let talk = Vec::from([
+        (link.clone(), HostReply::Done),
+        (link, failed(ErrorCode::LimitLinks)),
+        (HostCall::Unlink { target: pid_b() }, HostReply::Done),
+        (HostCall::TrapExits { trap: true }, HostReply::Flag(false)),
+        (HostCall::TrapExits { trap: false }, HostReply::Flag(true)),
+        (receive, HostReply::Received(exit)),
+    ]);
+    converse(bench, "links", b"", talk)?;
     let nodes = [(0x3333, 1), (0x3334, 2), (0x3335, 1)];
     let nodes = nodes.map(|(node, shards)| LivingNode { node: NodeId::new(node), shards });
     // Once for the list, twice for the shards of one of them.

@@ -200,6 +200,8 @@ pub(super) fn bad_pointers(bench: &mut Bench) -> Outcomes {
         "bad_receive_room",
         "bad_receive_header",
         "bad_monitor",
+        "bad_link",
+        "bad_unlink",
         "bad_kill",
         "bad_nodes",
         "bad_nodes_overflow",

@@ -63,6 +63,7 @@ impl Host<'_> {
             request: self.request,
             parent: Pid::default(),
             monitor: None,
+            link: false,
             app: AppId::new(1),
             trace: TraceId::new(0),
             program: self.program,

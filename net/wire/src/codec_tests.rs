@@ -27,6 +27,10 @@ fn signals() -> Vec<Body> {
             id: MonitorId::new(1),
             reason: ExitReason::Trap(TrapKind::Other, String::from("at é")),
         }),
+        signal(SignalBody::Link),
+        signal(SignalBody::Unlink { id: RequestId::new(1) }),
+        signal(SignalBody::Unlinked { id: RequestId::new(1) }),
+        signal(SignalBody::Exit { reason: ExitReason::Normal }),
         Body::Credit { shard: ShardId::new(3), mailbox: Pid::default(), messages: 1, bytes: 2 },
         Body::Gone { shard: ShardId::new(3), pid: Pid::default() },
     ]
@@ -39,6 +43,7 @@ fn spawns() -> Vec<Body> {
             request: RequestId::new(1),
             parent: Pid::default(),
             monitor: Some(MonitorId::new(2)),
+            link: false,
             app: AppId::new(3),
             trace: TraceId::new(4),
             program,

@@ -217,6 +217,9 @@ impl Actor {
                 self.friends.retain(|friend| *friend != from);
                 scene.checker.told(self.pid, id, from, &reason)
             }
+            Received::Exit { from, .. } => {
+                Err(Violation(format!("{}: told of {from}, to which it has no link", self.pid)))
+            }
         }
     }
 
@@ -342,6 +345,7 @@ impl Actor {
             entry,
             argument,
             monitor,
+            link: false,
             limits,
         })))
     }

@@ -25,12 +25,13 @@ fn mailbox(messages: u32, bytes: u32) -> Mailbox {
     Mailbox::new(&limits)
 }
 
-/// Tag of the next message, or number of the next notice with a minus.
+/// Tag of the next message, or number of the next notice with a minus; ends of links stand below.
 fn take(mailbox: &mut Mailbox, tag: Option<u64>) -> Option<i64> {
     let found = mailbox.find(tag)?;
     Some(match mailbox.take(found)? {
         Taken::Local(message) | Taken::Credited(message, _) => message.tag as i64,
         Taken::Notice(notice) => -(notice.id.get() as i64),
+        Taken::Exit(from, _) => -1_000 - from.slot.index() as i64,
     })
 }
 
@@ -168,4 +169,20 @@ fn a_reasons_length_is_that_of_its_bytes() {
     ] {
         assert_eq!(reason_bytes(&reason), reason.to_bytes().len(), "{reason:?}");
     }
+}
+
+#[test]
+fn ends_of_links_stand_in_order_among_messages_and_notices() {
+    let mut mailbox = mailbox(10, 1_000);
+    mailbox.monitor(MonitorId::new(5), Some(pid(1, 1))).expect("room");
+    mailbox.exited(pid(1, 7), ExitReason::Normal);
+    mailbox.push_local(message(pid(1, 1), 1, 0));
+    assert!(mailbox.notify(notice(pid(1, 1), 5)));
+    mailbox.exited(pid(1, 8), ExitReason::Killed);
+    assert_eq!(mailbox.exits(), 2);
+    assert_eq!(take(&mut mailbox, Some(9)), Some(-1_007), "they come whatever the tag");
+    assert_eq!(take(&mut mailbox, Some(9)), Some(-5));
+    assert_eq!(take(&mut mailbox, None), Some(1));
+    assert_eq!(take(&mut mailbox, None), Some(-1_008));
+    assert_eq!((take(&mut mailbox, None), mailbox.exits()), (None, 0));
 }

@@ -81,6 +81,7 @@ impl Liar {
             request: RequestId::new(self.random.next() % 100),
             parent: self.pid(),
             monitor: self.random.chance(50).then(|| self.id()),
+            link: self.random.chance(30),
             app: AppId::new(self.random.next() % 3),
             trace: TraceId::new(0),
             program: ProgramId::default(),
@@ -92,7 +93,7 @@ impl Liar {
     }
 
     fn call(&mut self) -> HostCall {
-        match self.random.below(10) {
+        match self.random.below(13) {
             0 => {
                 let SpawnOrder { entry, argument, limits, .. } = self.order();
                 let (program, monitor) = (None, self.random.chance(50));
@@ -103,6 +104,7 @@ impl Liar {
                     entry,
                     argument,
                     monitor,
+                    link: self.random.chance(30),
                     limits,
                 }))
             }
@@ -122,13 +124,20 @@ impl Liar {
             7 => HostCall::Kill { target: self.pid() },
             8 if self.random.chance(30) => HostCall::Exit { reason: self.reason() },
             8 => HostCall::Nodes,
+            9 => HostCall::Link { target: self.pid() },
+            10 => HostCall::Unlink { target: self.pid() },
+            11 => HostCall::TrapExits { trap: self.random.chance(70) },
             _ => HostCall::Log { level: LogLevel::Info, text: "ö".repeat(self.random.below(999)) },
         }
     }
 
     fn body(&mut self) -> SignalBody {
-        match self.random.below(6) {
+        match self.random.below(10) {
             0 => SignalBody::Kill,
+            4 => SignalBody::Link,
+            5 => SignalBody::Unlink { id: RequestId::new(self.random.next() % 100) },
+            6 => SignalBody::Unlinked { id: RequestId::new(self.random.next() % 100) },
+            7 => SignalBody::Exit { reason: self.reason() },
             1 => SignalBody::Monitor { id: self.id() },
             2 => SignalBody::Demonitor { id: self.id() },
             3 => SignalBody::Down { id: self.id(), reason: self.reason() },

@@ -28,6 +28,7 @@ fn a_waiting_process_is_killed_at_once() {
         entry: String::from("child"),
         argument: Payload::default(),
         monitor: true,
+        link: false,
         limits: ProcessLimits::default(),
     }));
     let wait = HostCall::Receive { tag: None, timeout: Some(Duration::MAX), capacity: 0 };

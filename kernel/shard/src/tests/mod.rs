@@ -24,6 +24,7 @@ extern crate std;
 mod credit;
 mod garbage;
 mod life;
+mod links;
 mod messages;
 mod model;
 mod monitors;
@@ -99,6 +100,7 @@ impl Rig {
             request: self.request,
             parent: away(9, 0),
             monitor: None,
+            link: false,
             app: APP,
             trace: TraceId::new(3),
             program: ProgramId([7; 32]),
@@ -236,6 +238,7 @@ fn check(shard: &Shard) {
         matches!(process.state, State::Sending { .. } | State::Receiving { deadline: Some(_), .. })
     });
     assert_eq!(shard.timers.len(), deadlines.count(), "timers");
+    assert!(shard.exits.is_empty(), "an end was not passed on");
     assert!(live().all(|(_, p)| !matches!(p.state, State::Calling)), "left within a step");
     let waiting: usize = live().map(|(_, process)| process.senders.len()).sum();
     let sending = live().filter(|(_, p)| matches!(p.state, State::Sending { .. })).count();

@@ -85,6 +85,7 @@ impl World {
                 request: RequestId::new(request),
                 parent: operator(),
                 monitor: None,
+                link: false,
                 app: APP,
                 trace: TraceId::new(0),
                 program: ProgramId::default(),

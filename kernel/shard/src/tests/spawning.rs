@@ -11,6 +11,7 @@ fn ask(entry: &str, argument: usize, monitor: bool) -> HostCall {
         entry: String::from(entry),
         argument: Payload(vec![0; argument]),
         monitor,
+        link: false,
         limits: ProcessLimits::default(),
     }))
 }

@@ -70,6 +70,7 @@ impl Actor {
                     self.monitors.retain(|&held| held != id);
                     ledger.down(from, me, id, &reason, tag.is_none());
                 }
+                Received::Exit { from, .. } => panic!("{me} has no link to {from}"),
             },
             (Asked::Receive { .. }, HostReply::Longer { .. }) => self.wants_room = true,
             (Asked::Receive { .. }, HostReply::Failed(_)) => {}
@@ -192,6 +193,7 @@ impl Actor {
             entry: String::from("child"),
             argument: Payload::default(),
             monitor,
+            link: false,
             limits,
         }))
     }
