@@ -52,14 +52,14 @@ pub enum HostCall {
         /// Which monitor.
         id: MonitorId,
     },
-    /// Share the end of `target`, and it the caller's. Answered by [`HostReply::Done`] at once; that
-    /// it cannot be is told as its end.
+    /// Share the end of `target`, and it the caller's. Answered by [`HostReply::Done`] at once;
+    /// that it cannot be is told as its end.
     Link {
         /// With whom.
         target: Pid,
     },
-    /// Take a link back; it has no effect once this is answered by [`HostReply::Done`]. A notice that
-    /// lies in the mailbox stays there.
+    /// Take a link back; it has no effect once this is answered by [`HostReply::Done`]. A notice
+    /// that lies in the mailbox stays there.
     Unlink {
         /// With whom.
         target: Pid,

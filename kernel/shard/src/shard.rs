@@ -57,8 +57,8 @@ pub struct Shard {
     pub(crate) watches: BTreeMap<(Pid, MonitorId), Slot>,
     /// Children, by parent, whose parent does not know of them yet.
     pub(crate) unheard: BTreeSet<(Pid, Slot)>,
-    /// Ends that linked processes of this shard are about to hear of, in order. Empty between steps:
-    /// a chain of links is walked here and not on the stack.
+    /// Ends that linked processes of this shard are about to hear of, in order. Empty between
+    /// steps: a chain of links is walked here and not on the stack.
     pub(crate) exits: VecDeque<(Slot, Pid, ExitReason)>,
     pub(crate) monitor_last: MonitorId,
     pub(crate) request_last: RequestId,
