@@ -10,14 +10,13 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, TcpStream};
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Connections that are open at once.
 const CROWD: usize = 10_000;
-/// SYNs of a flood, each second, and how long it lasts.
-const FLOOD_PER_SEC: u32 = 20_000;
-const FLOOD_LASTS: Duration = Duration::from_secs(5);
+/// SYNs of a flood between two round trips, and how often; more than a node remembers.
+const SYNS_PER_ROUND: usize = 100;
+const ROUNDS: usize = 300;
 const ECHO: u16 = 7;
 const HTTP: u16 = 80;
 /// Hosts are slow and busy; what is asserted is that it comes, not when.
@@ -136,25 +135,8 @@ fn syn(random: u64) -> [u8; 40] {
     packet
 }
 
-/// Sends SYNs at a steady rate until it is told to stop; says how many.
-fn flood(stop: &AtomicBool) -> u64 {
-    let raw = socket(AddressFamily::INET, SocketType::RAW, Some(ipproto::RAW)).unwrap();
-    let target = SocketAddrV4::new(node_address(0), 0);
-    let (mut sent, mut random) = (0, 1_u64);
-    let start = Instant::now();
-    while !stop.load(Ordering::Relaxed) {
-        let due = start.elapsed().as_secs_f64() * f64::from(FLOOD_PER_SEC);
-        while (sent as f64) < due {
-            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            // A full queue drops it, as queues do.
-            let _ = sendto(&raw, &syn(random ^ random >> 31), SendFlags::empty(), &target);
-            sent += 1;
-        }
-        std::thread::yield_now();
-    }
-    sent
-}
-
+/// A flood that is paced by what the node answers, so that a slow host has a slower flood, not
+/// another outcome. Its rate where hosts do not matter is in the stack's own tests.
 #[test]
 fn a_flood_neither_drops_old_connections_nor_keeps_new_ones_out() {
     in_network_namespace(
@@ -162,23 +144,26 @@ fn a_flood_neither_drops_old_connections_nor_keeps_new_ones_out() {
         || {
             let node = Node::boot(128);
             let mut old: Vec<TcpStream> = (0..20).map(|_| node.connect(ECHO)).collect();
-            let stop = AtomicBool::new(false);
-            std::thread::scope(|scope| {
-                let flooding = scope.spawn(|| flood(&stop));
-                let start = Instant::now();
-                let mut opened = 0;
-                while start.elapsed() < FLOOD_LASTS {
-                    echo(&mut node.connect(ECHO), b'n');
-                    opened += 1;
-                    old.iter_mut().for_each(|stream| echo(stream, b'o'));
+            let raw = socket(AddressFamily::INET, SocketType::RAW, Some(ipproto::RAW)).unwrap();
+            let target = SocketAddrV4::new(node_address(0), 0);
+            let mut random = 1_u64;
+            let start = Instant::now();
+            for round in 0..ROUNDS {
+                for _ in 0..SYNS_PER_ROUND {
+                    random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                    let syn = syn(random ^ random >> 31);
+                    sendto(&raw, &syn, SendFlags::empty(), &target).unwrap();
                 }
-                stop.store(true, Ordering::Relaxed);
-                let sent = flooding.join().unwrap();
-                println!("{sent} SYNs, {opened} connections opened meanwhile");
-                assert!(sent > 10_000 && opened > 0);
-            });
+                let place = round % old.len();
+                echo(&mut old[place], b'o');
+                if round % 10 == 0 {
+                    echo(&mut node.connect(ECHO), b'n');
+                }
+            }
+            println!("{} SYNs in {:?}", ROUNDS * SYNS_PER_ROUND, start.elapsed());
             assert!(node.metric("craton_net_handshakes_evicted_total") > 0);
-            assert!(node.metric("craton_net_service_clients") <= 22);
+            // The old ones and this question; those that just closed may take a moment.
+            assert!(node.metric("craton_net_service_clients") <= 30);
         },
     );
 }
