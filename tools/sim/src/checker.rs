@@ -102,6 +102,10 @@ impl Gap {
 pub struct Checker {
     lives: BTreeMap<Pid, Life>,
     over: BTreeSet<(NodeId, Incarnation)>,
+    /// When lives of nodes began.
+    began: BTreeMap<(NodeId, Incarnation), Instant>,
+    /// When a node last heard that another is up, that one first.
+    heard_up: BTreeMap<(NodeId, NodeId), Instant>,
     streams: BTreeMap<(Pid, Pid), Vec<Sent>>,
     monitors: BTreeMap<(Pid, MonitorId), Monitor>,
     spawns: BTreeMap<u64, Spawn>,
@@ -138,6 +142,23 @@ impl Checker {
     /// The instance of a process was dropped.
     pub fn ended(&mut self, pid: Pid) {
         self.lives.entry(pid).or_default().ended = true;
+    }
+
+    /// A life of a node began.
+    pub fn life_began(&mut self, node: NodeId, incarnation: Incarnation, at: Instant) {
+        self.began.entry((node, incarnation)).or_insert(at);
+    }
+
+    /// A node wrote to its log that another is up.
+    pub fn up(&mut self, on: NodeId, node: NodeId, at: Instant) {
+        self.heard_up.insert((on, node), at);
+    }
+
+    /// Whether a node can know of this life of another: it may hold it alive in an earlier one.
+    fn knows(&self, on: NodeId, pid: Pid) -> bool {
+        let heard = self.heard_up.get(&(on, pid.node));
+        let began = self.began.get(&(pid.node, pid.incarnation));
+        on == pid.node || began.is_none_or(|began| heard.is_some_and(|heard| heard >= began))
     }
 
     /// A life of a node ended, and all its processes with it.
@@ -182,9 +203,10 @@ impl Checker {
         at: Instant,
         node_alive: bool,
     ) -> u64 {
+        let adrift = !node_alive || !self.knows(from.node, to);
         let stream = self.streams.entry((from, to)).or_default();
         let state = SendState::Asked;
-        stream.push(Sent { tag, at, state, received: false, adrift: !node_alive });
+        stream.push(Sent { tag, at, state, received: false, adrift });
         stream.len() as u64 - 1
     }
 
@@ -263,7 +285,7 @@ impl Checker {
         at: Instant,
         node_alive: bool,
     ) -> Check {
-        let adrift = !node_alive;
+        let adrift = !node_alive || !self.knows(watcher.node, target);
         let monitor = Monitor { target, made_at: at, watch: Watch::Active, adrift };
         match self.monitors.insert((watcher, id), monitor) {
             None => Ok(()),

@@ -26,6 +26,8 @@ impl World {
         }
         self.trace.note(self.now, format_args!("boot {place}"));
         self.machines[place].boot(self.now, &mut self.random);
+        let machine = &self.machines[place];
+        self.checker.life_began(machine.node.id(), machine.incarnation, self.now);
         let address = self.machines[place].address();
         self.step(place, NodeInput::Memory { free_bytes: 64 << 20 });
         self.step(place, NodeInput::Address(address));
@@ -202,6 +204,7 @@ impl World {
         machine.now_lives_as(machine.node.incarnation());
         self.trace.note(self.now, format_args!("{place} life {life} over"));
         self.checker.life_over(machine.node.id(), life);
+        self.checker.life_began(machine.node.id(), machine.incarnation, self.now);
         self.lives_ended += 1;
     }
 
@@ -212,13 +215,19 @@ impl World {
             // All nodes are honest here, so credit was counted wrongly and a message is lost.
             self.check(Err(Violation(format!("{place}: {module} {text}"))));
         }
-        if level > LogLevel::Warn || !matches!(module, "session" | "cluster") {
-            return;
-        }
         let me = self.ids[place];
         let named = |machine: &&Machine| {
             machine.place != place && text.contains(&machine.node.id().to_string())
         };
+        if module == "cluster" && text.contains(" is up at ") {
+            if let Some(other) = self.machines.iter().find(named) {
+                self.checker.up(me, other.node.id(), self.now);
+            }
+            return;
+        }
+        if level > LogLevel::Warn || !matches!(module, "session" | "cluster") {
+            return;
+        }
         if let Some(other) = self.machines.iter().find(named) {
             let id = other.node.id();
             let of_life = |life: &&Incarnation| text.contains(&life.to_string());
