@@ -83,7 +83,7 @@ build/programs/stress.craton: export RUSTC_BOOTSTRAP := stress
 
 # The tool knows whether anything changed; make does not see into cargo packages.
 build/programs/%.craton: export CARGO_TARGET_DIR := $(CURDIR)/target/guest
-build/programs/%.craton: .FORCE
+build/programs/%.craton: .FORCE | keys
 	@mkdir -p build/programs
 	@build/craton build userland/programs/$* --output $@ --quiet
 
