@@ -78,14 +78,13 @@ keys: tool
 
 programs: tool keys $(BUNDLES)
 
-# The test guest has hand-written WebAssembly in it, which a stable rustc lets in by name only.
-build/programs/stress.craton: export RUSTC_BOOTSTRAP := stress
-
-# The tool knows whether anything changed; make does not see into cargo packages.
-build/programs/%.craton: export CARGO_TARGET_DIR := $(CURDIR)/target/guest
+# The tool knows whether anything changed; make does not see into cargo packages. The test guest has
+# hand-written WebAssembly in it, which a stable rustc lets in by name only. Both variables are for
+# the recipe alone: prerequisites would inherit those of a target.
 build/programs/%.craton: .FORCE | keys
 	@mkdir -p build/programs
-	@build/craton build userland/programs/$* --output $@ --quiet
+	@CARGO_TARGET_DIR=$(CURDIR)/target/guest $(if $(filter stress,$*),RUSTC_BOOTSTRAP=stress) \
+		build/craton build userland/programs/$* --output $@ --quiet
 
 .FORCE:
 
