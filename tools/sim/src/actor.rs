@@ -58,11 +58,24 @@ enum Habit {
 #[derive(Clone, Debug)]
 enum Asked {
     Nothing,
-    Spawn { number: u64, monitor: bool },
-    Send { to: Pid, number: u64 },
+    Spawn {
+        number: u64,
+        monitor: bool,
+    },
+    Send {
+        to: Pid,
+        number: u64,
+    },
     Receive,
-    Monitor { target: Pid, node_alive: bool },
-    Demonitor { id: MonitorId },
+    Monitor {
+        target: Pid,
+        node_alive: bool,
+    },
+    Demonitor {
+        id: MonitorId,
+    },
+    /// From now on the ends of linked processes are told.
+    Trap,
 }
 
 pub(crate) struct Actor {
@@ -72,6 +85,8 @@ pub(crate) struct Actor {
     spawn: Option<u64>,
     in_order: bool,
     habit: Habit,
+    /// It is told of the ends of linked processes.
+    traps: bool,
     /// Friends that were sent the message of [`Phase::Probe`].
     probed: usize,
     console: Option<Pid>,
@@ -91,6 +106,7 @@ impl Actor {
             spawn: None,
             in_order: false,
             habit: Habit::Usual,
+            traps: false,
             probed: 0,
             console: None,
             friends: Vec::new(),
@@ -189,6 +205,10 @@ impl Actor {
                 self.watching.push(id);
                 checker.watches(self.pid, id, target, scene.now, node_alive)
             }
+            (Asked::Trap, HostReply::Flag(false)) => {
+                self.traps = true;
+                Ok(())
+            }
             (Asked::Demonitor { id }, HostReply::Flag(queued)) => {
                 checker.took_back(self.pid, id, queued)
             }
@@ -217,9 +237,7 @@ impl Actor {
                 self.friends.retain(|friend| *friend != from);
                 scene.checker.told(self.pid, id, from, &reason)
             }
-            Received::Exit { from, .. } => {
-                Err(Violation(format!("{}: told of {from}, to which it has no link", self.pid)))
-            }
+            Received::Exit { from, reason } => scene.checker.told_of_link(self.pid, from, &reason),
         }
     }
 
@@ -263,7 +281,20 @@ impl Actor {
             (54, Some(target)) if self.console != Some(target) => {
                 Outcome::Call(HostCall::Kill { target })
             }
-            (55..=57, _) => Outcome::Preempted,
+            (55, _) => Outcome::Preempted,
+            (56, _) if !self.traps => {
+                self.asked = Asked::Trap;
+                Outcome::Call(HostCall::TrapExits { trap: true })
+            }
+            (56..=57, Some(target)) if self.traps && self.console != Some(target) => {
+                if self.random.chance(25) {
+                    scene.checker.unlinks(self.pid, target);
+                    return Outcome::Call(HostCall::Unlink { target });
+                }
+                let node_alive = scene.alive.contains(&target.node);
+                scene.checker.links(self.pid, target, scene.now, node_alive);
+                Outcome::Call(HostCall::Link { target })
+            }
             (58, _) => Outcome::Call(HostCall::Nodes),
             (59, _) => Outcome::Call(HostCall::Yield),
             (60, _) => {

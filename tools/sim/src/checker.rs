@@ -9,6 +9,7 @@
 //!   fire if its target ended or a gap was told while the watcher lived;
 //! - no child lives whose parent never heard of it.
 
+use crate::linked::Linked;
 use crate::machine::MAIL_MAX;
 use craton_abi::{ErrorCode, ExitReason, Incarnation, Instant, MonitorId, NodeId, Pid};
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,7 +25,7 @@ impl fmt::Display for Violation {
     }
 }
 
-type Check = Result<(), Violation>;
+pub(crate) type Check = Result<(), Violation>;
 
 fn broken(what: String) -> Check {
     Err(Violation(what))
@@ -112,6 +113,7 @@ pub struct Checker {
     gaps: Vec<Gap>,
     /// Lives of nodes that another holds dead, that one first.
     held_dead: BTreeSet<(NodeId, NodeId, Incarnation)>,
+    pub(crate) linked: Linked,
     /// Messages taken from mailboxes.
     pub messages: u64,
     /// Notices taken from mailboxes.
@@ -155,7 +157,7 @@ impl Checker {
     }
 
     /// Whether a node can know of this life of another: it may hold it alive in an earlier one.
-    fn knows(&self, on: NodeId, pid: Pid) -> bool {
+    pub(crate) fn knows(&self, on: NodeId, pid: Pid) -> bool {
         let heard = self.heard_up.get(&(on, pid.node));
         let began = self.began.get(&(pid.node, pid.incarnation));
         on == pid.node || began.is_none_or(|began| heard.is_some_and(|heard| heard >= began))
@@ -334,12 +336,13 @@ impl Checker {
             }
             ExitReason::NoProcess | ExitReason::Killed => ended,
             ExitReason::Limit(_) => true,
-            other => ended && own == Some(other),
+            // Who was linked may have ended with the reason of another.
+            other => ended && (own == Some(other) || self.linked.has(target)),
         };
         if right { Ok(()) } else { broken(format!("{who}: told '{reason}', which is not so")) }
     }
 
-    fn has_ended(&self, pid: Pid) -> bool {
+    pub(crate) fn has_ended(&self, pid: Pid) -> bool {
         self.over.contains(&(pid.node, pid.incarnation))
             || self.lives.get(&pid).is_none_or(|life| life.ended)
     }
@@ -351,6 +354,11 @@ impl Checker {
         self.over.contains(&(a.node, a.incarnation))
             || self.over.contains(&(b.node, b.incarnation))
             || self.gaps.iter().any(|gap| since(gap) && (gap.parts(a, b) || gap.parts(b, a)))
+    }
+
+    /// Whether a gap was told by the node of `a` towards `b`, after `at`.
+    pub(crate) fn gap_after(&self, a: Pid, b: Pid, at: Instant) -> bool {
+        self.gaps.iter().any(|gap| gap.parts(a, b) && gap.at > at)
     }
 
     /// Everything is healed and every living process has emptied its mailbox: what must have come
@@ -374,9 +382,7 @@ impl Checker {
                 continue;
             }
             let target = monitor.target;
-            let mut gaps = self.gaps.iter();
-            let gap =
-                gaps.any(|gap| gap.parts(watcher, target) && gap.at > monitor.made_at + MAIL_MAX);
+            let gap = self.gap_after(watcher, target, monitor.made_at + MAIL_MAX);
             if self.has_ended(target) || gap {
                 return broken(format!("{watcher} was never told of {target} ({id})"));
             }
@@ -389,7 +395,7 @@ impl Checker {
                 return broken(format!("{pid} lives, but its parent never heard of it"));
             }
         }
-        Ok(())
+        self.links_at_rest()
     }
 }
 
