@@ -57,7 +57,9 @@ extern "C" fn main(boot_info: &'static mut BootInfo) -> ! {
     mark("ACPI tables");
     interrupt::install();
     apic::start();
-    let frequencies = clock::start();
+    let Some(frequencies) = clock::start() else {
+        start::refuse(format_args!("nothing tells how fast the time-stamp counter is"))
+    };
     timer::start(frequencies);
     mark("interrupts, clocks");
     cpu::enable_interrupts();

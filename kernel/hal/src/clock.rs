@@ -34,8 +34,11 @@ const READINGS: usize = 8;
 const EDGE_READINGS_MAX: usize = 1000;
 /// Readings without a change of the 8254 after which it is taken to be absent.
 const STUCK_READINGS_MAX: u32 = 100_000;
-/// How often the 8254 is tried: a machine that pauses for longer than it counts spoils a window.
-const WINDOWS_MAX: usize = 10;
+/// How often the 8254 is tried. A host that lets the machine wait for longer than it counts, which
+/// is 55 ms, spoils a window; a busy one may do so every few milliseconds, so each two tries are
+/// half as long as those before, down to what is still good to a thousandth.
+const WINDOWS_MAX: u32 = 40;
+const WINDOW_HALVINGS_MAX: u32 = 4;
 
 /// Frequencies, as far as they could be found out.
 #[derive(Debug, Clone, Copy)]
@@ -68,17 +71,20 @@ pub fn mark_origin() {
     }
 }
 
-/// Finds out the frequencies and the date. Needs memory and the local APIC.
-pub fn start() -> Frequencies {
+/// Finds out the frequencies and the date. Needs memory and the local APIC. `None` if neither the
+/// CPU nor the hypervisor tells the counter's frequency, and no 8254 is there to measure it.
+pub fn start() -> Option<Frequencies> {
     let apic_start = (!timer::has_deadline()).then(|| {
         timer::count_freely();
         sample(apic_count)
     });
     let kvm = KvmClock::ask();
     let told = kvm.as_ref().map(|kvm| kvm.time_stamp_hz).or_else(told_by_cpu);
-    let time_stamp_hz = told
-        .or_else(|| (0..WINDOWS_MAX).find_map(|_| WINDOW.measure()))
-        .expect("the CPU or the hypervisor tells the frequency, or the machine has an 8254");
+    let measure = || {
+        let halvings = |attempt: u32| (attempt / 2).min(WINDOW_HALVINGS_MAX);
+        (0..WINDOWS_MAX).find_map(|attempt| WINDOW.measure(WINDOW_PIT_TICKS >> halvings(attempt)))
+    };
+    let time_stamp_hz = told.or_else(measure)?;
     NANOS_PER_TICK.store(fraction(NANOS_PER_SECOND, time_stamp_hz), Ordering::Relaxed);
     TICKS_PER_NANO.store(fraction(time_stamp_hz, NANOS_PER_SECOND), Ordering::Relaxed);
     let kvm_date = kvm.and_then(|kvm| kvm.since_1970(time_stamp()));
@@ -93,7 +99,7 @@ pub fn start() -> Frequencies {
         if kvm_date.is_some() { "KVM" } else { "the real-time clock" },
     );
     let apic_timer_hz = apic_start.map_or(0, |start| apic_timer_hz(start, time_stamp_hz));
-    Frequencies { time_stamp_hz, apic_timer_hz }
+    Some(Frequencies { time_stamp_hz, apic_timer_hz })
 }
 
 /// The time since the node started; zero until [`start`] has run.
@@ -189,15 +195,16 @@ impl Window {
         self.open.store(true, Ordering::Relaxed);
     }
 
-    /// Waits for the end of the window and closes it. The counter's frequency; `None` if there is
-    /// no 8254, or if it came to the end of its count meanwhile.
-    fn measure(&self) -> Option<u64> {
+    /// Waits for the end of the window, after so many ticks of the 8254, and closes it. The
+    /// counter's frequency; `None` if there is no 8254, or if it came to the end of its count
+    /// meanwhile.
+    fn measure(&self, pit_ticks: u64) -> Option<u64> {
         if !self.open.swap(false, Ordering::Relaxed) {
             self.open();
         }
         let first = self.pit_count.load(Ordering::Relaxed);
         let (mut last, mut stuck) = (first, 0);
-        while u64::from(first.wrapping_sub(last)) < WINDOW_PIT_TICKS {
+        while u64::from(first.wrapping_sub(last)) < pit_ticks {
             let count = pit::count();
             stuck = if count == last { stuck + 1 } else { 0 };
             if stuck > STUCK_READINGS_MAX || pit::has_ended() {
