@@ -64,11 +64,11 @@ extern "C" fn main(boot_info: &'static mut BootInfo) -> ! {
     mark("interrupts, clocks");
     cpu::enable_interrupts();
     serial::start_interrupts();
+    info!("craton {} starts", env!("CARGO_PKG_VERSION"));
     let cpus = smp::start(frequencies);
     mark("other CPUs");
     info!(
-        "craton {}: {cpus} CPU{}, {} MiB of memory, {} KiB free",
-        env!("CARGO_PKG_VERSION"),
+        "{cpus} CPU{}, {} MiB of memory, {} KiB free",
         if cpus == 1 { "" } else { "s" },
         memory.usable_bytes.div_ceil(1 << 20),
         memory::free_bytes() / 1024,
