@@ -26,6 +26,8 @@ const PERIOD: Duration = Duration::from_millis(50);
 const LINES_SHOWN: usize = 60;
 /// Free memory may differ so much from what it was: buffers that are full or empty just then.
 pub const MEMORY_SLACK_BYTES: u64 = 64 << 10;
+/// The same where processes ran: a node keeps slots and instances of up to 32 at hand for the next.
+pub const KEPT_BYTES: u64 = 512 << 10;
 
 /// A machine of the bed.
 pub struct Node {
@@ -192,7 +194,13 @@ impl Bed {
     /// Asserts that a node has as much free memory as it had.
     #[track_caller]
     pub fn expect_memory_back(&self, at: usize, before: &NodeInfo) {
-        let wanted = before.memory_free.unwrap() - MEMORY_SLACK_BYTES;
+        self.expect_memory_back_but(MEMORY_SLACK_BYTES, at, before);
+    }
+
+    /// The same, but for so many bytes.
+    #[track_caller]
+    pub fn expect_memory_back_but(&self, slack: u64, at: usize, before: &NodeInfo) {
+        let wanted = before.memory_free.unwrap() - slack;
         let enough = |info: &NodeInfo| info.memory_free >= Some(wanted);
         let mut last = None;
         let limit = Instant::now() + LONG;
