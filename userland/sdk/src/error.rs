@@ -11,7 +11,7 @@ use craton_abi::{ErrorCode, ExitReason, Pid};
 pub enum Error {
     /// The system refused, for this reason.
     Refused(ErrorCode),
-    /// A watched process ended where a message from it was awaited.
+    /// A watched or linked process ended where a message from it was awaited.
     Down {
         /// Which process.
         pid: Pid,

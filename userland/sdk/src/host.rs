@@ -1,9 +1,9 @@
 //! Runs a program off wasm32, its processes as threads, so that its tests are `cargo test`.
 //!
 //! Owns [`Scenario`], [`Outcome`] and [`run`]. It keeps the rules that a program relies on: one
-//! bounded mailbox for each process, order between two processes, monitors that fire once, spawns
-//! on named nodes. It does not preempt, limit memory or encrypt; `tools/sim` and QEMU test the
-//! real system. `world` holds the state, `calls` the host calls.
+//! bounded mailbox for each process, order between two processes, monitors that fire once, links,
+//! spawns on named nodes. It does not preempt, limit memory or encrypt; `tools/sim` and QEMU test
+//! the real system. `world` holds the state, `calls` the host calls.
 
 pub(crate) mod calls;
 mod world;
@@ -16,7 +16,7 @@ use alloc::vec::Vec;
 use craton_abi::run::{RunArgument, TAG_ERR, TAG_INPUT, TAG_OUT, TAG_READ};
 use craton_abi::{ExitReason, NodeId, Pid};
 use std::time::Duration;
-use world::{Item, Shared, World};
+use world::{Item, Shared, Tie, World};
 
 /// How long after the end of `main` the other processes of a run may take to end.
 const LINGER: Duration = Duration::from_secs(5);
@@ -106,7 +106,8 @@ pub fn run(entries: EntryTable, scenario: Scenario) -> Outcome {
     let shared = Arc::new(Shared::new(World::new(entries, &scenario)));
     let (console, stdin) = shared.with(|world| (world.add("console", 0), world.add("stdin", 0)));
     let argument = RunArgument { console, stdin, arguments: scenario.arguments.clone() };
-    let main = world::spawn(&shared, "main", argument.to_bytes(), 0, Some(console))
+    let tie = Tie { watcher: Some(console), linked: None };
+    let main = world::spawn(&shared, "main", argument.to_bytes(), 0, tie)
         .expect("the program declares the entry main");
     let operator = Operator {
         console,
@@ -143,7 +144,7 @@ impl Operator {
                     let part = self.next_part(wanted as usize);
                     shared.with(|world| world.push_message(self.stdin, from, TAG_INPUT, part));
                 }
-                Item::Message { .. } | Item::Down { .. } => {}
+                Item::Message { .. } | Item::Down { .. } | Item::Exit { .. } => {}
             }
         };
         let left_over = shared.end_all(LINGER);

@@ -67,8 +67,10 @@ pub use craton_abi::{
 };
 pub use entry::{Entry, EntryArgument, EntryResult, EntryTable, start};
 pub use error::Error;
-pub use mailbox::{Down, Envelope, Event, Mailbox, Received};
+pub use mailbox::{Down, Envelope, Event, Exit, Mailbox, Received};
 pub use message::{Message, Request, TAG_MAX, send, send_bytes, send_within, tag_of_name};
-pub use process::{Child, Monitor, SpawnOptions, exit, kill, me, yield_now};
+pub use process::{
+    Child, Monitor, SpawnOptions, exit, kill, link, me, trap_exits, unlink, yield_now,
+};
 pub use run::{Output, Run, Stdin};
 pub use system::{Level, WallTime, log, nodes, now, random, random_u64, shards, wall_time};

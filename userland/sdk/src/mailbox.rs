@@ -20,25 +20,31 @@ const CAPACITY_FIRST: usize = 256;
 const TIMEOUT_NEVER: i64 = -1;
 /// Kinds of [`ReceiveHeader`].
 const KIND_MESSAGE: u32 = 0;
+const KIND_DOWN: u32 = 1;
+const KIND_EXIT: u32 = 2;
 
 /// The receiving end of a process.
 #[derive(Debug)]
 pub struct Mailbox {
     buffer: Vec<u8>,
-    /// Notices that came while something else was awaited. A monitor fires once, so there are at
-    /// most as many as a process may hold monitors.
-    kept: VecDeque<Down>,
+    /// Notices that came while something else was awaited. A monitor fires once and a link breaks
+    /// once, so there are at most as many as a process may hold of both.
+    kept: VecDeque<Notice>,
     /// The last reply tag; 0 before the first request.
     reply_tag: u64,
 }
 
-/// What came: a message in the mailbox's buffer, or a notice.
+/// What came: a message in the mailbox's buffer, or a notice. A process gets no kind of notice that
+/// it did not ask for, so that a kind which a program does not know needs no care.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum Event<'a> {
     /// A message.
     Message(Envelope<'a>),
     /// A watched process ended.
     Down(Down),
+    /// A linked process ended, and this one [traps exits](crate::trap_exits).
+    Exit(Exit),
 }
 
 /// A message as it came.
@@ -63,8 +69,25 @@ pub struct Down {
     pub reason: ExitReason,
 }
 
+/// The end of a linked process.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Exit {
+    /// The process that was linked.
+    pub pid: Pid,
+    /// How it ended.
+    pub reason: ExitReason,
+}
+
+/// A notice that waits for its turn.
+#[derive(Clone, Debug)]
+enum Notice {
+    Down(Down),
+    Exit(Exit),
+}
+
 /// A message of an expected type, or a notice that came first.
 #[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
 pub enum Received<T> {
     /// The message.
     Message {
@@ -75,6 +98,8 @@ pub enum Received<T> {
     },
     /// A watched process ended.
     Down(Down),
+    /// A linked process ended, and this one [traps exits](crate::trap_exits).
+    Exit(Exit),
 }
 
 impl<T> Received<T> {
@@ -86,7 +111,9 @@ impl<T> Received<T> {
     pub fn message(self) -> Result<(Pid, T), Error> {
         match self {
             Received::Message { from, body } => Ok((from, body)),
-            Received::Down(down) => Err(Error::Down { pid: down.pid, reason: down.reason }),
+            Received::Down(Down { pid, reason, .. }) | Received::Exit(Exit { pid, reason }) => {
+                Err(Error::Down { pid, reason })
+            }
         }
     }
 }
@@ -192,19 +219,19 @@ impl Mailbox {
             if header.kind == KIND_MESSAGE {
                 return Ok(envelope(&header, &self.buffer));
             }
-            let down = self.down(&header)?;
-            self.kept.push_back(down);
+            let notice = self.notice(&header)?;
+            self.kept.push_back(notice);
         }
     }
 
     fn next_before(&mut self, deadline: Option<Instant>) -> Result<Event<'_>, Error> {
-        if let Some(down) = self.kept.pop_front() {
-            return Ok(Event::Down(down));
+        if let Some(notice) = self.kept.pop_front() {
+            return Ok(notice.into());
         }
         loop {
             let header = self.take(None, deadline)?;
             if header.kind != KIND_MESSAGE {
-                return self.down(&header).map(Event::Down);
+                return self.notice(&header).map(Event::from);
             }
             // An answer that nobody waits for any more.
             if header.tag & !TAG_MAX == REPLY_BIT {
@@ -218,12 +245,12 @@ impl Mailbox {
         &mut self,
         deadline: Option<Instant>,
     ) -> Result<Received<T>, Error> {
-        if let Some(down) = self.kept.pop_front() {
-            return Ok(Received::Down(down));
+        if let Some(notice) = self.kept.pop_front() {
+            return Ok(notice.into());
         }
         let header = self.take(Some(T::TAG), deadline)?;
         if header.kind != KIND_MESSAGE {
-            return self.down(&header).map(Received::Down);
+            return self.notice(&header).map(Received::from);
         }
         let envelope = envelope(&header, &self.buffer);
         Ok(Received::Message { from: envelope.from, body: envelope.decode()? })
@@ -240,11 +267,12 @@ impl Mailbox {
             if header.kind == KIND_MESSAGE {
                 return decode(envelope(&header, &self.buffer).payload);
             }
-            let down = self.down(&header)?;
-            if down.monitor == monitor {
-                return Err(Error::Down { pid: down.pid, reason: down.reason });
+            match self.notice(&header)? {
+                Notice::Down(down) if down.monitor == monitor => {
+                    return Err(Error::Down { pid: down.pid, reason: down.reason });
+                }
+                other => self.kept.push_back(other),
             }
-            self.kept.push_back(down);
         }
     }
 
@@ -276,13 +304,19 @@ impl Mailbox {
         grows
     }
 
-    fn down(&self, header: &ReceiveHeader) -> Result<Down, Error> {
-        let reason = envelope(header, &self.buffer).payload;
-        Ok(Down {
-            pid: Pid::from_bytes(&header.from),
-            monitor: Monitor::from_id(header.tag),
-            reason: ExitReason::from_bytes(reason).map_err(|_| Error::Malformed)?,
-        })
+    fn notice(&self, header: &ReceiveHeader) -> Result<Notice, Error> {
+        let pid = Pid::from_bytes(&header.from);
+        let bytes = envelope(header, &self.buffer).payload;
+        let reason = || ExitReason::from_bytes(bytes).map_err(|_| Error::Malformed);
+        match header.kind {
+            KIND_DOWN => {
+                let monitor = Monitor::from_id(header.tag);
+                Ok(Notice::Down(Down { pid, monitor, reason: reason()? }))
+            }
+            KIND_EXIT => Ok(Notice::Exit(Exit { pid, reason: reason()? })),
+            // This SDK asks for no other kind.
+            _ => Err(Error::Malformed),
+        }
     }
 
     /// Random at first, so that an answer meant for an earlier process of the same program is
@@ -291,6 +325,24 @@ impl Mailbox {
         let last = if self.reply_tag == 0 { random_u64() } else { self.reply_tag };
         self.reply_tag = (last.wrapping_add(1) & TAG_MAX) | REPLY_BIT;
         self.reply_tag
+    }
+}
+
+impl From<Notice> for Event<'_> {
+    fn from(notice: Notice) -> Self {
+        match notice {
+            Notice::Down(down) => Event::Down(down),
+            Notice::Exit(exit) => Event::Exit(exit),
+        }
+    }
+}
+
+impl<T> From<Notice> for Received<T> {
+    fn from(notice: Notice) -> Self {
+        match notice {
+            Notice::Down(down) => Received::Down(down),
+            Notice::Exit(exit) => Received::Exit(exit),
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Processes seen from outside: spawning, watching and ending them.
+//! Processes seen from outside: spawning, watching, linking and ending them.
 //!
 //! Owns [`SpawnOptions`], [`Child`] and [`Monitor`]. Which entry a child runs is said by
 //! [`Entry`](crate::Entry); what it is told later, by [`send`](crate::send).
@@ -14,6 +14,7 @@ pub struct SpawnOptions {
     place: Place,
     program: Option<ProgramId>,
     monitor: bool,
+    link: bool,
     memory_max: u64,
 }
 
@@ -38,6 +39,7 @@ pub(crate) struct SpawnCall<'a> {
     pub(crate) entry: &'a str,
     pub(crate) argument: &'a [u8],
     pub(crate) monitor: bool,
+    pub(crate) link: bool,
     #[cfg_attr(
         not(target_arch = "wasm32"),
         expect(dead_code, reason = "threads cannot bound each other's memory")
@@ -47,7 +49,7 @@ pub(crate) struct SpawnCall<'a> {
 
 impl SpawnOptions {
     const fn at(place: Place) -> Self {
-        SpawnOptions { place, program: None, monitor: false, memory_max: 0 }
+        SpawnOptions { place, program: None, monitor: false, link: false, memory_max: 0 }
     }
 
     /// On the spawner's own node.
@@ -76,6 +78,12 @@ impl SpawnOptions {
         self
     }
 
+    /// Link the caller and the child from the child's first instant: see [`link`].
+    pub const fn linked(mut self) -> Self {
+        self.link = true;
+        self
+    }
+
     /// Bound the child's memory to this many bytes in place of the system's default.
     pub const fn memory_max(mut self, bytes: u64) -> Self {
         self.memory_max = bytes;
@@ -98,6 +106,7 @@ impl SpawnOptions {
             entry,
             argument,
             monitor: self.monitor,
+            link: self.link,
             memory_max: self.memory_max,
         };
         match sys::spawn(&call) {
@@ -168,6 +177,35 @@ pub fn exit(reason: &ExitReason) -> ! {
 /// [`ErrorCode::Denied`] if the process belongs to another app.
 pub fn kill(target: &Pid) -> Result<(), Error> {
     check(sys::kill(target))
+}
+
+/// Shares the end of another process, and it the caller's: when one ends, the other ends with the
+/// same reason, unless that is `normal`. There is at most one link between two processes, whoever
+/// made it. That there is no such process is told as its end.
+///
+/// # Errors
+///
+/// [`ErrorCode::LimitLinks`] if the caller has as many as it may, [`ErrorCode::Denied`] if the
+/// process belongs to another app.
+pub fn link(target: &Pid) -> Result<(), Error> {
+    check(sys::link(target))
+}
+
+/// Takes a link back. From now on the end of one has no effect on the other, but for what is in the
+/// mailbox already.
+///
+/// # Errors
+///
+/// None that the ABI names.
+pub fn unlink(target: &Pid) -> Result<(), Error> {
+    check(sys::unlink(target))
+}
+
+/// Whether the ends of linked processes, `normal` too, come to the mailbox as
+/// [`Event::Exit`](crate::Event::Exit) from now on, and do not end the caller. Says what was set
+/// before. A [`kill`] cannot be trapped.
+pub fn trap_exits(trap: bool) -> bool {
+    sys::trap_exits(i32::from(trap)) > 0
 }
 
 /// Lets other processes of the same CPU run.

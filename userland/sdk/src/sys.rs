@@ -14,7 +14,7 @@ use craton_abi::{MonitorId, Pid};
 #[repr(C)]
 #[derive(Default)]
 pub(crate) struct ReceiveHeader {
-    /// 0 for a message, 1 for the notice of a monitor.
+    /// 0 for a message, 1 for the notice of a monitor, 2 for the end of a linked process.
     pub(crate) kind: u32,
     /// Length in bytes of the payload, also where it did not fit.
     pub(crate) len: u32,
@@ -73,13 +73,16 @@ mod import {
         ) -> i32;
         pub(crate) unsafe fn monitor(target: *const [u8; Pid::BYTES]) -> i64;
         pub(crate) safe fn demonitor(id: u64) -> i32;
+        pub(crate) unsafe fn link(target: *const [u8; Pid::BYTES]) -> i32;
+        pub(crate) unsafe fn unlink(target: *const [u8; Pid::BYTES]) -> i32;
+        pub(crate) safe fn trap_exits(trap: i32) -> i32;
         pub(crate) unsafe fn kill(target: *const [u8; Pid::BYTES]) -> i32;
         pub(crate) unsafe fn nodes(to: *mut u64, capacity: usize) -> i32;
         pub(crate) safe fn shards(node: u64) -> i32;
     }
 }
 
-pub(crate) use import::{clock_monotonic, clock_wall, demonitor, shards, yield_now};
+pub(crate) use import::{clock_monotonic, clock_wall, demonitor, shards, trap_exits, yield_now};
 
 pub(crate) fn self_pid() -> Pid {
     let mut out = [0; Pid::BYTES];
@@ -127,7 +130,7 @@ pub(crate) fn spawn(call: &SpawnCall<'_>) -> Result<(Pid, MonitorId), i32> {
             call.entry.len(),
             call.argument.as_ptr(),
             call.argument.len(),
-            i32::from(call.monitor),
+            i32::from(call.monitor) | i32::from(call.link) << 1,
             i64::try_from(call.memory_max).unwrap_or(i64::MAX),
             &mut pid,
             &mut monitor,
@@ -158,6 +161,18 @@ pub(crate) fn monitor(target: &Pid) -> i64 {
     let target = target.to_bytes();
     // SAFETY: `target` is a live pid.
     unsafe { import::monitor(&target) }
+}
+
+pub(crate) fn link(target: &Pid) -> i32 {
+    let target = target.to_bytes();
+    // SAFETY: `target` is a live pid.
+    unsafe { import::link(&target) }
+}
+
+pub(crate) fn unlink(target: &Pid) -> i32 {
+    let target = target.to_bytes();
+    // SAFETY: `target` is a live pid.
+    unsafe { import::unlink(&target) }
 }
 
 pub(crate) fn kill(target: &Pid) -> i32 {

@@ -2,9 +2,9 @@
 
 use craton::host::{self, Fault, FaultKind, Outcome, Scenario, node_id};
 use craton::{
-    Duration, Error, ErrorCode, Event, ExitReason, Mailbox, Message, Monitor, Pid, Received,
-    Request, Run, SpawnOptions, TAG_MAX, TrapKind, exit, kill, limit, me, nodes, now, random_u64,
-    send, send_bytes, send_within, tag_of_name,
+    Duration, Error, ErrorCode, Event, Exit, ExitReason, Mailbox, Message, Monitor, Pid, Received,
+    Request, Run, SpawnOptions, TAG_MAX, TrapKind, exit, kill, limit, link, me, nodes, now,
+    random_u64, send, send_bytes, send_within, tag_of_name, trap_exits, unlink,
 };
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +22,8 @@ enum Task {
     Serve,
     /// Do nothing until killed.
     Wait,
+    /// Link to this process, say so to the parent, and wait.
+    Link(Pid),
     Panic,
     Exit(u8),
     Return,
@@ -50,6 +52,7 @@ fn main_entry(run: Run) -> Result {
         "full" => full(),
         "timeouts" => timeouts(),
         "monitors" => monitors(),
+        "links" => links(),
         "places" => places(),
         "forged" => forged(),
         "lost" => lost(),
@@ -65,6 +68,11 @@ fn child((parent, task): (Pid, Task)) -> Result {
         }),
         Task::Serve => serve(),
         Task::Wait => Mailbox::new().receive::<Number>().map(|_| ()),
+        Task::Link(to) => {
+            link(&to)?;
+            send(&parent, &Number(0))?;
+            Mailbox::new().receive::<Text>().map(|_| ())
+        }
         Task::Panic => panic!("as asked"),
         Task::Exit(0) => exit(&ExitReason::Shutdown),
         Task::Exit(code) => exit(&ExitReason::Error(vec![code])),
@@ -235,6 +243,42 @@ fn monitors() -> Result {
     Ok(())
 }
 
+fn links() -> Result {
+    let mut mailbox = Mailbox::new();
+    assert!(!trap_exits(true));
+    assert!(trap_exits(true));
+    let child = CHILD.spawn(&(me(), Task::Wait), SpawnOptions::here().linked())?;
+    link(&child.pid)?;
+    kill(&child.pid)?;
+    let Event::Exit(exit) = mailbox.next_event()? else { panic!("no end of a link") };
+    assert_eq!(exit, Exit { pid: child.pid, reason: ExitReason::Killed });
+    assert!(mailbox.next_event_within(Duration::ZERO).is_err(), "at most one link a pair");
+    // The end of one goes to the next, and on; that of a third is none of their business.
+    let last = spawn(Task::Wait)?;
+    let middle = spawn(Task::Link(last.pid))?;
+    mailbox.receive::<Number>()?.message()?;
+    let apart = spawn(Task::Wait)?;
+    link(&apart.pid)?;
+    unlink(&apart.pid)?;
+    kill(&middle.pid)?;
+    let mut ends = vec![];
+    for _ in 0..2 {
+        let Received::Down(down) = mailbox.receive::<Number>()? else { panic!("no end") };
+        ends.push((down.pid, down.reason));
+    }
+    ends.sort_by_key(|(pid, _)| *pid);
+    let mut pids = [last.pid, middle.pid];
+    pids.sort();
+    assert_eq!(ends, pids.map(|pid| (pid, ExitReason::Killed)));
+    link(&last.pid)?;
+    let Received::Exit(exit) = mailbox.receive::<Number>()? else { panic!("no end of a link") };
+    assert_eq!(exit, Exit { pid: last.pid, reason: ExitReason::NoProcess });
+    kill(&apart.pid)?;
+    let Event::Down(down) = mailbox.next_event()? else { panic!("the link was taken back") };
+    assert_eq!(down.pid, apart.pid);
+    Ok(())
+}
+
 fn places() -> Result {
     let nodes = nodes()?;
     assert_eq!(nodes.len(), 20);
@@ -294,7 +338,7 @@ macro_rules! cases {
 
 mod case {
     use super::{Scenario, run_case};
-    cases!(order, reasons, calls, long, full, timeouts, monitors, forged);
+    cases!(order, reasons, calls, long, full, timeouts, monitors, links, forged);
 }
 
 #[test]

@@ -35,6 +35,7 @@ pub fn pingpong(count: u64, place: &str) -> Result<String> {
             Event::Message(message) if message.payload == ball => {}
             Event::Message(_) => return Err(format!("round {round} came back changed")),
             Event::Down(down) => return Err(format!("the other side ended: {}", down.reason)),
+            other => return Err(format!("unexpected: {other:?}")),
         }
     }
     let used = now() - before;
@@ -52,7 +53,7 @@ pub fn spawnexit(count: u64, place: &str) -> Result<String> {
         match mailbox.next_event().map_err(|error| failed(&error))? {
             Event::Down(down) if down.pid == child.pid && down.reason.is_orderly() => {}
             Event::Down(down) => return Err(format!("a child ended: {}", down.reason)),
-            Event::Message(message) => return Err(format!("a message from {}", message.from)),
+            other => return Err(format!("unexpected: {other:?}")),
         }
     }
     Ok(line("spawnexit", place, count, now() - before))

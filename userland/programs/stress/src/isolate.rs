@@ -100,6 +100,6 @@ fn end_of(mailbox: &mut Mailbox, child: Child) -> Result<ExitReason> {
     match mailbox.next_event_within(PATIENCE).map_err(|error| failed(&error))? {
         Event::Down(down) if Some(down.monitor) == child.monitor => Ok(down.reason),
         Event::Down(down) => Err(format!("{} ended, who is no child", down.pid)),
-        Event::Message(message) => Err(format!("a message from {}", message.from)),
+        other => Err(format!("unexpected: {other:?}")),
     }
 }

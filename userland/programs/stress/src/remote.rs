@@ -99,7 +99,7 @@ fn expect_end(mailbox: &mut Mailbox, monitor: Option<Monitor>, reason: &ExitReas
     match mailbox.next_event_within(PATIENCE).map_err(|error| failed(&error))? {
         Event::Down(down) if Some(down.monitor) == monitor && down.reason == *reason => Ok(()),
         Event::Down(down) => Err(format!("{} ended: {}, not {reason}", down.pid, down.reason)),
-        Event::Message(message) => Err(format!("a message from {}", message.from)),
+        other => Err(format!("unexpected: {other:?}")),
     }
 }
 

@@ -142,6 +142,7 @@ impl Storm {
                 Event::Down(down) => {
                     return Err(format!("{} ended by itself: {}", down.pid, down.reason));
                 }
+                other => return Err(format!("unexpected: {other:?}")),
             }
         }
         let mut doomed: Vec<Pid> = alive.keys().copied().collect();

@@ -51,6 +51,7 @@ fn count(run: &Run) -> Result<(), String> {
         match mailbox.next_event().map_err(text)? {
             Event::Message(message) => coordinator.message(&message)?,
             Event::Down(down) => coordinator.down(&down)?,
+            other => return Err(format!("unexpected: {other:?}")),
         }
         coordinator.hand_out()?;
     }

@@ -55,6 +55,7 @@ pub fn run(argument: MapperArgument) -> Result<(), String> {
                 return Err(format!("unknown message from {}", message.from));
             }
             Event::Down(down) => return Err(format!("the coordinator ended: {}", down.reason)),
+            other => return Err(format!("unexpected: {other:?}")),
         }
     }
     let mapped = mapper.finish()?;

@@ -45,6 +45,7 @@ pub fn run(argument: ReducerArgument) -> Result<(), String> {
                 return Err(format!("unknown message from {}", message.from));
             }
             Event::Down(down) => return Err(format!("the coordinator ended: {}", down.reason)),
+            other => return Err(format!("unexpected: {other:?}")),
         }
     }
     send_within(&argument.coordinator, &reducer.reduced(), SEND_TIMEOUT).map_err(failed)

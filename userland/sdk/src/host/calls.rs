@@ -2,7 +2,7 @@
 //!
 //! Owns their meaning here. A killed process unwinds at the next of its calls.
 
-use super::world::{Current, Ended, Item, World, current, spawn as spawn_thread};
+use super::world::{Current, Ended, Item, Tie, World, current, spawn as spawn_thread};
 use crate::process::SpawnCall;
 use alloc::borrow::ToOwned;
 use alloc::format;
@@ -19,11 +19,11 @@ pub(crate) struct ReceiveHeader {
     pub(crate) tag: u64,
 }
 
-/// The calling process, which ends here if it was killed.
+/// The calling process, which ends here if another's deed ended it.
 fn living() -> Current {
     let current = current();
-    if current.shared.with(|world| world.is_killed(current.pid)) {
-        end(ExitReason::Killed);
+    if let Some(reason) = current.shared.with(|world| world.doom_of(current.pid)) {
+        end(reason);
     }
     current
 }
@@ -37,19 +37,20 @@ fn deadline(timeout_nanos: i64, default: Option<u64>) -> Option<Instant> {
     Instant::now().checked_add(Duration::from_nanos(nanos))
 }
 
-/// Waits as `Shared::wait`, and ends the process if it is killed meanwhile.
+/// Waits as `Shared::wait`, and ends the process if another's deed does meanwhile.
 fn wait<R>(
     current: &Current,
     deadline: Option<Instant>,
     mut attempt: impl FnMut(&mut World) -> Option<R>,
 ) -> Option<R> {
     let pid = current.pid;
-    let found = current.shared.wait(deadline, |world| {
-        if world.is_killed(pid) { Some(None) } else { attempt(world).map(Some) }
+    let found = current.shared.wait(deadline, |world| match world.doom_of(pid) {
+        Some(reason) => Some(Err(reason)),
+        None => attempt(world).map(Ok),
     });
     match found {
-        Some(None) => end(ExitReason::Killed),
-        Some(found) => found,
+        Some(Err(reason)) => end(reason),
+        Some(Ok(found)) => Some(found),
         None => None,
     }
 }
@@ -118,8 +119,11 @@ pub(crate) fn spawn(call: &SpawnCall<'_>) -> Result<(Pid, MonitorId), i32> {
         let at = ((world.seed >> 33) % alive.max(1)) as usize;
         if random { world.living_nodes().nth(at).unwrap_or(index) } else { index }
     });
-    let watcher = call.monitor.then_some(current.pid);
-    spawn_thread(&current.shared, call.entry, call.argument.to_owned(), node, watcher)
+    let tie = Tie {
+        watcher: call.monitor.then_some(current.pid),
+        linked: call.link.then_some(current.pid),
+    };
+    spawn_thread(&current.shared, call.entry, call.argument.to_owned(), node, tie)
         .map_err(ErrorCode::code)
 }
 
@@ -156,6 +160,7 @@ pub(crate) fn receive(
     let (kind, from, tag, payload) = match item {
         Item::Message { from, tag, payload } => (0, from, tag, payload),
         Item::Down { pid, monitor, reason } => (1, pid, monitor.get(), reason.to_bytes()),
+        Item::Exit { pid, reason } => (2, pid, 0, reason.to_bytes()),
     };
     to[..payload.len()].copy_from_slice(&payload);
     let len = u32::try_from(payload.len()).unwrap_or(u32::MAX);
@@ -172,6 +177,23 @@ pub(crate) fn monitor(target: &Pid) -> i64 {
 pub(crate) fn demonitor(id: u64) -> i32 {
     let current = living();
     i32::from(current.shared.with(|world| world.unwatch(current.pid, MonitorId::new(id))))
+}
+
+pub(crate) fn link(target: &Pid) -> i32 {
+    let current = living();
+    current.shared.with(|world| world.link(current.pid, *target));
+    0
+}
+
+pub(crate) fn unlink(target: &Pid) -> i32 {
+    let current = living();
+    current.shared.with(|world| world.unlink(current.pid, *target));
+    0
+}
+
+pub(crate) fn trap_exits(trap: i32) -> i32 {
+    let current = living();
+    i32::from(current.shared.with(|world| world.trap_exits(current.pid, trap != 0)))
 }
 
 pub(crate) fn kill(target: &Pid) -> i32 {

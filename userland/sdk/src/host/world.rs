@@ -7,7 +7,7 @@ use super::{Fault, FaultKind, Scenario, node_id};
 use crate::entry::EntryTable;
 use alloc::borrow::ToOwned;
 use alloc::boxed::Box;
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -22,6 +22,13 @@ use std::time::{Duration, Instant};
 pub(crate) enum Item {
     Message { from: Pid, tag: u64, payload: Vec<u8> },
     Down { pid: Pid, monitor: MonitorId, reason: ExitReason },
+    Exit { pid: Pid, reason: ExitReason },
+}
+
+/// Who is tied to a process from its first instant.
+pub(crate) struct Tie {
+    pub(crate) watcher: Option<Pid>,
+    pub(crate) linked: Option<Pid>,
 }
 
 pub(super) struct World {
@@ -44,8 +51,10 @@ struct Process {
     queue: VecDeque<Item>,
     bytes: usize,
     watchers: Vec<(MonitorId, Pid)>,
-    /// Set by a kill; the thread ends at its next host call.
-    killed: bool,
+    links: BTreeSet<Pid>,
+    traps_exits: bool,
+    /// Set by a kill or the end of a linked process; the thread ends at its next host call.
+    doom: Option<ExitReason>,
 }
 
 pub(crate) struct Shared {
@@ -132,7 +141,7 @@ impl Shared {
         let left = self.with(|world| {
             let rest = world.processes.values_mut().filter(|process| !process.is_operator());
             rest.map(|process| {
-                process.killed = true;
+                process.doom = Some(ExitReason::Killed);
                 process.entry.clone()
             })
             .collect()
@@ -180,7 +189,9 @@ impl World {
             queue: VecDeque::new(),
             bytes: 0,
             watchers: Vec::new(),
-            killed: false,
+            links: BTreeSet::new(),
+            traps_exits: false,
+            doom: None,
         };
         self.processes.insert(pid, process);
         pid
@@ -190,8 +201,9 @@ impl World {
         (0..self.nodes).filter(|node| !self.nodes_lost.contains(node))
     }
 
-    pub(crate) fn is_killed(&self, pid: Pid) -> bool {
-        self.processes.get(&pid).is_none_or(|process| process.killed)
+    /// Why a process must end now, if it must.
+    pub(crate) fn doom_of(&self, pid: Pid) -> Option<ExitReason> {
+        self.processes.get(&pid).map_or(Some(ExitReason::Killed), |process| process.doom.clone())
     }
 
     /// Takes the first fitting item; its length where it is longer than `capacity`.
@@ -204,12 +216,12 @@ impl World {
         let process = self.processes.get_mut(&pid)?;
         let wanted = |item: &Item| match item {
             Item::Message { tag: is, .. } => tag.is_none_or(|tag| tag == *is),
-            Item::Down { .. } => true,
+            Item::Down { .. } | Item::Exit { .. } => true,
         };
         let at = process.queue.iter().position(wanted)?;
         let len = match &process.queue[at] {
             Item::Message { payload, .. } => payload.len(),
-            Item::Down { reason, .. } => reason.to_bytes().len(),
+            Item::Down { reason, .. } | Item::Exit { reason, .. } => reason.to_bytes().len(),
         };
         if len > capacity {
             return Some(Err(len));
@@ -231,7 +243,7 @@ impl World {
     ) -> Option<Result<(), ErrorCode>> {
         match self.processes.get(&to) {
             None => return Some(Err(self.absence(to))),
-            Some(process) if process.killed => return Some(Err(ErrorCode::NoProcess)),
+            Some(process) if process.doom.is_some() => return Some(Err(ErrorCode::NoProcess)),
             Some(process) if !process.has_room(payload.len()) => return None,
             Some(_) => {}
         }
@@ -256,7 +268,7 @@ impl World {
             Some(FaultKind::Kill(entry)) => {
                 let mut processes = self.processes.values_mut();
                 if let Some(process) = processes.find(|process| process.entry == entry) {
-                    process.killed = true;
+                    process.doom = Some(ExitReason::Killed);
                 }
             }
             Some(FaultKind::LoseNode(node)) => self.lose_node(node),
@@ -284,7 +296,7 @@ impl World {
 
     pub(crate) fn kill(&mut self, pid: Pid) {
         if let Some(process) = self.processes.get_mut(&pid) {
-            process.killed = true;
+            process.doom = Some(ExitReason::Killed);
         }
     }
 
@@ -294,13 +306,56 @@ impl World {
         if let Some(process) = self.processes.get_mut(&target) {
             process.watchers.push((id, watcher));
         } else {
-            let reason = match self.absence(target) {
-                ErrorCode::NoConnection => ExitReason::NoConnection,
-                _ => ExitReason::NoProcess,
-            };
-            self.notify(watcher, id, target, reason);
+            self.notify(watcher, id, target, self.reason_of_absence(target));
         }
         id
+    }
+
+    fn reason_of_absence(&self, pid: Pid) -> ExitReason {
+        match self.absence(pid) {
+            ErrorCode::NoConnection => ExitReason::NoConnection,
+            _ => ExitReason::NoProcess,
+        }
+    }
+
+    pub(crate) fn link(&mut self, one: Pid, other: Pid) {
+        if one == other {
+            return;
+        }
+        if let Some(process) = self.processes.get_mut(&one) {
+            process.links.insert(other);
+        }
+        if let Some(process) = self.processes.get_mut(&other) {
+            process.links.insert(one);
+        } else {
+            self.link_broken(one, other, self.reason_of_absence(other));
+        }
+    }
+
+    pub(crate) fn unlink(&mut self, one: Pid, other: Pid) {
+        for (of, with) in [(one, other), (other, one)] {
+            if let Some(process) = self.processes.get_mut(&of) {
+                process.links.remove(&with);
+            }
+        }
+    }
+
+    /// What was set before.
+    pub(crate) fn trap_exits(&mut self, pid: Pid, trap: bool) -> bool {
+        let process = self.processes.get_mut(&pid);
+        process.is_some_and(|process| core::mem::replace(&mut process.traps_exits, trap))
+    }
+
+    fn link_broken(&mut self, pid: Pid, with: Pid, reason: ExitReason) {
+        let Some(process) = self.processes.get_mut(&pid) else { return };
+        if !process.links.remove(&with) {
+            return;
+        }
+        if process.traps_exits {
+            process.queue.push_back(Item::Exit { pid: with, reason });
+        } else if reason != ExitReason::Normal && process.doom.is_none() {
+            process.doom = Some(reason);
+        }
     }
 
     /// Takes a monitor back; whether its notice was queued.
@@ -322,19 +377,22 @@ impl World {
 
     fn end(&mut self, pid: Pid, reason: ExitReason) {
         let Some(process) = self.processes.remove(&pid) else { return };
+        for other in process.links {
+            self.link_broken(other, pid, reason.clone());
+        }
         for (monitor, watcher) in process.watchers {
             self.notify(watcher, monitor, pid, reason.clone());
         }
     }
 }
 
-/// Starts a process on a node; with its monitor, if `watcher` is given.
+/// Starts a process on a node; with its monitor, if there is a watcher.
 pub(crate) fn spawn(
     shared: &Arc<Shared>,
     entry: &str,
     argument: Vec<u8>,
     node: u64,
-    watcher: Option<Pid>,
+    tie: Tie,
 ) -> Result<(Pid, MonitorId), ErrorCode> {
     let (function, pid, monitor) = shared.with(|world| {
         let known = world.entries.iter().find(|(name, _)| *name == entry);
@@ -343,7 +401,10 @@ pub(crate) fn spawn(
             return Err(ErrorCode::NoConnection);
         }
         let pid = world.add(entry, node);
-        let monitor = watcher.map_or(MonitorId::new(0), |watcher| world.watch(watcher, pid));
+        let monitor = tie.watcher.map_or(MonitorId::new(0), |watcher| world.watch(watcher, pid));
+        if let Some(parent) = tie.linked {
+            world.link(parent, pid);
+        }
         Ok((function, pid, monitor))
     })?;
     let current = Current { shared: shared.clone(), pid, argument: argument.into() };
