@@ -11,10 +11,10 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use craton_abi::{Duration, Instant};
+use craton_abi::{Duration, Instant, Offload};
 use craton_hal::pci::{DEVICE_VECTOR_FIRST, DEVICE_VECTOR_LAST, note_interrupt};
 use craton_hal::power::{self, ExitCode};
-use craton_hal::virtio::net::{Interrupt, Net, Offload, Pair};
+use craton_hal::virtio::net::{Interrupt, Net, Pair};
 use craton_hal::{apic, clock, cpu, interrupt, serial, smp, timer};
 
 /// Questions of each CPU.

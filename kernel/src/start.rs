@@ -4,7 +4,7 @@
 //! missing it says so in one sentence and ends the machine: a node that cannot talk is none.
 
 use crate::command_line;
-use crate::host::{Host, Network, log_filter};
+use crate::host::{self, Network, log_filter};
 use alloc::string::String;
 use core::fmt;
 use craton_abi::Incarnation;
@@ -59,7 +59,7 @@ pub(crate) fn node() -> ! {
         node.step(NodeInput::WallClock { secs_at_zero }, now, &mut effects);
     }
     let network = Network::new(net, seed(), services, clock::now());
-    Host::new(node, new_engine, network, effects).run()
+    host::run(node, new_engine, network, effects)
 }
 
 /// The configuration from the firmware's device, with the command line's own keys over it.

@@ -12,6 +12,7 @@ mod error;
 mod exit;
 mod id;
 pub mod limit;
+mod offload;
 pub mod run;
 mod signal;
 mod time;
@@ -21,5 +22,6 @@ pub use exit::{ExitReason, MalformedReason, Resource, TrapKind};
 pub use id::{
     AppId, Incarnation, MonitorId, NodeId, Pid, ProgramId, RequestId, ShardId, Slot, TraceId,
 };
+pub use offload::Offload;
 pub use signal::{Payload, Place, ProcessLimits, Signal, SignalBody, SpawnOrder};
 pub use time::{Duration, Instant};

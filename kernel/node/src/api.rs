@@ -16,9 +16,9 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
-use craton_abi::{Duration, ErrorCode, ProgramId, ShardId, Slot};
+use craton_abi::{ErrorCode, ProgramId, ShardId};
 use craton_session::ConnId;
-use craton_shard::port::{HostEffect, LogLevel, Outcome};
+use craton_shard::port::{HostAnswer, HostEffect, LogLevel};
 
 /// What a node is stepped with.
 #[derive(Clone, Debug)]
@@ -71,29 +71,8 @@ pub enum NodeInput {
         /// Whether it can be started, or why not, for a program and for a person.
         result: Result<(), (ErrorCode, String)>,
     },
-    /// The engine's answer to [`HostEffect::Start`].
-    Started {
-        /// Which process.
-        slot: Slot,
-        /// Whether it can run.
-        result: Result<(), ErrorCode>,
-    },
-    /// The engine's answer to [`HostEffect::Run`].
-    Ran {
-        /// Which process.
-        slot: Slot,
-        /// How it came back.
-        outcome: Outcome,
-        /// CPU time used.
-        used: Duration,
-    },
-    /// How much memory a process holds, for listings; said whenever it changed.
-    ProcessMemory {
-        /// Which process.
-        slot: Slot,
-        /// Its memory.
-        bytes: u64,
-    },
+    /// The host of the processes of shard 0 answers a [`NodeEffect::Host`], or tells of one.
+    Host(HostAnswer),
     /// A line of the kernel's own log, for `craton logs`.
     LogLine(String),
     /// How much memory the machine has left, for placement and listings.
@@ -149,8 +128,7 @@ pub enum NodeEffect {
         /// Which program.
         program: ProgramId,
     },
-    /// For the host of the processes of shard 0: [`HostEffect::Start`] is answered with
-    /// [`NodeInput::Started`], [`HostEffect::Run`] with [`NodeInput::Ran`].
+    /// For the host of the processes of shard 0, who answers with [`NodeInput::Host`].
     Host(HostEffect),
     /// Hand this to another CPU: [`WorkerInput::Mail`] of the worker of that shard. Mail must
     /// arrive at last, and all mail from here to one shard in the order in which it was posted.
@@ -180,29 +158,8 @@ pub enum WorkerInput {
     /// Time passed, or the host can run processes: timers that are due fire, and the answer is at
     /// most one [`HostEffect::Run`].
     Tick,
-    /// The engine's answer to [`HostEffect::Start`].
-    Started {
-        /// Which process.
-        slot: Slot,
-        /// Whether it can run.
-        result: Result<(), ErrorCode>,
-    },
-    /// The engine's answer to [`HostEffect::Run`].
-    Ran {
-        /// Which process.
-        slot: Slot,
-        /// How it came back.
-        outcome: Outcome,
-        /// CPU time used.
-        used: Duration,
-    },
-    /// How much memory a process holds; said whenever it changed.
-    ProcessMemory {
-        /// Which process.
-        slot: Slot,
-        /// Its memory.
-        bytes: u64,
-    },
+    /// The host of its processes answers a [`WorkerEffect::Host`], or tells of one.
+    Host(HostAnswer),
     /// Another CPU posted this.
     Mail(Mail),
 }
@@ -211,8 +168,7 @@ pub enum WorkerInput {
 #[must_use]
 #[derive(Clone, Debug)]
 pub enum WorkerEffect {
-    /// For the host of its processes: [`HostEffect::Start`] is answered with
-    /// [`WorkerInput::Started`], [`HostEffect::Run`] with [`WorkerInput::Ran`].
+    /// For the host of its processes, who answers with [`WorkerInput::Host`].
     Host(HostEffect),
     /// The node begins a new life: drop every instance of this worker and answer nothing for them.
     ReclaimAll,

@@ -18,7 +18,9 @@ use alloc::vec::Vec;
 use core::fmt;
 use craton_abi::{Duration, ExitReason, Incarnation, Instant, NodeId, Pid, ShardId, Slot, limit};
 use craton_session::{CertificateError, ConnId};
-use craton_shard::port::{Effect, HostCall, HostEffect, HostReply, Input, LogLevel, Outcome};
+use craton_shard::port::{
+    Effect, HostAnswer, HostCall, HostEffect, HostReply, Input, LogLevel, Outcome,
+};
 use craton_shard::{Shard, ShardConfig};
 
 /// Most shards of a node: the last index is the control's own.
@@ -99,7 +101,7 @@ impl Node {
     ///
     /// # Errors
     ///
-    /// Gives the call back, with nothing done: it is to come as [`NodeInput::Ran`].
+    /// Gives the call back, with nothing done: it is to come as [`NodeInput::Host`].
     pub fn answer_at_once(
         &mut self,
         slot: Slot,
@@ -186,16 +188,7 @@ impl Node {
                 }
             }
             NodeInput::Loaded { program, result } => control.loaded(program, result, now, work),
-            NodeInput::Started { slot, result } => {
-                if result.is_err() {
-                    control.hosts.ended(slot);
-                }
-                self.engine_said(slot, Input::Started { slot, result }, work);
-            }
-            NodeInput::Ran { slot, outcome, used } => {
-                self.engine_said(slot, Input::Ran { slot, outcome, used }, work);
-            }
-            NodeInput::ProcessMemory { slot, bytes } => control.hosts.set_memory(slot, bytes),
+            NodeInput::Host(answer) => self.host_said(answer, work),
             NodeInput::LogLine(line) => control.log.push(line),
             NodeInput::Memory { free_bytes } => control.memory_free = free_bytes,
             NodeInput::MemoryShort => self.relieve(now, work),
@@ -203,9 +196,20 @@ impl Node {
         }
     }
 
-    fn engine_said(&self, slot: Slot, input: Input, work: &mut Work) {
-        if slot.shard() == CONTROL {
-            work.input(CONTROL, input);
+    fn host_said(&mut self, answer: HostAnswer, work: &mut Work) {
+        let hosts = &mut self.control.hosts;
+        match answer {
+            HostAnswer::Started { slot, result } if slot.shard() == CONTROL => {
+                if result.is_err() {
+                    hosts.ended(slot);
+                }
+                work.input(CONTROL, Input::Started { slot, result });
+            }
+            HostAnswer::Ran { slot, outcome, used } if slot.shard() == CONTROL => {
+                work.input(CONTROL, Input::Ran { slot, outcome, used });
+            }
+            HostAnswer::Memory { slot, bytes } => hosts.set_memory(slot, bytes),
+            HostAnswer::Started { .. } | HostAnswer::Ran { .. } => {}
         }
     }
 

@@ -10,7 +10,7 @@ use crate::mail::{CONTROL, Life, Mail, MailBody, Survey, SurveyId, Tally};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use craton_abi::{Incarnation, Instant, Pid, ProgramId, ShardId, Slot};
-use craton_shard::port::{Effect, HostCall, HostEffect, HostReply, Input, Source};
+use craton_shard::port::{Effect, HostAnswer, HostCall, HostEffect, HostReply, Input, Source};
 use craton_shard::{Shard, ShardConfig};
 
 /// A change of as many processes is told to the control although others are about to run.
@@ -60,20 +60,7 @@ impl Worker {
                 };
                 self.say_tally(out[before..].iter().any(ran), out);
             }
-            WorkerInput::Started { slot, result } => {
-                if self.is_mine(slot) {
-                    if result.is_err() {
-                        self.host_ended(slot, out);
-                    }
-                    self.advance(Input::Started { slot, result }, now, out);
-                }
-            }
-            WorkerInput::Ran { slot, outcome, used } => {
-                if self.is_mine(slot) {
-                    self.advance(Input::Ran { slot, outcome, used }, now, out);
-                }
-            }
-            WorkerInput::ProcessMemory { slot, bytes } => self.hosts.set_memory(slot, bytes),
+            WorkerInput::Host(answer) => self.host_said(answer, now, out),
             WorkerInput::Mail(mail) => self.mail(mail, now, out),
         }
     }
@@ -82,7 +69,7 @@ impl Worker {
     ///
     /// # Errors
     ///
-    /// Gives the call back, with nothing done: it is to come as [`WorkerInput::Ran`].
+    /// Gives the call back, with nothing done: it is to come as [`WorkerInput::Host`].
     pub fn answer_at_once(
         &mut self,
         slot: Slot,
@@ -130,6 +117,22 @@ impl Worker {
 
     fn is_mine(&self, slot: Slot) -> bool {
         slot.shard() == self.shard()
+    }
+
+    fn host_said(&mut self, answer: HostAnswer, now: Instant, out: &mut Vec<WorkerEffect>) {
+        match answer {
+            HostAnswer::Started { slot, result } if self.is_mine(slot) => {
+                if result.is_err() {
+                    self.host_ended(slot, out);
+                }
+                self.advance(Input::Started { slot, result }, now, out);
+            }
+            HostAnswer::Ran { slot, outcome, used } if self.is_mine(slot) => {
+                self.advance(Input::Ran { slot, outcome, used }, now, out);
+            }
+            HostAnswer::Memory { slot, bytes } => self.hosts.set_memory(slot, bytes),
+            HostAnswer::Started { .. } | HostAnswer::Ran { .. } => {}
+        }
     }
 
     fn mail(&mut self, mail: Mail, now: Instant, out: &mut Vec<WorkerEffect>) {

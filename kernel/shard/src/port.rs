@@ -318,6 +318,34 @@ pub enum HostEffect {
     },
 }
 
+/// What whoever hosts processes tells those who asked.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum HostAnswer {
+    /// To [`HostEffect::Start`].
+    Started {
+        /// Which process.
+        slot: Slot,
+        /// Whether it can run.
+        result: Result<(), ErrorCode>,
+    },
+    /// To [`HostEffect::Run`].
+    Ran {
+        /// Which process.
+        slot: Slot,
+        /// How it came back.
+        outcome: Outcome,
+        /// CPU time used.
+        used: Duration,
+    },
+    /// How much memory a process holds, for listings; said whenever it changed.
+    Memory {
+        /// Which process.
+        slot: Slot,
+        /// Its memory.
+        bytes: u64,
+    },
+}
+
 /// The process that [`HostEffect::Start`] makes an instance for.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Start {

@@ -5,7 +5,7 @@
 
 use core::num::NonZeroUsize;
 use craton_hal::memory::physical::DmaBuffer;
-use craton_hal::virtio::net::{Net, Offload as Work, Receiver, Transmitter};
+use craton_hal::virtio::net::{Net, Receiver, Transmitter};
 use craton_net::{FrameDevice, FrameReceiver, FrameTransmitter, Link, Offload, Segments};
 
 /// The card as the stack wants it.
@@ -53,24 +53,10 @@ impl FrameTransmitter for NicTransmitter<'_> {
     }
 
     fn transmit<R>(&mut self, length: usize, fill: impl FnOnce(&mut [u8]) -> (R, Offload)) -> R {
-        self.0.transmit(length, |frame| {
-            let (result, offload) = fill(frame);
-            (result, work(offload))
-        })
+        self.0.transmit(length, fill)
     }
 
     fn flush(&mut self) {
         self.0.flush();
-    }
-}
-
-/// The same in the driver's words.
-fn work(offload: Offload) -> Work {
-    match offload {
-        Offload::None => Work::None,
-        Offload::Checksum { start, offset } => Work::Checksum { start, offset },
-        Offload::Segments { start, offset, header_bytes, payload_bytes, ipv6 } => {
-            Work::Segments { start, offset, header_bytes, payload_bytes, ipv6 }
-        }
     }
 }

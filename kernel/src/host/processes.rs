@@ -4,21 +4,13 @@
 //! answers back. Both the node and the workers have one.
 
 use alloc::string::{String, ToString};
-use craton_abi::{Duration, ErrorCode, Slot};
+use craton_abi::{ErrorCode, Slot};
 use craton_engine::{Engine, LoadError};
-use craton_shard::port::{HostCall, HostEffect, HostReply, Outcome, Start};
+use craton_shard::port::{HostAnswer, HostCall, HostEffect, HostReply, Start};
 
 /// The engine of one CPU.
 pub(super) struct Processes {
     pub(super) engine: Engine,
-}
-
-/// What the engine did, for whoever asked.
-pub(super) enum Answer {
-    /// To [`HostEffect::Start`], with the memory that the process holds now.
-    Started { slot: Slot, result: Result<(), ErrorCode>, bytes: u64 },
-    /// To [`HostEffect::Run`].
-    Ran { slot: Slot, outcome: Outcome, used: Duration },
 }
 
 impl Processes {
@@ -31,18 +23,17 @@ impl Processes {
         &mut self,
         effect: HostEffect,
         mut desk: impl FnMut(Slot, HostCall) -> Result<HostReply, HostCall>,
-    ) -> Option<Answer> {
+    ) -> Option<HostAnswer> {
         match effect {
             HostEffect::Start(start) => {
                 let Start { pid, program, entry, argument, limits } = *start;
-                let slot = pid.slot;
                 let result = self.engine.start(pid, program, &entry, argument, limits);
-                Some(Answer::Started { slot, result, bytes: self.engine.memory_bytes(slot) })
+                Some(HostAnswer::Started { slot: pid.slot, result })
             }
             HostEffect::Run { slot, resume, slice } => {
                 let mut desk = |call| desk(slot, call);
                 let (outcome, used) = self.engine.run_at_desk(slot, resume, slice, &mut desk);
-                Some(Answer::Ran { slot, outcome, used })
+                Some(HostAnswer::Ran { slot, outcome, used })
             }
             HostEffect::Reclaim { slot } => {
                 self.engine.reclaim(slot);
@@ -51,9 +42,14 @@ impl Processes {
         }
     }
 
+    /// What a process holds.
+    pub(super) fn memory_of(&self, slot: Slot) -> HostAnswer {
+        HostAnswer::Memory { slot, bytes: self.engine.memory_bytes(slot) }
+    }
+
     /// What each process holds.
-    pub(super) fn memory(&self) -> impl Iterator<Item = (Slot, u64)> {
-        self.engine.slots().map(|slot| (slot, self.engine.memory_bytes(slot)))
+    pub(super) fn memory(&self) -> impl Iterator<Item = HostAnswer> {
+        self.engine.slots().map(|slot| self.memory_of(slot))
     }
 }
 

@@ -2,9 +2,12 @@
 //!
 //! Owns the trait [`FrameDevice`] and its two halves, which are borrowed apart so that an answer
 //! can be built while the frame that caused it is still being read. Drivers implement it (the
-//! kernel's virtio-net, a test's link); nothing here knows smoltcp.
+//! kernel's virtio-net, a test's link); nothing here knows smoltcp. What is left to the device is
+//! said in [`Offload`], a word that drivers and stack share.
 
 use core::num::NonZeroUsize;
+
+pub use craton_abi::Offload;
 
 /// What a network device is, fixed for its life.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -28,36 +31,6 @@ pub struct Segments {
     pub ipv4: Option<NonZeroUsize>,
     /// Over IPv6.
     pub ipv6: Option<NonZeroUsize>,
-}
-
-/// Work on a sent frame that is left to the device.
-#[derive(Copy, Clone, Debug, Eq, PartialEq)]
-pub enum Offload {
-    /// None: the frame is complete.
-    None,
-    /// Sum the bytes from `start` to the end and put the ones' complement at `start + offset`,
-    /// where the sum over the pseudo-header already is.
-    Checksum {
-        /// First byte of the TCP or UDP header, counted from the start of the frame.
-        start: u16,
-        /// Where the checksum lies in that header.
-        offset: u16,
-    },
-    /// Cut the frame's TCP payload into segments of `payload_bytes` (the last may be shorter), each
-    /// with a copy of all headers, their lengths, sequence numbers and flags adjusted, and complete
-    /// the checksum of each. The checksum field holds the sum over the pseudo-header of the whole.
-    Segments {
-        /// First byte of the TCP header, counted from the start of the frame.
-        start: u16,
-        /// Where the checksum lies in that header.
-        offset: u16,
-        /// Bytes of all headers, Ethernet to TCP with its options.
-        header_bytes: u16,
-        /// TCP payload of a segment.
-        payload_bytes: u16,
-        /// Over IPv6 rather than IPv4.
-        ipv6: bool,
-    },
 }
 
 /// A device that carries Ethernet frames.

@@ -10,14 +10,10 @@ use crate::world::{ACTORS_MAX, Event, Sabotage, World};
 use craton_abi::{Duration, ErrorCode, Incarnation, ShardId, Slot};
 use craton_node::{Mail, NodeEffect, NodeInput, WorkerEffect, WorkerInput};
 use craton_session::ConnId;
-use craton_shard::port::{HostEffect, HostReply, LogLevel, Outcome, Received, Resume, Start};
+use craton_shard::port::{
+    HostAnswer, HostEffect, HostReply, LogLevel, Outcome, Received, Resume, Start,
+};
 use std::collections::VecDeque;
-
-/// What a host says of a process.
-enum Answer {
-    Started(Slot, Result<(), ErrorCode>),
-    Ran(Slot, Outcome, Duration),
-}
 
 impl World {
     pub(crate) fn boot(&mut self, place: Place) {
@@ -59,15 +55,9 @@ impl World {
             worker.step(input, local, &mut effects);
             for effect in effects {
                 match effect {
-                    WorkerEffect::Host(effect) => match self.host(place, effect) {
-                        Some(Answer::Started(slot, result)) => {
-                            inputs.push_back(WorkerInput::Started { slot, result });
-                        }
-                        Some(Answer::Ran(slot, outcome, used)) => {
-                            inputs.push_back(WorkerInput::Ran { slot, outcome, used });
-                        }
-                        None => {}
-                    },
+                    WorkerEffect::Host(effect) => {
+                        inputs.extend(self.host(place, effect).map(WorkerInput::Host));
+                    }
                     WorkerEffect::ReclaimAll => {
                         inputs.clear();
                         self.reclaim_all(place, cpu);
@@ -138,15 +128,9 @@ impl World {
                 inputs.push_back(NodeInput::Loaded { program, result });
             }
             NodeEffect::Unload { .. } => {}
-            NodeEffect::Host(effect) => match self.host(place, effect) {
-                Some(Answer::Started(slot, result)) => {
-                    inputs.push_back(NodeInput::Started { slot, result });
-                }
-                Some(Answer::Ran(slot, outcome, used)) => {
-                    inputs.push_back(NodeInput::Ran { slot, outcome, used });
-                }
-                None => {}
-            },
+            NodeEffect::Host(effect) => {
+                inputs.extend(self.host(place, effect).map(NodeInput::Host));
+            }
             NodeEffect::Post { to, mail } => self.post(place, 0, to, mail),
             NodeEffect::Log { level, module, text } => self.read_log(place, level, &module, &text),
             NodeEffect::Restart => {
@@ -158,24 +142,25 @@ impl World {
     }
 
     /// Does what a shard asks of the host of its processes.
-    fn host(&mut self, place: Place, effect: HostEffect) -> Option<Answer> {
+    fn host(&mut self, place: Place, effect: HostEffect) -> Option<HostAnswer> {
         match effect {
             HostEffect::Start(start) => {
                 let Start { pid, entry, argument, .. } = *start;
                 self.trace.note(self.now, format_args!("{place} start {pid} {entry}"));
                 let slot = pid.slot;
                 if self.random.chance(3) {
-                    return Some(Answer::Started(slot, Err(ErrorCode::LimitMemory)));
+                    let result = Err(ErrorCode::LimitMemory);
+                    return Some(HostAnswer::Started { slot, result });
                 }
                 let actor = Actor::new(pid, &entry, &argument.0, self.random.fork());
                 let born = self.checker.born(pid, actor.spawn_number(), actor.is_in_order());
                 self.check(born);
                 self.machines[place].actors.insert(slot, (pid, actor));
-                Some(Answer::Started(slot, Ok(())))
+                Some(HostAnswer::Started { slot, result: Ok(()) })
             }
             HostEffect::Run { slot, resume, slice } => {
                 let (outcome, used) = self.run_actor(place, slot, resume, slice);
-                Some(Answer::Ran(slot, outcome, used))
+                Some(HostAnswer::Ran { slot, outcome, used })
             }
             HostEffect::Reclaim { slot } => {
                 if let Some((pid, _)) = self.machines[place].actors.remove(&slot) {

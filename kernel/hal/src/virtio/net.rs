@@ -13,7 +13,7 @@ mod receiver;
 mod transmitter;
 
 pub use receiver::Receiver;
-pub use transmitter::{Offload, Transmitter};
+pub use transmitter::Transmitter;
 
 use super::devices::Messages;
 use super::queue::{Broken, QUEUE_BYTES, QUEUE_SIZE_MAX};
@@ -61,12 +61,12 @@ pub struct Info {
     pub mac: [u8; 6],
     /// Longest IP packet.
     pub mtu: u16,
-    /// It completes TCP and UDP checksums, see [`Offload::Checksum`].
+    /// It completes TCP and UDP checksums, see [`craton_abi::Offload::Checksum`].
     pub checksum_transmit: bool,
     /// It says of received frames whether their TCP or UDP checksum is right.
     pub checksum_receive: bool,
     /// It cuts frames as long as [`Info::long_frame_bytes_max`] into TCP segments over IPv4, and
-    /// over IPv6, see [`Offload::Segments`].
+    /// over IPv6, see [`craton_abi::Offload::Segments`].
     pub segments_transmit: [bool; 2],
     /// It may give us such frames, put together from segments.
     pub segments_receive: bool,

@@ -14,7 +14,7 @@ use craton_session::cert::Request;
 use craton_session::{
     AuthoritySecret, Certificate, ConnId, Event, Identity, NoiseSecret, PeerKey, Role, Sessions,
 };
-use craton_shard::port::{HostEffect, LogLevel, Outcome, Resume};
+use craton_shard::port::{HostAnswer, HostEffect, LogLevel, Outcome, Resume};
 use craton_wire::{Body, Lane};
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -81,12 +81,6 @@ enum Arrival {
 
 /// Mail under way on a node, from one shard to another.
 type Way = (usize, ShardId, ShardId);
-
-/// What a host tells the node or a worker of a process.
-enum Answer {
-    Started(Slot),
-    Ran(Slot, Outcome),
-}
 
 pub(crate) struct World {
     pub(crate) now: Instant,
@@ -316,17 +310,14 @@ impl World {
             self.workers[index][worker].step(input, self.now, &mut effects);
             for effect in effects {
                 match effect {
-                    WorkerEffect::Host(effect) => match self.host(index, effect) {
-                        Some(Answer::Started(slot)) => {
-                            inputs.push_back(WorkerInput::ProcessMemory { slot, bytes: 1 });
-                            inputs.push_back(WorkerInput::Started { slot, result: Ok(()) });
+                    WorkerEffect::Host(effect) => {
+                        let answer = self.host(index, effect);
+                        if let Some(HostAnswer::Started { slot, .. }) = answer {
+                            let memory = HostAnswer::Memory { slot, bytes: 1 };
+                            inputs.push_back(WorkerInput::Host(memory));
                         }
-                        Some(Answer::Ran(slot, outcome)) => {
-                            let used = Duration::from_micros(1);
-                            inputs.push_back(WorkerInput::Ran { slot, outcome, used });
-                        }
-                        None => {}
-                    },
+                        inputs.extend(answer.map(WorkerInput::Host));
+                    }
                     WorkerEffect::ReclaimAll => {
                         inputs.clear();
                         self.reclaim_all(index, from);
@@ -338,16 +329,17 @@ impl World {
     }
 
     /// Runs a script for its shard.
-    fn host(&mut self, index: usize, effect: HostEffect) -> Option<Answer> {
+    fn host(&mut self, index: usize, effect: HostEffect) -> Option<HostAnswer> {
         match effect {
             HostEffect::Start(start) => {
                 let script = (self.program)(start.pid, &start.entry, &start.argument.0);
                 self.scripts.insert((index, start.pid.slot), script);
-                Some(Answer::Started(start.pid.slot))
+                Some(HostAnswer::Started { slot: start.pid.slot, result: Ok(()) })
             }
             HostEffect::Run { slot, resume, .. } => {
                 let script = self.scripts.get_mut(&(index, slot)).expect("it was started");
-                Some(Answer::Ran(slot, script(resume)))
+                let (outcome, used) = (script(resume), Duration::from_micros(1));
+                Some(HostAnswer::Ran { slot, outcome, used })
             }
             HostEffect::Reclaim { slot } => {
                 drop(self.scripts.remove(&(index, slot)).expect("it was started"));
@@ -407,16 +399,9 @@ impl World {
                 self.loads[index] += 1;
                 inputs.push_back(NodeInput::Loaded { program, result: Ok(()) });
             }
-            NodeEffect::Host(effect) => match self.host(index, effect) {
-                Some(Answer::Started(slot)) => {
-                    inputs.push_back(NodeInput::Started { slot, result: Ok(()) });
-                }
-                Some(Answer::Ran(slot, outcome)) => {
-                    let used = Duration::from_micros(1);
-                    inputs.push_back(NodeInput::Ran { slot, outcome, used });
-                }
-                None => {}
-            },
+            NodeEffect::Host(effect) => {
+                inputs.extend(self.host(index, effect).map(NodeInput::Host));
+            }
             NodeEffect::Post { to, mail } => self.post(index, ShardId::new(0), to, mail),
             NodeEffect::Log { module, text, .. } => {
                 self.logs.push(format!("{index} {module}: {text}"));

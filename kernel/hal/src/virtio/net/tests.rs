@@ -6,6 +6,7 @@ use crate::virtio::queue::Queue;
 use crate::virtio::queue::tests::{Device, Leaked};
 use crate::virtio::transport::Bell;
 use core::slice;
+use craton_abi::Offload;
 use receiver::Agreed;
 use std::boxed::Box;
 use std::vec;

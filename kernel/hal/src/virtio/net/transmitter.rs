@@ -12,34 +12,7 @@ use crate::virtio::spec::net;
 use crate::virtio::transport::Bell;
 use alloc::vec;
 use alloc::vec::Vec;
-
-/// Work on a sent frame that is left to the device. Places are counted from the frame's start.
-#[derive(Copy, Clone, Debug, Eq, PartialEq)]
-pub enum Offload {
-    /// None: the frame is complete.
-    None,
-    /// A checksum is to be completed: the ones' complement of the sum of everything from `start` on
-    /// goes to `start + offset`.
-    Checksum {
-        /// First byte that is summed.
-        start: u16,
-        /// Where the checksum lies, counted from there.
-        offset: u16,
-    },
-    /// The frame is to be cut into TCP segments, and the checksum of each completed.
-    Segments {
-        /// First byte of the TCP header.
-        start: u16,
-        /// Where the checksum lies in it.
-        offset: u16,
-        /// Bytes of all headers.
-        header_bytes: u16,
-        /// TCP payload of a segment.
-        payload_bytes: u16,
-        /// Over IPv6 rather than IPv4.
-        ipv6: bool,
-    },
-}
+use craton_abi::Offload;
 
 /// The half that frames go to.
 pub struct Transmitter<M> {

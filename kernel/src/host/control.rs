@@ -1,0 +1,139 @@
+//! The tenant of the boot CPU: the node, with its control.
+//!
+//! Owns [`Control`]: it gives the node its network and the loader of programs, and tells it what
+//! only the machine knows. It decides nothing.
+
+use super::Network;
+use super::processes::told;
+use super::turn::{Cpu, Tenant};
+use alloc::string::String;
+use alloc::vec::Vec;
+use craton_abi::{Instant, Slot};
+use craton_bundle::CompilerKey;
+use craton_hal::power::{self, ExitCode};
+use craton_hal::{clock, logger, memory};
+use craton_node::{Mail, Node, NodeEffect, NodeInput};
+use craton_shard::port::{HostAnswer, HostCall, HostEffect, HostReply, LogLevel};
+
+/// The node and what it needs beyond a CPU.
+pub(super) struct Control {
+    node: Node,
+    network: Network,
+    keys: Vec<CompilerKey>,
+}
+
+impl Control {
+    pub(super) fn new(node: Node, network: Network) -> Self {
+        let keys = node.config().compiler_keys.iter().copied().map(CompilerKey::from_bytes);
+        Control { keys: keys.collect(), node, network }
+    }
+}
+
+impl Tenant for Control {
+    type Effect = NodeEffect;
+
+    fn poll(&mut self, now: Instant, out: &mut Vec<NodeEffect>) -> bool {
+        self.network.poll(&mut self.node, now, out)
+    }
+
+    fn take(&mut self, mail: Mail, now: Instant, out: &mut Vec<NodeEffect>) {
+        self.node.step(NodeInput::Mail(mail), now, out);
+    }
+
+    fn tick(&mut self, now: Instant, out: &mut Vec<NodeEffect>) {
+        self.node.step(NodeInput::Tick, now, out);
+    }
+
+    fn hear(&mut self, answer: HostAnswer, now: Instant, out: &mut Vec<NodeEffect>) {
+        self.node.step(NodeInput::Host(answer), now, out);
+    }
+
+    fn answer_at_once(
+        &mut self,
+        slot: Slot,
+        call: HostCall,
+        now: Instant,
+        out: &mut Vec<NodeEffect>,
+    ) -> Result<HostReply, HostCall> {
+        self.node.answer_at_once(slot, call, now, out)
+    }
+
+    fn perform(
+        &mut self,
+        effect: NodeEffect,
+        cpu: &mut Cpu,
+        out: &mut Vec<NodeEffect>,
+    ) -> Option<HostEffect> {
+        let now = clock::now();
+        match effect {
+            NodeEffect::Host(effect) => return Some(effect),
+            NodeEffect::Dial { conn, to } => {
+                if !self.network.dial(conn, to, now) {
+                    self.node.step(NodeInput::Closed { conn }, now, out);
+                }
+            }
+            NodeEffect::Close { conn } => self.network.close(conn, &mut self.node, now),
+            NodeEffect::Ready { conn } => self.network.ready(conn),
+            NodeEffect::Datagram { to, bytes } => self.network.datagram(to, &bytes, now),
+            NodeEffect::Log { level, module, text } => {
+                logger::print_foreign(log_level(level), &module, format_args!("{text}"));
+            }
+            NodeEffect::Restart => {
+                cpu.processes.engine.reclaim_all();
+                self.network.reset(now);
+            }
+            NodeEffect::Post { to, mail } => cpu.post.send(to, mail),
+            NodeEffect::Load { program, bundle } => {
+                let loaded = cpu.processes.engine.programs().load(program, &bundle, &self.keys);
+                let result = loaded.map_err(told);
+                self.node.step(NodeInput::Loaded { program, result }, clock::now(), out);
+            }
+            NodeEffect::Unload { program } => cpu.processes.engine.programs().unload(program),
+        }
+        None
+    }
+
+    fn housekeep(&mut self, full: bool, now: Instant, out: &mut Vec<NodeEffect>) {
+        while let Some(line) = logger::take_line(|line, _| String::from(line)) {
+            self.node.step(NodeInput::LogLine(line), now, out);
+        }
+        if memory::is_short() {
+            self.node.step(NodeInput::MemoryShort, now, out);
+        }
+        if !full {
+            return;
+        }
+        if let Some(broken) = self.network.broken() {
+            // A node that hears nobody is dead to the others; it ends where they can see it.
+            log::error!("the network card broke the protocol ({broken:?}): this machine ends");
+            power::end(ExitCode::Failure);
+        }
+        let free_bytes = memory::free_bytes();
+        self.node.step(NodeInput::Memory { free_bytes }, now, out);
+    }
+
+    fn runnable(&self) -> bool {
+        self.node.runnable()
+    }
+
+    fn deadline(&mut self, now: Instant) -> Option<Instant> {
+        [self.node.deadline(), self.network.deadline(now)].into_iter().flatten().min()
+    }
+
+    fn is_dirty(&self) -> bool {
+        self.network.is_dirty()
+    }
+
+    fn arm(&mut self) -> bool {
+        self.network.arm()
+    }
+}
+
+fn log_level(level: LogLevel) -> log::Level {
+    match level {
+        LogLevel::Error => log::Level::Error,
+        LogLevel::Warn => log::Level::Warn,
+        LogLevel::Info => log::Level::Info,
+        LogLevel::Debug => log::Level::Debug,
+    }
+}

@@ -1,0 +1,199 @@
+//! The loop of a CPU: what the boot CPU's host and the others' have in common.
+//!
+//! Owns [`Turns`]: poll the network, take mail, let time pass, run processes, pass mail on, sleep.
+//! It hosts a [`Tenant`], the value that is the CPU's part of the node with what only that one
+//! needs; `control` has the boot CPU's, `worker` everybody else's.
+
+use super::mail::Post;
+use super::processes::Processes;
+use alloc::vec::Vec;
+use craton_abi::{Duration, Instant, Slot};
+use craton_hal::{clock, memory, smp, timer};
+use craton_node::Mail;
+use craton_shard::port::{HostAnswer, HostCall, HostEffect, HostReply};
+
+/// Processes that run before the network has its turn.
+const RUNS_PER_TURN_MAX: usize = 64;
+/// How long processes run before the network has its turn.
+const TURN: Duration = Duration::from_micros(500);
+/// Letters taken before the processes have their turn.
+const LETTERS_PER_TURN_MAX: usize = 256;
+/// How often a tenant is told of memory.
+const HOUSEKEEPING: Duration = Duration::from_secs(1);
+
+/// A part of the node, and what it needs of its CPU beyond what all need.
+pub(super) trait Tenant {
+    /// What it asks for.
+    type Effect;
+
+    /// Polls its network. True if there is more to do at once.
+    fn poll(&mut self, now: Instant, out: &mut Vec<Self::Effect>) -> bool;
+
+    /// Takes a letter.
+    fn take(&mut self, mail: Mail, now: Instant, out: &mut Vec<Self::Effect>);
+
+    /// Lets time pass. Asks for at most one process to be run.
+    fn tick(&mut self, now: Instant, out: &mut Vec<Self::Effect>);
+
+    /// Hears what the host of its processes says.
+    fn hear(&mut self, answer: HostAnswer, now: Instant, out: &mut Vec<Self::Effect>);
+
+    /// Answers a call of the process that runs, or gives it back.
+    fn answer_at_once(
+        &mut self,
+        slot: Slot,
+        call: HostCall,
+        now: Instant,
+        out: &mut Vec<Self::Effect>,
+    ) -> Result<HostReply, HostCall>;
+
+    /// Does what it asked for, but for what the host of its processes must do.
+    fn perform(
+        &mut self,
+        effect: Self::Effect,
+        cpu: &mut Cpu,
+        out: &mut Vec<Self::Effect>,
+    ) -> Option<HostEffect>;
+
+    /// Looks after what is its own; `full` once a second, otherwise only what is urgent.
+    fn housekeep(&mut self, full: bool, now: Instant, out: &mut Vec<Self::Effect>);
+
+    /// Whether a tick would run a process.
+    fn runnable(&self) -> bool;
+
+    /// When something is to do at the latest.
+    fn deadline(&mut self, now: Instant) -> Option<Instant>;
+
+    /// Whether something waits for its network to be polled.
+    fn is_dirty(&self) -> bool;
+
+    /// Asks for an interrupt at the next frame. True if one is there already.
+    fn arm(&mut self) -> bool;
+}
+
+/// What every tenant needs of its CPU.
+pub(super) struct Cpu {
+    pub(super) processes: Processes,
+    pub(super) post: Post,
+}
+
+/// A tenant and its CPU.
+pub(super) struct Turns<T: Tenant> {
+    tenant: T,
+    cpu: Cpu,
+    /// What the tenant asked for and was not done yet.
+    effects: Vec<T::Effect>,
+    /// Room for the effects that are being done.
+    batch: Vec<T::Effect>,
+    housekeeping: Instant,
+}
+
+impl<T: Tenant> Turns<T> {
+    /// `effects` are what the tenant asked for already.
+    pub(super) fn new(tenant: T, cpu: Cpu, effects: Vec<T::Effect>) -> Self {
+        Turns { tenant, cpu, effects, batch: Vec::new(), housekeeping: Instant::ZERO }
+    }
+
+    /// Hosts the tenant for as long as the machine is on.
+    pub(super) fn run(mut self) -> ! {
+        loop {
+            smp::quiescent();
+            let now = clock::now();
+            let mut busy = self.tenant.poll(now, &mut self.effects);
+            self.take_mail(now);
+            self.housekeep(now);
+            self.perform();
+            // Who cannot pass on what it has said says no more: it runs nothing.
+            busy |= self.cpu.post.flush() && self.run_processes();
+            let flushed = self.cpu.post.flush();
+            if flushed && !busy && !self.tenant.is_dirty() && !self.cpu.post.has_mail() {
+                self.sleep();
+            }
+        }
+    }
+
+    fn take_mail(&mut self, now: Instant) {
+        for _ in 0..LETTERS_PER_TURN_MAX {
+            let Some(mail) = self.cpu.post.take() else { break };
+            self.tenant.take(mail, now, &mut self.effects);
+        }
+    }
+
+    /// Runs processes until none can, their time is over, or a frame or mail came. True if more can
+    /// run.
+    fn run_processes(&mut self) -> bool {
+        let end = clock::now() + TURN;
+        for _ in 0..RUNS_PER_TURN_MAX {
+            let now = clock::now();
+            self.tenant.tick(now, &mut self.effects);
+            if !self.perform() {
+                // What was done may have woken a process after the tick had looked for one.
+                return self.tenant.runnable();
+            }
+            // Others may wait for what the process said.
+            let passed_on = self.cpu.post.flush();
+            if !passed_on || now >= end || self.cpu.post.has_mail() || self.tenant.arm() {
+                break;
+            }
+        }
+        true
+    }
+
+    /// Does what the tenant asks for, and what it asks for thereupon. True if a process ran.
+    fn perform(&mut self) -> bool {
+        let mut ran = false;
+        while !self.effects.is_empty() {
+            let mut batch = core::mem::take(&mut self.batch);
+            core::mem::swap(&mut batch, &mut self.effects);
+            for effect in batch.drain(..) {
+                let for_host = self.tenant.perform(effect, &mut self.cpu, &mut self.effects);
+                if let Some(effect) = for_host {
+                    ran |= matches!(effect, HostEffect::Run { .. });
+                    self.perform_for_process(effect);
+                }
+            }
+            self.batch = batch;
+        }
+        ran
+    }
+
+    fn perform_for_process(&mut self, effect: HostEffect) {
+        let now = clock::now();
+        let (tenant, effects) = (&mut self.tenant, &mut self.effects);
+        let desk = |slot, call| tenant.answer_at_once(slot, call, now, effects);
+        let Some(answer) = self.cpu.processes.perform(effect, desk) else { return };
+        let now = clock::now();
+        if let HostAnswer::Started { slot, .. } = answer {
+            let memory = self.cpu.processes.memory_of(slot);
+            self.tenant.hear(memory, now, &mut self.effects);
+        }
+        self.tenant.hear(answer, now, &mut self.effects);
+    }
+
+    /// Tells the tenant what only the machine knows.
+    fn housekeep(&mut self, now: Instant) {
+        if memory::is_short() {
+            // The node ends the largest process; this helps before that.
+            self.cpu.processes.engine.give_back();
+        }
+        let full = now >= self.housekeeping;
+        self.tenant.housekeep(full, now, &mut self.effects);
+        if full {
+            self.housekeeping = now + HOUSEKEEPING;
+            for answer in self.cpu.processes.memory() {
+                self.tenant.hear(answer, now, &mut self.effects);
+            }
+        }
+    }
+
+    /// Halts until an interrupt or the next deadline, unless a frame or mail came meanwhile.
+    fn sleep(&mut self) {
+        let now = clock::now();
+        let deadline = self.tenant.deadline(now).unwrap_or(self.housekeeping);
+        let deadline = deadline.min(self.housekeeping);
+        if deadline > now {
+            let (post, tenant) = (&self.cpu.post, &mut self.tenant);
+            timer::halt_at_most(deadline.since(now), || post.has_mail() || tenant.arm());
+        }
+    }
+}
