@@ -53,19 +53,22 @@ extern "C" fn main(boot_info: &'static mut BootInfo) -> ! {
     let memory = memory::start(boot_info);
     mark("memory");
     logger::start(command_line::log_level().unwrap_or(LevelFilter::Info));
+    info!("craton {} starts", env!("CARGO_PKG_VERSION"));
+    mark("first line");
     power::start(memory.rsdp);
     mark("ACPI tables");
     interrupt::install();
     apic::start();
+    let others = smp::Starting::begin();
+    mark("interrupts");
     let Some(frequencies) = clock::start() else {
         start::refuse(format_args!("nothing tells how fast the time-stamp counter is"))
     };
     timer::start(frequencies);
-    mark("interrupts, clocks");
     cpu::enable_interrupts();
     serial::start_interrupts();
-    info!("craton {} starts", env!("CARGO_PKG_VERSION"));
-    let cpus = smp::start(frequencies);
+    mark("clocks");
+    let cpus = others.finish(frequencies);
     mark("other CPUs");
     info!(
         "{cpus} CPU{}, {} MiB of memory, {} KiB free",

@@ -14,7 +14,9 @@ use craton_hal::pci::{Bus, DEVICE_VECTOR_FIRST, Ports, Window, note_interrupt};
 use craton_hal::power::ExitCode;
 use craton_hal::virtio::Devices;
 use craton_hal::virtio::net::{Interrupt, Net};
-use craton_hal::{apic, boot, boottrace, clock, cpu, entropy, fw_cfg, interrupt, logger, power};
+use craton_hal::{
+    apic, boot, boottrace, clock, cpu, entropy, fw_cfg, interrupt, logger, power, smp,
+};
 use craton_node::command_line::apply;
 use craton_node::{Node, NodeConfig, NodeInput, OnPanic, SHARDS_MAX};
 use log::{error, info, warn};
@@ -26,6 +28,8 @@ const NET_VECTOR: u8 = DEVICE_VECTOR_FIRST;
 
 /// Starts the node and runs it for as long as the machine is on.
 pub(crate) fn node() -> ! {
+    // The longest part, and the one that needs nothing of the others.
+    let programs = smp::Task::start(Programs::new);
     let config = configuration();
     mark("configuration");
     logger::set_node_name(&config.name);
@@ -35,17 +39,18 @@ pub(crate) fn node() -> ! {
     let mut devices = devices();
     gather_entropy(&mut devices);
     mark("devices, randomness");
-    let clocks = Clocks { monotonic: clock::now, wall_nanos };
-    let programs = Programs::new();
-    let programs = programs.unwrap_or_else(|error| refuse(format_args!("no engine: {error:#}")));
-    let new_engine = || Engine::new(programs.clone(), seed(), clocks);
-    mark("engine");
     let net = network_card(&mut devices);
     mark("network card");
     let incarnation = Incarnation::new(word(seed()));
     let now = clock::now();
     let node = Node::new(config, incarnation, shards(), seed(), now);
     let mut node = node.unwrap_or_else(|error| refuse(format_args!("no node: {error}")));
+    mark("node");
+    let programs = programs.finish();
+    let programs = programs.unwrap_or_else(|error| refuse(format_args!("no engine: {error:#}")));
+    let clocks = Clocks { monotonic: clock::now, wall_nanos };
+    let new_engine = || Engine::new(programs.clone(), seed(), clocks);
+    mark("engine");
     info!("ready: node {} in life {}", node.id(), node.incarnation());
     mark("ready");
     if command_line::asks_for("boottrace") {

@@ -27,10 +27,12 @@ fn the_trace_of_booting_has_all_stages_in_order() {
     for stage in [
         "entry code",
         "memory",
-        "interrupts, clocks",
+        "first line",
+        "clocks",
         "devices, randomness",
-        "engine",
         "network card",
+        "node",
+        "engine",
         "ready",
     ] {
         let line = machine.expect_line(&format!(" us {stage}"));

@@ -1,10 +1,11 @@
 //! All CPUs of the machine: starting them, giving them jobs, waking and stopping them.
 //!
-//! Owns the ways in which CPUs reach one another. [`start`] brings them up, each with its own data,
-//! stacks, protections, interrupt controller and timer; they wait, halted, for jobs ([`run_on`]).
-//! [`wake`] gets the attention of one that sleeps or runs a process (the argument that none is lost
-//! is in `activity.rs`). [`stop_others`] is for a panic. Neighbours: [`crate::cpu`] has the data of
-//! each CPU, [`crate::timer`] the halting, [`crate::interrupt`] the vectors.
+//! Owns the ways in which CPUs reach one another. [`Starting`] brings them up, each with its own
+//! data, stacks, protections, interrupt controller and timer; they wait, halted, for jobs
+//! ([`run_on`], [`Task`]). [`wake`] gets the attention of one that sleeps or runs a process (the
+//! argument that none is lost is in `activity.rs`). [`stop_others`] is for a panic. Neighbours:
+//! [`crate::cpu`] has the data of each CPU, [`crate::timer`] the halting, [`crate::interrupt`] the
+//! vectors.
 
 mod activity;
 mod job;
@@ -13,6 +14,7 @@ mod processors;
 #[cfg(feature = "metal")]
 mod start;
 mod stop;
+mod task;
 #[cfg(any(feature = "metal", test))]
 mod time_stamps;
 
@@ -20,11 +22,12 @@ pub(crate) use activity::Activity;
 pub use job::Job;
 pub(crate) use job::JobSlot;
 #[cfg(feature = "metal")]
-pub use start::start;
+pub use start::Starting;
 pub(crate) use stop::is_stopping;
 #[cfg(feature = "metal")]
 pub(crate) use stop::stop_if_asked;
 pub use stop::stop_others;
+pub use task::Task;
 
 use crate::apic::{self, Command};
 use crate::cpu::{self, PerCpu};

@@ -8,6 +8,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 use craton_abi::NodeId;
+use curve25519_dalek::constants::X25519_BASEPOINT;
 use curve25519_dalek::montgomery::MontgomeryPoint;
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 
@@ -186,7 +187,8 @@ impl NoiseSecret {
 
     /// The public key that belongs to it.
     pub fn public(&self) -> NoiseKey {
-        NoiseKey(MontgomeryPoint::mul_base_clamped(self.0).to_bytes())
+        // By the ladder that handshakes go: a way of its own would be code that runs cold, once.
+        NoiseKey(X25519_BASEPOINT.mul_clamped(self.0).to_bytes())
     }
 
     /// The secret shared with the holder of `peer`. `None` if `peer` is one of the few keys that

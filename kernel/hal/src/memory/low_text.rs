@@ -12,6 +12,7 @@ use x86_64::VirtAddr;
 use x86_64::instructions::tlb;
 
 /// A page of code in the first MiB, mapped where it lies, for CPUs that begin in real mode.
+#[derive(Debug)]
 pub(crate) struct LowText {
     frame: u64,
 }

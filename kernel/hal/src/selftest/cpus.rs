@@ -27,6 +27,8 @@ const LONG_HALT: Duration = Duration::from_secs(20);
 const MAIN_STACK_BYTES_MAX: usize = 1 << 20;
 /// Rounds of waking one another.
 const WAKE_ROUNDS: u64 = 10_000;
+/// Rounds of giving work away.
+const TASK_ROUNDS: usize = 200;
 /// Rounds of handing the time over, and how long they may take on a busy host.
 const TIME_ROUNDS: u64 = 5_000;
 const TIME_ROUNDS_MAX: Duration = Duration::from_millis(300);
@@ -53,6 +55,27 @@ fn has_second(what: &str) -> bool {
         info!("left out, with one CPU: {what}");
     }
     found
+}
+
+/// Work given away is done once, whoever comes first, and leaves its CPU idle.
+pub(super) fn given_away() -> Outcome {
+    let runs = Arc::new(AtomicUsize::new(0));
+    for round in 0..TASK_ROUNDS {
+        let counter = runs.clone();
+        let task = smp::Task::start(move || {
+            counter.fetch_add(1, Ordering::Relaxed);
+            round
+        });
+        if round % 2 == 0 && cpu::count() > 1 {
+            // Late, so that the other CPU has it for certain.
+            wait_until("work by another CPU", || runs.load(Ordering::Relaxed) > round)?;
+        }
+        let result = task.finish();
+        check!(result == round, "round {round} gave {result}");
+        check!(runs.load(Ordering::Relaxed) == round + 1, "round {round} ran more than once");
+        check!((1..cpu::count()).all(smp::is_idle), "a CPU is busy after round {round}");
+    }
+    Ok(())
 }
 
 /// Halts until something holds that another CPU brings about and wakes this one for.

@@ -37,6 +37,7 @@ pub const TESTS: &[Test] = &[
     ("the timer fires and wakes a halted CPU", traps::timer),
     ("work that came before the halt is not slept over", traps::no_lost_wake_up),
     ("every CPU runs jobs, with data and stacks of its own", cpus::jobs),
+    ("work given to another CPU is done once", cpus::given_away),
     ("the stacks of every CPU are guarded and named", cpus::guards),
     ("every CPU has a timer", cpus::timers),
     ("CPUs wake one another, and none sleeps over it", cpus::wake_ups),

@@ -2,8 +2,8 @@
 //!
 //! Owns the rows by which a CPU finds its data and stack, the page in the first MiB where it begins
 //! (`entry.s`), and the sequence INIT, start-up, start-up (Intel SDM vol. 3, 8.4.4.1). All CPUs are
-//! started at once. One that does not come in time is sent back to where INIT leaves it, said, and
-//! left off.
+//! started at once, while the boot CPU goes on. One that does not come in time is sent back to where
+//! INIT leaves it, said, and left off.
 
 use super::idle;
 use super::processors::Processors;
@@ -11,6 +11,7 @@ use super::time_stamps::Exchange;
 use crate::apic::{self, Command};
 use crate::clock::{self, Frequencies};
 use crate::cpu::{self, CPUS_MAX, PerCpu, cpuid};
+use crate::interrupt::WAKE_VECTOR;
 use crate::memory::low_text::LowText;
 use crate::memory::{physical_bytes, tlb, vm};
 use crate::{acpi, idt, power, timer};
@@ -102,35 +103,65 @@ impl Row {
     }
 }
 
-/// Starts all other enabled CPUs of the machine. They wait, halted, for jobs. Returns how many CPUs
-/// run now, this one included. To be called once, after [`power::start`], with the clock and this
-/// CPU's timer running.
-pub fn start(frequencies: Frequencies) -> usize {
-    FREQUENCIES.call_once(|| frequencies);
-    let table = power::root_pointer().and_then(|root| acpi::find(root, *b"APIC", physical_bytes));
-    let processors = match table.map(Processors::parse) {
-        Some(Ok(processors)) => processors,
-        Some(Err(broken)) => {
-            warn!("only this CPU is used: {broken}");
-            return 1;
+/// The other CPUs on their way: from [`Starting::begin`] to [`Starting::finish`] they start while
+/// this one does other things.
+#[derive(Debug)]
+pub struct Starting {
+    /// The page they begin in; `None` if none of them is expected.
+    page: Option<LowText>,
+    expected: usize,
+    /// The counter when they were told to reset.
+    reset_at: u64,
+}
+
+impl Starting {
+    /// Makes all other enabled CPUs of the machine start. To be called once, after
+    /// [`power::start`], with this CPU's local APIC on.
+    #[must_use = "they wait for the finish"]
+    pub fn begin() -> Self {
+        let expected = processors().map_or(0, |processors| prepare(&processors));
+        let page = if expected > 0 { begin() } else { None };
+        Starting { page, expected, reset_at: cpu::own_time_stamp() }
+    }
+
+    /// Waits for them, a bounded time. They wait, halted, for jobs then. Returns how many CPUs run
+    /// now, this one included. Needs the clock and this CPU's timer running.
+    pub fn finish(self, frequencies: Frequencies) -> usize {
+        if let Some(page) = self.page {
+            FREQUENCIES.call_once(|| frequencies);
+            if !has_hypervisor() {
+                let ready_at = self.reset_at.saturating_add(clock::ticks(INIT_WAIT));
+                spin_for(INIT_WAIT, || cpu::own_time_stamp() >= ready_at);
+                send_to_expected(start_up(&page));
+            }
+            // Those that have come this far already wait for the frequencies.
+            send_to_expected(Command::Interrupt(WAKE_VECTOR));
+            wait(self.expected, &page);
+            // Before the others take part: they forget the page when they do.
+            page.end();
+            vm::prepare_sharing();
+            admit();
         }
-        None => return 1,
-    };
-    if processors.left_off > 0 {
-        let (count, max) = (processors.left_off, CPUS_MAX);
-        warn!("{count} CPUs are left off: Craton uses {max} of a machine at most");
+        cpu::count()
     }
-    let expected = prepare(&processors);
-    if expected > 0
-        && let Some(page) = begin()
-    {
-        wait(expected);
-        // Before the others take part: they forget the page when they do.
-        page.end();
-        vm::prepare_sharing();
-        admit();
+}
+
+/// The machine's list of its CPUs, as far as there is one.
+fn processors() -> Option<Processors> {
+    let root = power::root_pointer()?;
+    match Processors::parse(acpi::find(root, *b"APIC", physical_bytes)?) {
+        Ok(processors) => {
+            if processors.left_off > 0 {
+                let (count, max) = (processors.left_off, CPUS_MAX);
+                warn!("{count} CPUs are left off: Craton uses {max} of a machine at most");
+            }
+            Some(processors)
+        }
+        Err(broken) => {
+            warn!("only this CPU is used: {broken}");
+            None
+        }
     }
-    cpu::count()
 }
 
 /// Fills a row for each CPU but this one. Returns how many.
@@ -162,27 +193,32 @@ fn rows_in(state: u32) -> impl Iterator<Item = &'static Row> {
     ROWS.iter().filter(move |row| row.state() == state)
 }
 
-/// Puts the entry code where CPUs can begin, and makes them.
+/// Puts the entry code where CPUs can begin, and resets them. Under a hypervisor they need no time
+/// to reset, and begin.
 fn begin() -> Option<LowText> {
     let Some(page) = LowText::new(fill) else {
         warn!("only this CPU is used: no free page in the first MiB for the others to begin in");
         return None;
     };
-    let send_all = |command| {
-        for row in rows_in(EXPECTED) {
-            apic::send(row.apic_id.load(Ordering::Relaxed), command);
-        }
-    };
-    send_all(Command::Init);
-    let hypervisor = cpuid(1, 0).ecx & (1 << 31) != 0;
-    if !hypervisor {
-        spin_for(INIT_WAIT, || false);
+    send_to_expected(Command::Init);
+    if has_hypervisor() {
+        send_to_expected(start_up(&page));
     }
-    let start_up = Command::StartUp((page.address() >> 12) as u8);
-    send_all(start_up);
-    spin_for(START_UP_WAIT, || rows_in(EXPECTED).next().is_none());
-    send_all(start_up);
     Some(page)
+}
+
+fn send_to_expected(command: Command) {
+    for row in rows_in(EXPECTED) {
+        apic::send(row.apic_id.load(Ordering::Relaxed), command);
+    }
+}
+
+fn start_up(page: &LowText) -> Command {
+    Command::StartUp((page.address() >> 12) as u8)
+}
+
+fn has_hypervisor() -> bool {
+    cpuid(1, 0).ecx & (1 << 31) != 0
 }
 
 /// Copies the entry code to a page and sets the words that depend on where it lies.
@@ -207,13 +243,18 @@ fn fill(page: &mut [u8], address: u32) {
     }
 }
 
-/// Waits until the CPUs have come, a bounded time.
-fn wait(expected: usize) {
+/// Waits until the CPUs have come, a bounded time. Those that have not taken the first start-up are
+/// sent the second; the others ignore it.
+fn wait(expected: usize, page: &LowText) {
     let rows = &ROWS[..expected];
-    spin_for(COME_MAX, || {
+    let all_come = || {
         rows.iter().for_each(|row| row.exchange.answer(cpu::own_time_stamp));
         rows.iter().all(|row| row.state() == COME)
-    });
+    };
+    if !spin_for(START_UP_WAIT, all_come) {
+        send_to_expected(start_up(page));
+        spin_for(COME_MAX, all_come);
+    }
     for row in rows_in(EXPECTED) {
         if row.change(EXPECTED, TOO_LATE) {
             let id = row.apic_id.load(Ordering::Relaxed);
@@ -239,15 +280,22 @@ fn admit() {
     }
 }
 
-/// Waits for a time, or until something holds.
-fn spin_for(longest: Duration, done: impl Fn() -> bool) {
+/// Waits for a time, or until something holds. Whether it does.
+fn spin_for(longest: Duration, done: impl Fn() -> bool) -> bool {
     let end = clock::now() + longest;
-    while !done() && clock::now() < end {
+    loop {
+        if done() {
+            return true;
+        }
+        if clock::now() >= end {
+            return false;
+        }
         core::hint::spin_loop();
     }
 }
 
-/// Called by the entry code, on the CPU's main stack, with interrupts off.
+/// Called by the entry code, on the CPU's main stack, with interrupts off. The clock may not run
+/// yet.
 extern "C" fn main(row: &'static Row) -> ! {
     // SAFETY: The row was made for this CPU alone, which has not come before.
     unsafe { cpu::start_other(row.cpu.load(Ordering::Acquire)) };
@@ -256,17 +304,23 @@ extern "C" fn main(row: &'static Row) -> ! {
     apic::start_on_this_cpu();
     let this = cpu::current();
     this.set_apic_id(apic::id());
-    if let Some(frequencies) = FREQUENCIES.get() {
-        timer::start(*frequencies);
-    }
+    cpu::enable_interrupts();
+    let frequencies = loop {
+        if let Some(frequencies) = FREQUENCIES.get() {
+            break *frequencies;
+        }
+        // The boot CPU's other things may take long where it shares a processor with this one.
+        timer::halt_unless(|| FREQUENCIES.is_completed());
+    };
+    timer::start(frequencies);
     let (first, all) = (clock::ticks(FIRST_EXCHANGE_MAX), clock::ticks(EXCHANGES_MAX));
     this.set_time_stamp_offset(row.exchange.measure(first, all, cpu::own_time_stamp));
     if !row.change(EXPECTED, COME) {
+        x86_64::instructions::interrupts::disable();
         loop {
-            x86_64::instructions::hlt(); // too late, with interrupts off: for good
+            x86_64::instructions::hlt(); // too late: for good
         }
     }
-    cpu::enable_interrupts();
     while row.state() != ADMITTED {
         timer::halt_unless(|| row.state() == ADMITTED);
     }
