@@ -2,8 +2,8 @@
 //!
 //! Owns the rows by which a CPU finds its data and stack, the page in the first MiB where it begins
 //! (`entry.s`), and the sequence INIT, start-up, start-up (Intel SDM vol. 3, 8.4.4.1). All CPUs are
-//! started at once, while the boot CPU goes on. One that does not come in time is sent back to where
-//! INIT leaves it, said, and left off.
+//! started at once, while the boot CPU goes on. One that does not come in time is sent back to
+//! where INIT leaves it, said, and left off.
 
 use super::idle;
 use super::processors::Processors;
