@@ -13,6 +13,7 @@ NODES ?= 3
 CPUS ?= 1
 MEMORY ?= 64
 TEXT ?=
+PROGRAM ?=
 export APPEND ?=
 
 export CRATON_KEYS ?= $(CURDIR)/build/keys
@@ -33,13 +34,16 @@ help: ## list the verbs
 	@echo
 	@echo "  NODES=$(NODES) CPUS=$(CPUS) MEMORY=$(MEMORY) (MiB) and TEXT=folder shape make run"
 	@echo "  CPUS, MEMORY and APPEND=words shape make boot and make debug"
+	@echo "  make boot PROGRAM=userland/programs/hello boots a node whose image carries the program"
 
 run: build ## boot three machines, join them, count the words of 50 MB of text
 	@$(TIED) TERM build/craton-demo --nodes $(NODES) --cpus $(CPUS) --memory $(MEMORY) \
 		$(if $(TEXT),--text "$(TEXT)")
 
-boot: kernel keys ## boot one machine with its log on this terminal; APPEND=boottrace and such
-	@$(TIED) TERM build/craton boot --cpus $(CPUS) --memory $(MEMORY) --append "$$APPEND"
+boot: kernel keys ## boot one machine, its log on this terminal; PROGRAM=folder runs on it
+	@$(if $(PROGRAM),export CARGO_TARGET_DIR=$(CURDIR)/target/guest;) \
+		$(TIED) TERM build/craton boot --cpus $(CPUS) --memory $(MEMORY) --append "$$APPEND" \
+		$(if $(PROGRAM),--program "$(PROGRAM)" --forward 8080)
 
 debug: kernel keys ## the same, waiting for gdb; it says how to attach
 	@$(TIED) TERM build/craton debug --cpus $(CPUS) --memory $(MEMORY) --append "$$APPEND"

@@ -6,6 +6,7 @@
 use crate::command_line;
 use crate::host::{self, Network, log_filter};
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::fmt;
 use craton_abi::Incarnation;
 use craton_engine::{Clocks, Engine, Programs};
@@ -15,7 +16,7 @@ use craton_hal::power::ExitCode;
 use craton_hal::virtio::Devices;
 use craton_hal::virtio::net::{Interrupt, Net};
 use craton_hal::{
-    apic, boot, boottrace, clock, cpu, entropy, fw_cfg, interrupt, logger, power, smp,
+    apic, boot, boottrace, clock, cpu, entropy, fw_cfg, interrupt, logger, memory, power, smp,
 };
 use craton_node::command_line::apply;
 use craton_node::{Node, NodeConfig, NodeInput, OnPanic, SHARDS_MAX};
@@ -56,12 +57,15 @@ pub(crate) fn node() -> ! {
     if command_line::asks_for("boottrace") {
         boottrace::print();
     }
-    let mut effects = alloc::vec::Vec::new();
+    let mut effects = Vec::new();
     if let Some(wall) = clock::wall() {
         let since_start = now.since(craton_abi::Instant::ZERO);
         let at_zero = wall.as_nanos().saturating_sub(since_start.as_nanos());
         let secs_at_zero = at_zero / 1_000_000_000;
         node.step(NodeInput::WallClock { secs_at_zero }, now, &mut effects);
+    }
+    if let Some(bundle) = carried_program() {
+        node.step(NodeInput::Carried { bundle }, now, &mut effects);
     }
     let network = Network::new(net, seed(), services, clock::now());
     host::run(node, new_engine, network, effects)
@@ -78,6 +82,29 @@ fn configuration() -> NodeConfig {
         warn!("command line: {problem}");
     }
     config
+}
+
+/// The program that the machine's image carries: the loader's module. Its memory stays held back.
+fn carried_program() -> Option<Vec<u8>> {
+    let range = boot::module()?;
+    let bytes = usize::try_from(range.end - range.start).ok()?;
+    let module = memory::physical_bytes(range.start, bytes);
+    let mut bundle = Vec::new();
+    match module {
+        Some(module) if bundle.try_reserve_exact(bytes).is_ok() => {
+            info!("the image carries a program of {bytes} bytes");
+            bundle.extend_from_slice(module);
+            Some(bundle)
+        }
+        Some(_) => {
+            error!("no memory for the program that the image carries, of {bytes} bytes");
+            None
+        }
+        None => {
+            error!("the program that the image carries is not in memory");
+            None
+        }
+    }
 }
 
 /// One shard for each CPU, as far as a node may have them.

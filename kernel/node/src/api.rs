@@ -64,6 +64,12 @@ pub enum NodeInput {
         /// What.
         bytes: Vec<u8>,
     },
+    /// The machine's image carries this bundle: it runs as long as the node does, from `main`, with
+    /// the log for a console, and again in every new life. To be told once.
+    Carried {
+        /// The bundle.
+        bundle: Vec<u8>,
+    },
     /// The engine's answer to [`NodeEffect::Load`].
     Loaded {
         /// Which program.

@@ -25,7 +25,9 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
-use craton_abi::{Duration, ErrorCode, Incarnation, Instant, NodeId, Pid, ShardId, Slot, limit};
+use craton_abi::{
+    Duration, ErrorCode, Incarnation, Instant, NodeId, Pid, ProgramId, ShardId, Slot, limit,
+};
 use craton_cluster::{self as cluster, Membership};
 use craton_session::seal::DiscoveryKey;
 use craton_session::{
@@ -61,6 +63,8 @@ pub(crate) struct Control {
     pub(crate) links: Links,
     pub(crate) membership: Option<Membership<NodeSeal>>,
     pub(crate) programs: Programs<Waiter>,
+    /// The program that the image of this node carries and runs.
+    pub(crate) carried: Option<ProgramId>,
     pub(crate) uploads: VecDeque<Upload>,
     pub(crate) loads: Loads,
     pub(crate) spawns: Spawns,
@@ -128,6 +132,7 @@ impl Control {
             links: Links::new(sessions),
             membership: None,
             programs: Programs::new(),
+            carried: None,
             uploads: VecDeque::new(),
             loads: Loads::default(),
             spawns: Spawns::default(),
@@ -186,6 +191,7 @@ impl Control {
         let text = format!("declared dead as {former}: all processes ended, now {life}");
         self.say(LogLevel::Warn, "cluster", text, now, work);
         self.join(now);
+        self.run_carried(now, work);
     }
 
     /// The network gave this address.

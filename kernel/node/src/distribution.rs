@@ -99,11 +99,11 @@ impl Control {
                 let asked = self.programs.is_fetching_from(program, from);
                 (!asked && self.member(*node).is_some()).then_some(from)
             }
-            Waiter::Run(_, peer) => {
+            Waiter::Run(_, Some(peer)) => {
                 let from = Source::Operator(*peer);
                 (!self.programs.is_fetching_from(program, from)).then_some(from)
             }
-            Waiter::Spawn(..) => None,
+            Waiter::Spawn(..) | Waiter::Run(_, None) => None,
         });
         match next {
             Some(source) if self.programs.refetch(program, source, now) => {
@@ -199,6 +199,22 @@ impl Control {
                 }
                 _ => self.program_failed(program, error, "the bundle came damaged", now, work),
             },
+        }
+    }
+
+    /// The image of this node carries a bundle.
+    pub(crate) fn carried(&mut self, bundle: Vec<u8>, now: Instant, work: &mut Work) {
+        let program = craton_bundle::program_id(&bundle);
+        match self.programs.carry(program, bundle, now) {
+            Ok(bundle) => {
+                self.carried = Some(program);
+                work.effect(NodeEffect::Load { program, bundle });
+                self.run_carried(now, work);
+            }
+            Err(error) => {
+                let text = format!("the program of the image is refused: {error}");
+                self.say(LogLevel::Error, "programs", text, now, work);
+            }
         }
     }
 

@@ -10,6 +10,7 @@
 extern crate alloc;
 
 mod api;
+mod audience;
 pub mod command_line;
 pub mod config;
 mod control;

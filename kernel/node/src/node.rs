@@ -187,6 +187,7 @@ impl Node {
                     membership.datagram(from, &bytes, now);
                 }
             }
+            NodeInput::Carried { bundle } => control.carried(bundle, now, work),
             NodeInput::Loaded { program, result } => control.loaded(program, result, now, work),
             NodeInput::Host(answer) => self.host_said(answer, work),
             NodeInput::LogLine(line) => control.log.push(line),

@@ -5,11 +5,14 @@
 use crate::control::Control;
 use crate::links::{Dest, Stamp};
 use crate::programs::Source;
+use crate::spawning::Waiter;
 use crate::work::Work;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::net::SocketAddr;
-use craton_abi::{AppId, ErrorCode, Instant, Pid, RequestId, Signal, SignalBody, TraceId, limit};
+use craton_abi::{
+    AppId, ErrorCode, Instant, Pid, ProgramId, RequestId, Signal, SignalBody, TraceId, limit,
+};
 use craton_session::{Peer, PeerKey};
 use craton_wire::{Answer, Body, NodeInfo, Question};
 
@@ -95,6 +98,47 @@ impl Control {
     pub(crate) fn answer(&mut self, to: PeerKey, request: RequestId, answer: Answer, now: Instant) {
         let body = Body::Answer { request, answer };
         let _ = self.links.send(Dest::Peer(to), Stamp::CONTROL, body, now);
+    }
+
+    /// An operator is gone for good: so are his runs.
+    pub(crate) fn operator_lost(&mut self, operator: PeerKey, now: Instant, work: &mut Work) {
+        for id in self.runs.of_operator(operator, None) {
+            self.run_over(id, now, work);
+        }
+        self.drop_operator_waits(operator, None, now, work);
+    }
+
+    /// An operator does not have the bundle that he wants run.
+    pub(crate) fn bundle_missing(
+        &mut self,
+        program: ProgramId,
+        operator: PeerKey,
+        now: Instant,
+        work: &mut Work,
+    ) {
+        for id in self.runs.of_operator(operator, Some(program)) {
+            self.run_failed(id, ErrorCode::NoProgram, "the bundle is missing", now, work);
+        }
+        self.drop_operator_waits(operator, Some(program), now, work);
+    }
+
+    /// Programs that this operator was to send come from elsewhere or not at all.
+    fn drop_operator_waits(
+        &mut self,
+        operator: PeerKey,
+        only: Option<ProgramId>,
+        now: Instant,
+        work: &mut Work,
+    ) {
+        let meant = |program: ProgramId| only.is_none_or(|only| only == program);
+        self.programs.forget_waiters(|program, waiter| {
+            meant(program) && matches!(waiter, Waiter::Run(_, by) if *by == Some(operator))
+        });
+        for program in self.programs.orphans(Source::Operator(operator)) {
+            if meant(program) {
+                self.fetch_elsewhere(program, now, work);
+            }
+        }
     }
 
     fn node_infos(&self, now: Instant) -> Vec<NodeInfo> {

@@ -112,6 +112,27 @@ impl<W> Programs<W> {
         Wanted::Fetch
     }
 
+    /// A whole bundle that nobody has to send. The engine is to load it, unless it is here already.
+    pub(crate) fn carry(
+        &mut self,
+        id: ProgramId,
+        bundle: Vec<u8>,
+        now: Instant,
+    ) -> Result<Arc<Vec<u8>>, ErrorCode> {
+        let bytes = bundle.len();
+        let too_many = self.all.len() >= PROGRAMS_MAX;
+        if too_many
+            || bytes > limit::BUNDLE_BYTES_MAX
+            || self.bytes_held() + bytes > STORE_BYTES_MAX
+        {
+            return Err(ErrorCode::LimitPrograms);
+        }
+        let bundle = Arc::new(bundle);
+        let state = State::Loading(Arc::clone(&bundle));
+        self.all.insert(id, Program { state, waiters: Vec::new(), used_at: now });
+        Ok(bundle)
+    }
+
     /// A part came.
     pub(crate) fn part(
         &mut self,

@@ -1,4 +1,4 @@
-//! An operator's run: the two processes that stand for him, and what they say to him.
+//! A run: the two processes that stand for the operator or the log, and what they say to them.
 //!
 //! Owns [`Runs`]. The console spawns and watches the program's `main` and takes its output;
 //! standard input hands out what the operator types. Both are processes like any other, hosted by
@@ -12,9 +12,9 @@
 //!            read ────▶ operator ──▶ input ─────────▶ next read
 //! ```
 
+use crate::audience::Audience;
 use crate::control::Control;
 use crate::hosts::Host;
-use crate::links::{Dest, Stamp};
 use crate::mail::CONTROL;
 use crate::operators::failed;
 use crate::programs::Source;
@@ -32,7 +32,7 @@ use craton_abi::{
 };
 use craton_session::PeerKey;
 use craton_shard::port::{HostCall, HostReply, Input, Outcome, Received, Resume, SpawnCall};
-use craton_wire::{Answer, Body, OutputStream, RunEvent};
+use craton_wire::{Answer, OutputStream, RunEvent};
 use rand_core::Rng;
 
 /// Most runs at once.
@@ -45,8 +45,7 @@ const INPUT_BYTES_MAX: u32 = 256 << 10;
 pub(crate) struct RunId(u64);
 
 struct Run {
-    operator: PeerKey,
-    request: RequestId,
+    audience: Audience,
     program: ProgramId,
     arguments: Vec<String>,
     place: Place,
@@ -95,18 +94,29 @@ impl Runs {
         self.all.values().any(|run| run.program == program && !run.over)
     }
 
+    /// The runs of an operator; of one program, those that still wait for it.
+    pub(crate) fn of_operator(&self, operator: PeerKey, waiting: Option<ProgramId>) -> Vec<RunId> {
+        let meant = |run: &&Run| {
+            let waits = |program| run.program == program && run.stdin.request.get() == 0;
+            run.audience.operator() == Some(operator) && waiting.is_none_or(waits)
+        };
+        let runs = self.all.iter().filter(|(_, run)| meant(run));
+        runs.map(|(id, _)| *id).collect()
+    }
+
     /// The request of an operator that waits for this program.
     pub(crate) fn waiting(&self, program: ProgramId, operator: PeerKey) -> Option<RequestId> {
-        let mut runs = self.all.values();
-        let found = runs.find(|run| {
-            run.program == program && run.operator == operator && run.stdin.request.get() == 0
-        });
-        found.map(|run| run.request)
+        let run = self.all.get(self.of_operator(operator, Some(program)).first()?)?;
+        match run.audience {
+            Audience::Operator(_, request) => Some(request),
+            Audience::Log => None,
+        }
     }
 
     fn find(&self, operator: PeerKey, request: RequestId) -> Option<RunId> {
         let mut runs = self.all.iter();
-        runs.find(|(_, run)| run.operator == operator && run.request == request).map(|(id, _)| *id)
+        let meant = Audience::Operator(operator, request);
+        runs.find(|(_, run)| run.audience == meant).map(|(id, _)| *id)
     }
 
     /// The run whose console or standard input is in `slot`.
@@ -148,12 +158,23 @@ impl Control {
         if let Some((error, text)) = refusal {
             return self.answer(operator, request, failed(error, text), now);
         }
+        let id = self.add_run(Audience::Operator(operator, request), program, arguments, place);
+        let source = Some(Source::Operator(operator));
+        self.want(program, Waiter::Run(id, Some(operator)), source, now, work);
+    }
+
+    fn add_run(
+        &mut self,
+        audience: Audience,
+        program: ProgramId,
+        arguments: Vec<String>,
+        place: Place,
+    ) -> RunId {
         let id = RunId(self.runs.next);
         self.runs.next += 1;
         let app = AppId::new(self.rng.next_u64().max(1)); // 0 is the system's own.
         let run = Run {
-            operator,
-            request,
+            audience,
             program,
             arguments,
             place,
@@ -164,8 +185,16 @@ impl Control {
             over: false,
         };
         self.runs.all.insert(id, run);
-        let source = Some(Source::Operator(operator));
-        self.want(program, Waiter::Run(id, operator), source, now, work);
+        id
+    }
+
+    /// Runs the program that this node's image carries, if it does and the bundle is still held.
+    pub(crate) fn run_carried(&mut self, now: Instant, work: &mut Work) {
+        let Some(program) = self.carried.filter(|id| self.programs.bundle(*id).is_some()) else {
+            return;
+        };
+        let id = self.add_run(Audience::Log, program, Vec::new(), Place::Here);
+        self.want(program, Waiter::Run(id, None), None, now, work);
     }
 
     /// The bundle is here: standard input first, since the console must know it.
@@ -241,14 +270,14 @@ impl Control {
         work: &mut Work,
     ) {
         let Some(run) = self.runs.all.get(&id) else { return };
-        let (operator, request) = (run.operator, run.request);
+        let audience = run.audience;
         let text = if why.is_empty() { "the program cannot be started" } else { why };
-        self.answer(operator, request, failed(error, text), now);
+        self.answer_audience(audience, failed(error, text), now, work);
         self.run_over(id, now, work);
     }
 
     /// The operator will hear no more: what is left of the run ends.
-    fn run_over(&mut self, id: RunId, now: Instant, work: &mut Work) {
+    pub(crate) fn run_over(&mut self, id: RunId, now: Instant, work: &mut Work) {
         let Some(run) = self.runs.all.get_mut(&id) else { return };
         run.over = true;
         let app = run.app;
@@ -276,7 +305,7 @@ impl Control {
         };
         match host {
             Host::Console => self.run_console(id, resume, now, work),
-            _ => self.run_stdin(id, resume, now),
+            _ => self.run_stdin(id, resume, now, work),
         }
     }
 
@@ -288,12 +317,12 @@ impl Control {
         work: &mut Work,
     ) -> Option<Outcome> {
         let run = self.runs.all.get_mut(&id)?;
-        let (operator, request) = (run.operator, run.request);
+        let audience = run.audience;
         match resume {
             Resume::Start => Some(Outcome::Call(run.spawn_main())),
             Resume::Reply(HostReply::Spawned { pid, .. }) => {
                 run.main = Some(pid);
-                self.answer(operator, request, Answer::Started(pid), now);
+                self.answer_audience(audience, Answer::Started(pid), now, work);
                 Some(receive())
             }
             Resume::Reply(HostReply::Received(Received::Message { tag, payload, .. })) => {
@@ -302,8 +331,11 @@ impl Control {
                     TAG_ERR => OutputStream::Err,
                     _ => return Some(receive()),
                 };
-                run.console.waits = Some(Waits::OutputTaken);
-                self.tell(operator, request, RunEvent::Output { stream, bytes: payload }, now);
+                let event = RunEvent::Output { stream, bytes: payload };
+                if self.tell(audience, event, now, work) {
+                    return Some(receive());
+                }
+                self.runs.all.get_mut(&id)?.console.waits = Some(Waits::OutputTaken);
                 None
             }
             Resume::Reply(HostReply::Received(Received::Down { reason, .. })) => {
@@ -318,8 +350,14 @@ impl Control {
         }
     }
 
-    fn run_stdin(&mut self, id: RunId, resume: Resume, now: Instant) -> Option<Outcome> {
-        let run = self.runs.all.get_mut(&id)?;
+    fn run_stdin(
+        &mut self,
+        id: RunId,
+        resume: Resume,
+        now: Instant,
+        work: &mut Work,
+    ) -> Option<Outcome> {
+        let audience = self.runs.all.get(&id)?.audience;
         let Resume::Reply(HostReply::Received(Received::Message { from, tag, payload })) = resume
         else {
             return Some(receive());
@@ -327,9 +365,11 @@ impl Control {
         let wanted = <[u8; 4]>::try_from(&payload.0[..]).map(u32::from_le_bytes);
         let (TAG_READ, Ok(wanted)) = (tag, wanted) else { return Some(receive()) };
         let bytes_max = wanted.clamp(1, INPUT_BYTES_MAX);
-        run.stdin.waits = Some(Waits::Input { requester: from, bytes_max });
-        let (operator, request) = (run.operator, run.request);
-        self.tell(operator, request, RunEvent::InputWanted { bytes_max }, now);
+        if self.tell(audience, RunEvent::InputWanted { bytes_max }, now, work) {
+            return Some(input(from, Payload::default()));
+        }
+        let waits = Waits::Input { requester: from, bytes_max };
+        self.runs.all.get_mut(&id)?.stdin.waits = Some(waits);
         None
     }
 
@@ -355,13 +395,7 @@ impl Control {
                     return self.run_failed(id, ErrorCode::TooLong, text, now, work);
                 }
                 run.stdin.waits = None;
-                let call = HostCall::Send {
-                    to: requester,
-                    tag: TAG_INPUT,
-                    payload: bytes,
-                    timeout: limit::SEND_TIMEOUT,
-                };
-                work.part_ran(run.stdin.pid, Outcome::Call(call));
+                work.part_ran(run.stdin.pid, input(requester, bytes));
             }
             _ => {}
         }
@@ -371,8 +405,8 @@ impl Control {
     fn run_ended(&mut self, id: RunId, reason: ExitReason, now: Instant, work: &mut Work) {
         let Some(run) = self.runs.all.get_mut(&id) else { return };
         run.main = None;
-        let (operator, request) = (run.operator, run.request);
-        self.tell(operator, request, RunEvent::Ended { reason }, now);
+        let audience = run.audience;
+        self.tell(audience, RunEvent::Ended { reason }, now, work);
         self.run_over(id, now, work);
     }
 
@@ -388,8 +422,8 @@ impl Control {
         }
         if !run.over {
             // Somebody else ended it.
-            let (operator, request) = (run.operator, run.request);
-            self.tell(operator, request, RunEvent::Ended { reason: ExitReason::Killed }, now);
+            let audience = run.audience;
+            self.tell(audience, RunEvent::Ended { reason: ExitReason::Killed }, now, work);
             self.run_over(id, now, work);
         }
     }
@@ -406,56 +440,6 @@ impl Control {
         if run.over && run.is_idle() {
             self.runs.all.remove(&id);
         }
-    }
-
-    /// An operator is gone for good: so are his runs.
-    pub(crate) fn operator_lost(&mut self, operator: PeerKey, now: Instant, work: &mut Work) {
-        let runs = self.runs.all.iter().filter(|(_, run)| run.operator == operator);
-        for id in runs.map(|(id, _)| *id).collect::<Vec<_>>() {
-            self.run_over(id, now, work);
-        }
-        self.drop_operator_waits(operator, None, now, work);
-    }
-
-    /// An operator does not have the bundle that he wants run.
-    pub(crate) fn bundle_missing(
-        &mut self,
-        program: ProgramId,
-        operator: PeerKey,
-        now: Instant,
-        work: &mut Work,
-    ) {
-        let of = |run: &Run| run.program == program && run.operator == operator;
-        let runs = self.runs.all.iter().filter(|(_, run)| of(run) && run.stdin.request.get() == 0);
-        for id in runs.map(|(id, _)| *id).collect::<Vec<_>>() {
-            self.run_failed(id, ErrorCode::NoProgram, "the bundle is missing", now, work);
-        }
-        self.drop_operator_waits(operator, Some(program), now, work);
-    }
-
-    /// Programs that this operator was to send come from elsewhere or not at all.
-    fn drop_operator_waits(
-        &mut self,
-        operator: PeerKey,
-        only: Option<ProgramId>,
-        now: Instant,
-        work: &mut Work,
-    ) {
-        let meant = |program: ProgramId| only.is_none_or(|only| only == program);
-        self.programs.forget_waiters(|program, waiter| {
-            meant(program) && matches!(waiter, Waiter::Run(_, by) if *by == operator)
-        });
-        for program in self.programs.orphans(Source::Operator(operator)) {
-            if meant(program) {
-                self.fetch_elsewhere(program, now, work);
-            }
-        }
-    }
-
-    fn tell(&mut self, operator: PeerKey, request: RequestId, event: RunEvent, now: Instant) {
-        let body = Body::Run { request, event };
-        // An operator who is gone is noticed when his session ends.
-        let _ = self.links.send(Dest::Peer(operator), Stamp::CONTROL, body, now);
     }
 }
 
@@ -482,6 +466,12 @@ impl Run {
         };
         HostCall::Spawn(spawn.into())
     }
+}
+
+/// Gives the process that asked what there is of standard input.
+fn input(requester: Pid, payload: Payload) -> Outcome {
+    let (to, tag, timeout) = (requester, TAG_INPUT, limit::SEND_TIMEOUT);
+    Outcome::Call(HostCall::Send { to, tag, payload, timeout })
 }
 
 fn receive() -> Outcome {

@@ -32,8 +32,8 @@ const TRIES_MAX: usize = 3;
 pub(crate) enum Waiter {
     /// A process that is to be brought to life here, ordered by that node.
     Spawn(Box<SpawnOrder>, NodeId),
-    /// A run of an operator.
-    Run(RunId, PeerKey),
+    /// A run, for an operator if there is one: he sends the bundle.
+    Run(RunId, Option<PeerKey>),
 }
 
 impl Waiter {

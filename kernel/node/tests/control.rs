@@ -102,6 +102,54 @@ fn output_waits_until_it_is_taken_and_the_end_comes_last() {
     assert_eq!(world.processes(), 0, "console and input end with the run");
 }
 
+/// Writes what it reads from standard input, which ends at once, then three lines in two messages.
+fn carried(_: Pid, _: &str, argument: &[u8]) -> Script {
+    let argument = RunArgument::from_bytes(argument).expect("main has a run argument");
+    let mut steps = 0;
+    Box::new(move |resume| {
+        steps += 1;
+        match (steps, resume) {
+            (1, _) => send(argument.stdin, TAG_READ, &5u32.to_le_bytes()),
+            (2, _) => receive(),
+            (3, Resume::Reply(HostReply::Received(Received::Message { tag, payload, .. }))) => {
+                assert_eq!((tag, &payload.0[..]), (TAG_INPUT, &b""[..]), "the end of input");
+                send(argument.console, TAG_OUT, b"one\ntwo\n")
+            }
+            (4, _) => send(argument.console, TAG_OUT, b"three"),
+            _ => Outcome::Exited(ExitReason::Error(b"done".to_vec())),
+        }
+    })
+}
+
+/// What the log of node 0 says of the program that it carries, without the pid.
+fn program_lines(world: &World) -> Vec<&str> {
+    let lines = world.logs.iter().filter_map(|line| line.strip_prefix("0 program: "));
+    lines.map(|line| if line.starts_with("started as <") { "started" } else { line }).collect()
+}
+
+#[test]
+fn a_carried_program_runs_with_the_log_for_a_console_and_in_each_life() {
+    let mut world = World::new(1, carried);
+    world.step(0, NodeInput::Carried { bundle: bundle().1 });
+    world.run(Duration::from_millis(50));
+    let once = ["started", "one", "two", "three", "ended: error: done"];
+    assert_eq!(program_lines(&world), once, "{:?}", world.logs);
+    assert_eq!(world.processes(), 0, "console and input end with the run");
+    world.readdress(0);
+    world.run(Duration::from_millis(50));
+    assert_eq!(program_lines(&world), [once, once].concat(), "a new life runs it again");
+}
+
+#[test]
+fn a_carried_program_that_is_too_large_is_refused_and_said() {
+    let mut world = World::new(1, carried);
+    let bundle = vec![0; craton_abi::limit::BUNDLE_BYTES_MAX + 1];
+    world.step(0, NodeInput::Carried { bundle });
+    world.run(Duration::from_millis(50));
+    assert!(world.logs.iter().any(|line| line.contains("the program of the image is refused")));
+    assert_eq!(world.processes(), 0);
+}
+
 /// Sends far more than a mailbox holds and counts how many sends were answered.
 fn flooder(_: Pid, _: &str, argument: &[u8]) -> Script {
     let argument = RunArgument::from_bytes(argument).expect("main has a run argument");

@@ -15,6 +15,8 @@ pub(super) const NETWORK_FD: i32 = 3;
 /// The file descriptor, in QEMU, that holds the node's configuration. Not an argument nor a file,
 /// since it holds private keys, which `ps` and the disk must not show.
 pub(super) const CONFIG_FD: i32 = 4;
+/// Where QEMU finds the module.
+pub(super) const MODULE_FD: i32 = 5;
 
 /// The firmware that boots `-kernel` in a third of SeaBIOS's time, where QEMU's package has it. It
 /// starts every board.
@@ -52,6 +54,7 @@ pub struct MachineConfig {
     pub(super) accelerator: Accelerator,
     pub(super) kernel: PathBuf,
     pub(super) initrd: Option<PathBuf>,
+    pub(super) module: Option<Vec<u8>>,
     pub(super) command_line: String,
     pub(super) cpu_entropy: bool,
     pub(super) device_entropy: bool,
@@ -76,6 +79,7 @@ impl MachineConfig {
             accelerator: Accelerator::detect(),
             kernel: kernel.as_ref().to_path_buf(),
             initrd: None,
+            module: None,
             command_line: String::new(),
             cpu_entropy: true,
             device_entropy: true,
@@ -135,6 +139,12 @@ impl MachineConfig {
     /// A file handed to the kernel as its initial RAM disk.
     pub fn initrd(mut self, initrd: impl AsRef<Path>) -> MachineConfig {
         self.initrd = Some(initrd.as_ref().to_path_buf());
+        self
+    }
+
+    /// The same, from bytes that are in no file: a node runs the bundle that it finds there.
+    pub fn module(mut self, module: impl Into<Vec<u8>>) -> MachineConfig {
+        self.module = Some(module.into());
         self
     }
 
@@ -254,6 +264,8 @@ pub(super) fn arguments(config: &MachineConfig) -> Vec<OsString> {
     list.pair("-kernel", &config.kernel);
     if let Some(initrd) = &config.initrd {
         list.pair("-initrd", initrd);
+    } else if config.module.is_some() {
+        list.pair("-initrd", format!("/dev/fd/{MODULE_FD}"));
     }
     if !config.command_line.is_empty() {
         list.pair("-append", &config.command_line);

@@ -207,13 +207,20 @@ fn descriptors(config: &mut MachineConfig) -> io::Result<Vec<FdMapping>> {
         });
     }
     if let Some(bytes) = config.node_config.take() {
-        let name = "craton-node-config";
-        let memory = rustix::fs::memfd_create(name, rustix::fs::MemfdFlags::CLOEXEC)?;
-        let mut file = File::from(memory);
-        file.write_all(&bytes)?;
-        mappings.push(FdMapping { parent_fd: file.into(), child_fd: command::CONFIG_FD });
+        mappings.push(memory_file("craton-node-config", &bytes, command::CONFIG_FD)?);
+    }
+    if let Some(bytes) = config.module.take() {
+        mappings.push(memory_file("craton-module", &bytes, command::MODULE_FD)?);
     }
     Ok(mappings)
+}
+
+/// A file that is nowhere on disk, under a fixed number.
+fn memory_file(name: &str, bytes: &[u8], child_fd: i32) -> io::Result<FdMapping> {
+    let memory = rustix::fs::memfd_create(name, rustix::fs::MemfdFlags::CLOEXEC)?;
+    let mut file = File::from(memory);
+    file.write_all(bytes)?;
+    Ok(FdMapping { parent_fd: file.into(), child_fd })
 }
 
 fn wait_readable(process: &OwnedFd, timeout: Duration) -> Result<(), WaitError> {

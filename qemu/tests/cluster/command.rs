@@ -341,3 +341,60 @@ fn a_run_reads_its_input_and_writes_its_output() {
     signal(&up, Signal::TERM);
     up.wait().unwrap();
 }
+
+/// The words after which a line of `lines` goes on, once one has them.
+fn line_with(lines: &mut impl Iterator<Item = String>, words: &str) -> String {
+    lines.find(|line| line.contains(words)).unwrap_or_else(|| panic!("nobody says {words:?}"))
+}
+
+#[test]
+fn a_node_runs_the_program_that_its_image_carries() {
+    let place = Place::new("carries");
+    let echo = guest_path("echo");
+    // A bundle whose compiler these keys do not know.
+    let foreign = top().join("build/programs/hello.craton");
+    for (program, words) in [
+        (&echo, &[" program: started as <", " program: ended: normal"][..]),
+        (&foreign, &[" program: cannot be started: the bundle is signed by "]),
+    ] {
+        let mut boot = place.craton(&["boot", "--cluster", &place.name, "--program"]);
+        boot.arg(program).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = boot.spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+        for words in words {
+            line_with(&mut lines, words);
+        }
+        std::thread::spawn(move || lines.for_each(drop));
+        assert!(place.ask("down", &[]).status.success());
+        child.wait().unwrap();
+        place.expect_nothing_left();
+    }
+}
+
+#[test]
+fn services_are_reached_as_it_is_printed() {
+    let place = Place::new("printed");
+    let arguments =
+        ["up", "--nodes", "1", "--cluster", &place.name, "--services", "http", "--forward", "7"];
+    let mut child = place.craton(&arguments).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let closed = line_with(&mut lines, "is 10.77.0.10:7 (echo)");
+    let page = line_with(&mut lines, "is 10.77.0.10:80 (http)");
+    let url = page.split_whitespace().find(|word| word.starts_with("http://")).unwrap();
+    let got = Command::new("curl").args(["-sS", "--max-time", "60", url]).output().unwrap();
+    let text = String::from_utf8_lossy(&got.stdout);
+    assert!(got.status.success() && text.contains("node        n1 ("), "{got:?}");
+    // Forwarded, but turned on by nobody.
+    let address = closed.split_whitespace().nth(1).unwrap();
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    let mut byte = [0];
+    let refused = stream.write_all(&[1]).and_then(|()| std::io::Read::read(&mut stream, &mut byte));
+    assert!(refused.is_err() || refused.is_ok_and(|bytes| bytes == 0), "nobody echoes");
+    drop(lines);
+    assert!(place.ask("down", &[]).status.success());
+    child.wait().unwrap();
+    place.expect_nothing_left();
+    let unknown = place.craton(&["up", "--services", "gopher"]).output().unwrap();
+    let text = String::from_utf8_lossy(&unknown.stderr);
+    assert!(text.contains("the services are echo, discard, chargen, http"), "{text}");
+}

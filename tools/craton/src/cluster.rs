@@ -34,6 +34,10 @@ pub struct ClusterOptions {
     pub command_line: String,
     /// Print every machine's log as it comes, with its name in front where there are several.
     pub verbose: bool,
+    /// TCP ports of each machine that are reached from this one.
+    pub ports: Vec<u16>,
+    /// The bundle that each machine's image carries and runs.
+    pub program: Option<Vec<u8>>,
     /// Machines wait for gdb, the first at this port, the next at the one after it.
     pub debugger: Option<u16>,
 }
@@ -46,6 +50,8 @@ pub struct LocalNode {
     pub address: Ipv4Addr,
     /// Where an operator reaches it from this machine.
     pub forwarded: SocketAddr,
+    /// The other ports that are reached from this machine, and where.
+    pub ports: Vec<(u16, SocketAddr)>,
     /// The machine itself.
     pub machine: Machine,
 }
@@ -86,6 +92,8 @@ impl ClusterOptions {
             kernel,
             command_line,
             verbose: false,
+            ports: Vec::new(),
+            program: None,
             debugger: None,
         }
     }
@@ -117,8 +125,10 @@ impl Cluster {
         let tried = || format!("start the machine {name}");
         let address = node_address(number);
         let local = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0);
-        let guest = SocketAddrV4::new(address, limit::SESSION_PORT);
-        let forwarded = self.gateway.forward(local, guest).tried(tried)?;
+        let forward = |port| self.gateway.forward(local, SocketAddrV4::new(address, port));
+        let forwarded = forward(limit::SESSION_PORT).tried(tried)?;
+        let ports = options.ports.iter().map(|&port| Ok((port, forward(port).tried(tried)?)));
+        let ports = ports.collect::<Result<Vec<_>>>()?;
         let port = self.lan.attach().tried(tried)?;
         let mut config = MachineConfig::new(&options.kernel)
             .cpus(options.cpus)
@@ -126,6 +136,9 @@ impl Cluster {
             .command_line(options.command_line.as_str())
             .node_config(keys.node_config(&name)?.render())
             .network(port, node_mac(number));
+        if let Some(program) = &options.program {
+            config = config.module(program.as_slice());
+        }
         if options.verbose {
             let prefix = if options.nodes > 1 { format!("{name} | ") } else { String::new() };
             config = config.on_line(move |line| eprintln!("{prefix}{line}"));
@@ -137,7 +150,7 @@ impl Cluster {
             config = config.debugger(port).paused();
         }
         let machine = Machine::launch(config).tried(tried)?;
-        self.nodes.push(LocalNode { name, address, forwarded, machine });
+        self.nodes.push(LocalNode { name, address, forwarded, ports, machine });
         Ok(())
     }
 

@@ -3,15 +3,15 @@
 //! Owns what a person at work on the kernel sees: the log as it comes, how to attach gdb, and how
 //! the machine ended. The machine is a cluster of one, so the other verbs find it.
 
-use super::machines::Machines;
+use super::machines::{Machines, print_ports};
 use super::up::register;
 use crate::cluster::{Cluster, ClusterOptions};
 use crate::error::{Context, Result};
 use crate::keys::Keys;
-use crate::signals;
+use crate::{guest, signals};
 use clap::Args;
 use craton_qemu::WaitError;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
@@ -28,6 +28,10 @@ pub struct Boot {
     /// The kernel's command line, such as "boottrace log=debug"
     #[arg(long, value_name = "LINE", default_value = "")]
     append: String,
+    /// A program that the image carries and the node runs, its output in the log: a folder with a
+    /// Cargo.toml, a .wasm or .wat module, or a .craton bundle
+    #[arg(long, value_name = "PROGRAM")]
+    program: Option<PathBuf>,
 }
 
 /// The options of `craton debug`.
@@ -48,16 +52,15 @@ impl Boot {
     fn start(self, debugger: Option<u16>) -> Result<ExitCode> {
         let keys_folder = self.machine.keys_folder()?;
         let keys = Keys::load_or_create(&keys_folder)?;
-        let options = ClusterOptions {
-            command_line: self.append,
-            verbose: true,
-            debugger,
-            ..self.machine.options(1)?
-        };
+        let program = self.program.map(|program| guest::bundle(&program, &keys)).transpose()?;
+        let mut options =
+            ClusterOptions { verbose: true, debugger, program, ..self.machine.options(1)? };
+        options.append(&self.append)?;
         let (stop, stopped) = channel();
         signals::forward_to(stop.clone())?;
         let mut cluster = Cluster::start(&options, &keys)?;
         register(&cluster, &self.machine.cluster, keys_folder, stop.clone())?;
+        cluster.nodes().iter().for_each(print_ports);
         if let Some(port) = debugger {
             say_how_to_attach(&options.kernel, port);
         }

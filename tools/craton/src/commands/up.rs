@@ -2,7 +2,7 @@
 //!
 //! Owns what a person sees of it. The cluster lives in the process of `up` and ends with it.
 
-use super::machines::Machines;
+use super::machines::{Machines, print_ports};
 use crate::cluster::{Cluster, ClusterOptions, accelerator_phrase};
 use crate::error::Result;
 use crate::keys::Keys;
@@ -66,6 +66,7 @@ pub fn boot(
     let joined = cluster.wait_joined()?;
     for node in cluster.nodes() {
         println!("  {:<4} {:<12} from here {}", node.name, node.address, node.forwarded);
+        print_ports(node);
     }
     let seconds = joined.as_secs_f64();
     println!("{} joined {seconds:.2} s after the start of QEMU", counted(options.nodes, "node"));
