@@ -11,6 +11,7 @@ mod measure;
 mod messages;
 mod preemption;
 mod soak;
+mod wasi;
 
 use crate::command_line;
 use alloc::format;
@@ -42,6 +43,10 @@ const TESTS: &[Test] = &[
     ("engine_spawn", calls::spawn),
     ("engine_send_and_receive", calls::send_and_receive),
     ("engine_watch_and_nodes", calls::watch_and_nodes),
+    ("engine_wasi_own", wasi::own),
+    ("engine_wasi_streams", wasi::streams),
+    ("engine_wasi_ends", wasi::ends),
+    ("engine_wasi_sleeps", wasi::sleeps),
     ("engine_preempts_endless_loops", preemption::endless_loops),
     ("engine_preemption_changes_no_result", preemption::results_are_equal),
     ("engine_unload_under_a_process", preemption::unload_under_a_process),

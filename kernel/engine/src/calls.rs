@@ -29,7 +29,7 @@ const MONITOR_BYTES: usize = 256;
 /// `random` lets others run after this many bytes.
 const RANDOM_CHUNK_BYTES: usize = 64 << 10;
 
-type Call<'a> = Caller<'a, Guest>;
+pub(crate) type Call<'a> = Caller<'a, Guest>;
 
 /// Gives `linker` every function of [`IMPORTS`](crate::IMPORTS). That none is missing and each has
 /// its type is shown by the guest of the kernel's self-test, which imports them all.
@@ -76,16 +76,16 @@ fn link_signals(linker: &mut Linker<Guest>) -> Result<()> {
 }
 
 /// Leaves the fiber with a request; returns when the shard has answered. See the rule above.
-fn ask(request: HostCall) -> HostReply {
+pub(crate) fn ask(request: HostCall) -> HostReply {
     // `Engine::run` resumes a waiting process with a reply only.
     platform::ask(request).unwrap_or(HostReply::Failed(ErrorCode::Invalid))
 }
 
-fn memory<'a>(call: &'a Call<'_>) -> &'a [u8] {
+pub(crate) fn memory<'a>(call: &'a Call<'_>) -> &'a [u8] {
     call.data().memory.map_or(&[], |memory| memory.data(call))
 }
 
-fn memory_mut<'a>(call: &'a mut Call<'_>) -> &'a mut [u8] {
+pub(crate) fn memory_mut<'a>(call: &'a mut Call<'_>) -> &'a mut [u8] {
     match call.data().memory {
         Some(memory) => memory.data_mut(call),
         None => &mut [],
@@ -119,7 +119,7 @@ fn argument_read(mut call: Call<'_>, pointer: i32, len: i32) -> Result<i32> {
     Ok(region.first(argument.len()).len() as i32)
 }
 
-fn random(mut call: Call<'_>, pointer: i32, len: i32) -> Result<()> {
+pub(crate) fn random(mut call: Call<'_>, pointer: i32, len: i32) -> Result<()> {
     let mut rest = Region::prove(memory(&call), pointer, len)?;
     loop {
         let chunk = rest.first(RANDOM_CHUNK_BYTES);

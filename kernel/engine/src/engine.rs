@@ -115,9 +115,7 @@ impl Engine {
         if self.processes.contains_key(&pid.slot) {
             return Err(ErrorCode::Invalid);
         }
-        if !program.has_entry(entry) {
-            return Err(ErrorCode::NoEntry);
-        }
+        let entry = program.entry(entry).ok_or(ErrorCode::NoEntry)?;
         if !platform::has_room(PROCESS_HEAP_BYTES) {
             return Err(ErrorCode::LimitMemory);
         }

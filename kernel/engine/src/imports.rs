@@ -1,10 +1,23 @@
 //! The functions that a guest may import: names and types of the guest ABI.
 //!
-//! Owns [`IMPORTS`], the list that the compiler checks a program against and that the engine links.
-//! What each function does is written in `docs/abi.md`; `calls.rs` does it.
+//! Owns [`IMPORTS`] and [`WASI_IMPORTS`], the lists that the compiler checks a program against and
+//! that the engine links. What each function does is written in `docs/abi.md`; `calls.rs` and
+//! `wasi.rs` do it.
 
 /// The module that a guest imports from.
 pub const MODULE: &str = "craton";
+
+/// The other one: what programs of ordinary toolchains import, of which nodes have a part.
+pub const WASI_MODULE: &str = "wasi_snapshot_preview1";
+
+/// The functions that a node has of `module`; `None` where it has no such module.
+pub fn imports_of(module: &str) -> Option<&'static [Import]> {
+    match module {
+        MODULE => Some(&IMPORTS),
+        WASI_MODULE => Some(&WASI_IMPORTS),
+        _ => None,
+    }
+}
 
 /// Name under which a guest exports its memory.
 pub const MEMORY: &str = "memory";
@@ -25,7 +38,7 @@ pub enum Scalar {
 /// One function of the guest ABI.
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]
 pub struct Import {
-    /// Its name in module [`MODULE`].
+    /// Its name in its module.
     pub name: &'static str,
     /// What it takes.
     pub parameters: &'static [Scalar],
@@ -65,4 +78,27 @@ pub const IMPORTS: [Import; 20] = [
     import("kill", &[I32], Some(I32)),
     import("nodes", &[I32, I32], Some(I32)),
     import("shards", &[I64], Some(I32)),
+];
+
+/// Every function of [`WASI_MODULE`] that a node has: what a command-line program needs that uses
+/// neither files nor sockets.
+pub const WASI_IMPORTS: [Import; 18] = [
+    import("args_get", &[I32, I32], Some(I32)),
+    import("args_sizes_get", &[I32, I32], Some(I32)),
+    import("clock_res_get", &[I32, I32], Some(I32)),
+    import("clock_time_get", &[I32, I64, I32], Some(I32)),
+    import("environ_get", &[I32, I32], Some(I32)),
+    import("environ_sizes_get", &[I32, I32], Some(I32)),
+    import("fd_close", &[I32], Some(I32)),
+    import("fd_fdstat_get", &[I32, I32], Some(I32)),
+    import("fd_prestat_dir_name", &[I32, I32, I32], Some(I32)),
+    import("fd_prestat_get", &[I32, I32], Some(I32)),
+    import("fd_read", &[I32, I32, I32, I32], Some(I32)),
+    import("fd_seek", &[I32, I64, I32, I32], Some(I32)),
+    import("fd_tell", &[I32, I32], Some(I32)),
+    import("fd_write", &[I32, I32, I32, I32], Some(I32)),
+    import("poll_oneoff", &[I32, I32, I32, I32], Some(I32)),
+    import("proc_exit", &[I32], None),
+    import("random_get", &[I32, I32], Some(I32)),
+    import("sched_yield", &[], Some(I32)),
 ];

@@ -9,9 +9,10 @@
 
 use crate::process::{Guest, Limiter, Random, exit_reason};
 use crate::programs::Program;
-use crate::{Clocks, MEMORY, platform};
+use crate::{Clocks, MEMORY, platform, wasi};
 use alloc::string::String;
-use craton_abi::{ErrorCode, Payload, Pid, ProcessLimits};
+use alloc::sync::Arc;
+use craton_abi::{ErrorCode, ExitReason, Payload, Pid, ProcessLimits};
 use wasmtime::{Store, TypedFunc};
 
 /// What an instance is told of the process that it is for.
@@ -37,7 +38,7 @@ impl Instance {
     /// functions.
     pub(crate) fn new(
         engine: &wasmtime::Engine,
-        program: &Program,
+        program: &Arc<Program>,
         entry: &str,
         birth: Birth,
     ) -> Result<Self, ErrorCode> {
@@ -49,6 +50,8 @@ impl Instance {
             random: Random::Seed(birth.seed),
             clocks: birth.clocks,
             limiter: Limiter::new(&limits),
+            program: program.clone(),
+            wasi: None,
         };
         let mut store = Store::new(engine, guest);
         store.limiter(|guest| &mut guest.limiter);
@@ -72,7 +75,16 @@ impl Instance {
     /// What the fiber does.
     pub(crate) fn run(&mut self) {
         let result = self.function.call(&mut self.store, ());
-        platform::end(exit_reason(result, &self.store.data().limiter));
+        let reason = exit_reason(result, &self.store.data().limiter);
+        if let Some(wasi) = &mut self.store.data_mut().wasi {
+            // Kept where it is dropped with the process: what is left of its output may wait.
+            wasi.ended = Some(reason);
+            wasi::flush(&mut self.store);
+            let wasi = self.store.data_mut().wasi.as_mut();
+            let reason = wasi.and_then(|wasi| wasi.ended.take());
+            return platform::end(reason.unwrap_or(ExitReason::Normal));
+        }
+        platform::end(reason);
     }
 
     /// Bytes of its linear memory, as long as it has not run.
@@ -85,6 +97,7 @@ impl Instance {
         let guest = self.store.data_mut();
         guest.argument = Payload::default();
         guest.random = Random::Seed([0; 32]);
+        guest.wasi = None;
         let tables = guest.limiter.has_grown_tables();
         let Some(memory) = guest.memory.filter(|_| !tables) else { return false };
         if !self.memory.wipe() {

@@ -27,11 +27,15 @@ mod platform;
 mod process;
 #[cfg(feature = "metal")]
 mod programs;
+#[cfg(feature = "metal")]
+mod wasi;
 
 pub use config::{CPU_FEATURES, ENGINE_VERSION, STACK_BYTES, TARGET, WASM_STACK_BYTES, config};
 #[cfg(feature = "metal")]
 pub use engine::{Clocks, Engine};
-pub use imports::{BEGINS_ANEW, IMPORTS, Import, MEMORY, MODULE, Scalar};
+pub use imports::{
+    BEGINS_ANEW, IMPORTS, Import, MEMORY, MODULE, Scalar, WASI_IMPORTS, WASI_MODULE, imports_of,
+};
 #[cfg(feature = "compiler")]
 pub use platform::compiler_config;
 pub use platform::{LoadError, load_module};

@@ -5,10 +5,13 @@
 //! whatever crosses goes through here. Nothing is borrowed across a suspension.
 
 use crate::guest::BadPointer;
+use crate::programs::Program;
+use crate::wasi::Wasi;
 use crate::{Clocks, platform};
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
+use alloc::sync::Arc;
 use core::fmt::{self, Write};
 use craton_abi::{ExitReason, Payload, Pid, ProcessLimits, Resource, TrapKind, limit};
 use craton_shard::port::{HostCall, HostReply};
@@ -30,6 +33,9 @@ pub(crate) struct Guest {
     pub(crate) random: Random,
     pub(crate) clocks: Clocks,
     pub(crate) limiter: Limiter,
+    pub(crate) program: Arc<Program>,
+    /// What its calls of WASI need; made by the first of them.
+    pub(crate) wasi: Option<Box<Wasi>>,
 }
 
 /// A process's own generator. Most processes never ask for it: it is made when they do.

@@ -6,7 +6,7 @@
 //! code mapped nor while an instance is made, let alone while a process runs.
 
 use crate::process::Guest;
-use crate::{BEGINS_ANEW, LoadError, calls, load_module, platform};
+use crate::{BEGINS_ANEW, LoadError, calls, load_module, platform, wasi};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::String;
@@ -24,6 +24,11 @@ const _: () = assert!(
     PROGRAMS_MAX <= craton_hal::interrupt::TEXT_RANGES_MAX / 2,
     "programs that were unloaded keep their text while processes of theirs live"
 );
+
+/// The entry where a run begins.
+const MAIN: &str = "main";
+/// What a program for WASI calls its own.
+const WASI_START: &str = "_start";
 
 /// Every program that is loaded, for all CPUs of a node.
 pub struct Programs {
@@ -60,6 +65,7 @@ impl Programs {
         let engine = platform::new_engine()?;
         let mut linker = Linker::new(&engine);
         calls::link(&mut linker)?;
+        wasi::link(&mut linker)?;
         Ok(Arc::new(Programs {
             engine,
             linker,
@@ -168,9 +174,18 @@ impl Program {
         }
     }
 
-    /// Whether `entry` is an exported function that takes and returns nothing.
-    pub(crate) fn has_entry(&self, entry: &str) -> bool {
-        self.entries.contains(entry)
+    /// The exported function that takes and returns nothing for `entry`, if there is one. Where
+    /// an ordinary toolchain made the program, its `main` is called `_start`.
+    pub(crate) fn entry<'a>(&self, entry: &'a str) -> Option<&'a str> {
+        if self.entries.contains(entry) {
+            return Some(entry);
+        }
+        (entry == MAIN && self.entries.contains(WASI_START)).then_some(WASI_START)
+    }
+
+    /// What people call it.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
     }
 
     /// Whether it was unloaded: processes of it live on, and no new ones come.

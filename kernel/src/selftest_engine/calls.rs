@@ -16,10 +16,10 @@ use craton_shard::port::{
 };
 
 /// What a process is expected to ask, and the answer.
-type Talk = Vec<(HostCall, HostReply)>;
+pub(super) type Talk = Vec<(HostCall, HostReply)>;
 
 /// Runs `entry`, answers as `talk` says, and expects the end to be `normal`.
-fn converse(bench: &mut Bench, entry: &str, argument: &[u8], talk: Talk) -> Outcomes {
+pub(super) fn converse(bench: &mut Bench, entry: &str, argument: &[u8], talk: Talk) -> Outcomes {
     let slot = bench.start(entry, argument)?;
     let mut resume = Resume::Start;
     for (expected, reply) in talk {
@@ -32,20 +32,20 @@ fn converse(bench: &mut Bench, entry: &str, argument: &[u8], talk: Talk) -> Outc
     check(end == ExitReason::Normal, || format!("{entry} ended with {end}"))
 }
 
-fn pid_a() -> Pid {
+pub(super) fn pid_a() -> Pid {
     Pid::from_bytes(b"pid A, twenty-four bytes")
 }
 
-fn pid_b() -> Pid {
+pub(super) fn pid_b() -> Pid {
     Pid::from_bytes(b"pid B, twenty-four bytes")
 }
 
 /// A pid that begins with a number that the guest knows.
-fn pid_known() -> Pid {
+pub(super) fn pid_known() -> Pid {
     Pid { node: NodeId::new(0x3333), incarnation: Incarnation::new(1), slot: Slot::default() }
 }
 
-fn failed(error: ErrorCode) -> HostReply {
+pub(super) fn failed(error: ErrorCode) -> HostReply {
     HostReply::Failed(error)
 }
 

@@ -3,7 +3,9 @@
 //! Owns [`check`] and [`Flaw`]. What passes here links on a node: its imports exist with their
 //! types, its memory is exported, it has an entry, and nothing runs before the entry is called.
 
-use craton_engine::{BEGINS_ANEW, IMPORTS, Import, MEMORY, MODULE, Scalar};
+use craton_engine::{
+    BEGINS_ANEW, Import, MEMORY, MODULE, Scalar, WASI_IMPORTS, WASI_MODULE, imports_of,
+};
 use std::fmt;
 use wasmparser::{CompositeInnerType, ExternalKind, FuncType, Parser, Payload, TypeRef, ValType};
 
@@ -19,10 +21,17 @@ pub enum Flaw {
         /// What it imports.
         name: String,
     },
-    /// It imports something of `craton` that is not there.
-    UnknownImport(String),
-    /// It imports a function of `craton` with another type.
+    /// It imports something that is not there from a module that is.
+    UnknownImport {
+        /// The module it imports from.
+        module: String,
+        /// What it imports.
+        name: String,
+    },
+    /// It imports a function with another type.
     ImportType {
+        /// The module it imports from.
+        module: String,
         /// The function.
         name: String,
         /// Its type, as the ABI has it.
@@ -116,20 +125,21 @@ impl Shape {
     }
 
     fn import(&mut self, module: &str, name: &str, kind: TypeRef) -> Result<(), Flaw> {
-        if module != MODULE {
+        let Some(imports) = imports_of(module) else {
             return Err(Flaw::UnknownModule { module: module.into(), name: name.into() });
-        }
-        let TypeRef::Func(index) = kind else {
-            return Err(Flaw::UnknownImport(name.into()));
         };
-        let known = IMPORTS.iter().find(|import| import.name == name);
-        let known = known.ok_or_else(|| Flaw::UnknownImport(name.into()))?;
+        let unknown = || Flaw::UnknownImport { module: module.into(), name: name.into() };
+        let TypeRef::Func(index) = kind else {
+            return Err(unknown());
+        };
+        let known = imports.iter().find(|import| import.name == name).ok_or_else(unknown)?;
         self.functions.push(index);
         let given = self.types.get(index as usize).and_then(Option::as_ref);
         if given.is_some_and(|given| has_type(known, given)) {
             return Ok(());
         }
-        Err(Flaw::ImportType { name: name.into(), expected: type_text(known) })
+        let expected = type_text(known);
+        Err(Flaw::ImportType { module: module.into(), name: name.into(), expected })
     }
 
     fn function(&self, index: u32) -> Option<&FuncType> {
@@ -171,19 +181,21 @@ impl fmt::Display for Flaw {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Flaw::NotWasm(why) => write!(f, "this is no WebAssembly module: {why}"),
-            Flaw::UnknownModule { module, name } if module.starts_with("wasi") => write!(
+            Flaw::UnknownModule { module, name } => write!(
                 f,
-                "it imports {module}.{name}, but nodes have no WASI: build for \
-                 wasm32-unknown-unknown"
+                "it imports {module}.{name}; a node only has the modules {MODULE:?} and \
+                 {WASI_MODULE:?}"
             ),
-            Flaw::UnknownModule { module, name } => {
-                write!(f, "it imports {module}.{name}; a node only has the module {MODULE:?}")
+            Flaw::UnknownImport { module, name } if module == WASI_MODULE => {
+                write!(f, "it imports {module}.{name}, which no node has; of WASI there are ")?;
+                let names: Vec<&str> = WASI_IMPORTS.iter().map(|import| import.name).collect();
+                f.write_str(&names.join(", "))
             }
-            Flaw::UnknownImport(name) => {
-                write!(f, "it imports {MODULE}.{name}, which no node has")
+            Flaw::UnknownImport { module, name } => {
+                write!(f, "it imports {module}.{name}, which no node has")
             }
-            Flaw::ImportType { name, expected } => {
-                write!(f, "it imports {MODULE}.{name} with a wrong type; it is {expected}")
+            Flaw::ImportType { module, name, expected } => {
+                write!(f, "it imports {module}.{name} with a wrong type; it is {expected}")
             }
             Flaw::NoMemory => write!(f, "it exports no memory under the name {MEMORY:?}"),
             Flaw::NoEntry => f.write_str(

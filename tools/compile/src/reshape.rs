@@ -9,6 +9,8 @@
 //! - data and memory that would take long to set up are set up by the entry, as the first thing it
 //!   does, and no longer while the process is made.
 //!
+//! What else an entry does first: it calls `_initialize` where a library for WASI has that.
+//!
 //! And that entry can do more: where a program changes nothing for good but its memory and globals,
 //! it sets all of them anew. Then a node need not make an instance for each process: one whose
 //! process has ended is as good as new when its memory was wiped. [`BEGINS_ANEW`] tells it so.
@@ -184,7 +186,9 @@ impl<'w> Rewriter<'w> {
             let start = self.start();
             self.code.function(&start);
             for entry in &self.survey.entries {
-                self.code.function(&helpers::both(self.survey.start_function(), *entry));
+                let initialize = self.survey.initialize_before(*entry);
+                let first = [Some(self.survey.start_function()), initialize];
+                self.code.function(&helpers::in_turn(first.into_iter().flatten(), *entry));
             }
         }
     }

@@ -88,11 +88,15 @@ fn flaws_are_named() {
         ),
         (
             format!("(module (import \"env\" \"puts\" (func)) {memory} {main})"),
-            "env.puts; a node only has the module \"craton\"",
+            "env.puts; a node only has the modules \"craton\"",
         ),
         (
             format!("(module (import \"wasi_snapshot_preview1\" \"fd_write\" (func)) {memory})"),
-            "no WASI: build for wasm32-unknown-unknown",
+            "wasi_snapshot_preview1.fd_write with a wrong type; it is (i32, i32, i32, i32) -> i32",
+        ),
+        (
+            format!("(module (import \"wasi_snapshot_preview1\" \"path_open\" (func)) {memory})"),
+            "wasi_snapshot_preview1.path_open, which no node has; of WASI there are args_get, ",
         ),
         (
             format!("(module (import \"craton\" \"kill\" (func (param i64))) {memory} {main})"),

@@ -1,21 +1,28 @@
 //! From a program's source to its signed bundle.
 //!
-//! Owns the choice of compiler for guests: rustup's wasm32 target where it is installed, else
-//! Debian's own Rust with the standard library's source. Neighbours: `craton-compile` makes native
-//! artifacts and signs them.
+//! Owns the choice of target for a cargo package (a library is built for wasm32-unknown-unknown, an
+//! ordinary program with a `main` for wasm32-wasip1) and of compiler: rustup's target where it is
+//! installed, else, for libraries, Debian's own Rust with the standard library's source.
+//! Neighbours: `craton-compile` makes native artifacts and signs them.
 
 use crate::error::{Context, Error, Result};
 use crate::keys::Keys;
 use serde::Deserialize;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+/// For libraries, which have the SDK alone.
 const TARGET: &str = "wasm32-unknown-unknown";
-/// 64 KiB of stack, below the data so that an overflow traps; names readable in backtraces.
+/// For programs of their own `main`, which have the standard library.
+const WASI_TARGET: &str = "wasm32-wasip1";
+/// For libraries: 64 KiB of stack, below the data so that an overflow traps; names readable in
+/// backtraces.
 const FLAGS: &[&str] = &["-Clink-arg=-zstack-size=65536", "-Clink-arg=--demangle"];
 const DEBIAN_CARGO: &str = "/usr/bin/cargo";
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 const DEBIAN_PACKAGES: &str = "rustc-web cargo-web rust-web-src lld";
+const RUSTUP_URL: &str = "https://sh.rustup.rs";
 /// Settings of a cargo or a person that must not leak into the build of a guest.
 const LEAKS: &[&str] = &[
     "CARGO_BUILD_TARGET",
@@ -85,27 +92,41 @@ fn wasm_linker() -> Option<PathBuf> {
     std::iter::once(plain).chain(versions).find(|path| path.exists())
 }
 
-fn compiler() -> Result<Compiler> {
-    if sysroot("rustc").is_some_and(|rustlib| rustlib.join(TARGET).join("lib").exists()) {
+fn compiler(target: &str) -> Result<Compiler> {
+    if sysroot("rustc").is_some_and(|rustlib| rustlib.join(target).join("lib").exists()) {
         return Ok(Compiler::WithTarget);
     }
     let sources = sysroot(DEBIAN_RUSTC).map(|rustlib| rustlib.join("src/rust/library"));
-    if Path::new(DEBIAN_CARGO).exists()
+    if target == TARGET
+        && Path::new(DEBIAN_CARGO).exists()
         && sources.is_some_and(|library| library.exists())
         && let Some(linker) = wasm_linker()
     {
         return Ok(Compiler::FromSource { linker });
     }
-    let error = Error::new("compile Rust for wasm32", format!("no {TARGET} on this machine"));
-    Err(error.advise(if Path::new("/etc/debian_version").exists() {
-        format!("apt-get install {DEBIAN_PACKAGES}")
-    } else {
-        format!("rustup target add {TARGET}")
-    }))
+    let has_rustup = Command::new("rustup").arg("--version").output().is_ok();
+    let is_debian = Path::new("/etc/debian_version").exists();
+    let error = Error::new("compile Rust for wasm32", format!("no {target} on this machine"));
+    Err(error.advise(remedy(target, has_rustup, is_debian)))
 }
 
-fn cargo(compiler: &Compiler) -> Command {
+/// The one command that brings a target to this machine.
+fn remedy(target: &str, has_rustup: bool, is_debian: bool) -> String {
+    if has_rustup {
+        format!("rustup target add {target}")
+    } else if is_debian && target == TARGET {
+        format!("apt-get install {DEBIAN_PACKAGES}")
+    } else {
+        format!("curl --proto '=https' -sSf {RUSTUP_URL} | sh -s -- --target {target}")
+    }
+}
+
+fn cargo(compiler: &Compiler, target: &str) -> Command {
     let mut flags = FLAGS.to_vec();
+    if target == WASI_TARGET {
+        // Its stack is in front of its data already, and of the size that `std` counts on.
+        flags.retain(|flag| !flag.contains("stack-size"));
+    }
     let mut command = match compiler {
         Compiler::WithTarget => Command::new("cargo"),
         Compiler::FromSource { .. } => Command::new(DEBIAN_CARGO),
@@ -142,36 +163,24 @@ struct Target {
     kind: Vec<String>,
 }
 
+/// What of a package becomes the program.
+struct Product {
+    /// `--lib` or `--bin NAME`.
+    what: Vec<String>,
+    target: &'static str,
+    /// Where its module lies when it is built.
+    module: PathBuf,
+}
+
 /// Builds the package in `folder` and says where its module lies.
 fn build_package(folder: &Path) -> Result<PathBuf> {
-    let compiler = compiler()?;
     let manifest = folder.join("Cargo.toml");
     let shown = folder.display();
-    let output = cargo(&compiler)
-        .args(["metadata", "--no-deps", "--format-version", "1", "--manifest-path"])
-        .arg(&manifest)
-        .output()
-        .tried(|| "start cargo".into())?;
-    if !output.status.success() {
-        let text = String::from_utf8_lossy(&output.stderr).trim().to_string();
-        return Err(Error::new(format!("read the package {shown}"), text));
-    }
-    let metadata: Metadata =
-        serde_json::from_slice(&output.stdout).tried(|| "understand cargo".into())?;
-    let wanted = manifest.canonicalize().tried(|| format!("find {}", manifest.display()))?;
-    let library = metadata
-        .packages
-        .iter()
-        .filter(|package| package.manifest_path == wanted)
-        .flat_map(|package| &package.targets)
-        .find(|target| target.kind.iter().any(|kind| kind == "cdylib"))
-        .ok_or_else(|| {
-            Error::new(format!("build {shown}"), "the package has no cdylib")
-                .advise("[lib] crate-type = [\"cdylib\"] in its Cargo.toml")
-        })?;
-    let mut build = cargo(&compiler);
-    build.args(["build", "--release", "--quiet", "--lib", "--target", TARGET, "--manifest-path"]);
-    build.arg(&manifest);
+    let product = product(folder, &manifest)?;
+    let compiler = compiler(product.target)?;
+    let mut build = cargo(&compiler, product.target);
+    build.args(["build", "--release", "--quiet", "--target", product.target]);
+    build.args(&product.what).arg("--manifest-path").arg(&manifest);
     if matches!(compiler, Compiler::FromSource { .. }) {
         build.arg("-Zbuild-std=core,alloc");
     }
@@ -179,6 +188,71 @@ fn build_package(folder: &Path) -> Result<PathBuf> {
     if !status.success() {
         return Err(Error::new(format!("build {shown}"), "the compiler refused it (see above)"));
     }
-    let module = format!("{}.wasm", library.name.replace('-', "_"));
-    Ok(metadata.target_directory.join(TARGET).join("release").join(module))
+    Ok(product.module)
+}
+
+/// Asks cargo what the package in `folder` has, and chooses.
+fn product(folder: &Path, manifest: &Path) -> Result<Product> {
+    let shown = folder.display();
+    // The one that can build can tell; where none can, the error is of what it cannot.
+    let mut asked = match compiler(TARGET) {
+        Ok(compiler) => cargo(&compiler, TARGET),
+        Err(_) => Command::new("cargo"),
+    };
+    asked.args(["metadata", "--no-deps", "--format-version", "1", "--manifest-path"]).arg(manifest);
+    let output = match asked.output() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            compiler(TARGET)?;
+            return Err(Error::new("start cargo", error));
+        }
+        output => output.tried(|| "start cargo".into())?,
+    };
+    if !output.status.success() {
+        let text = String::from_utf8_lossy(&output.stderr).trim().to_string();
+        return Err(Error::new(format!("read the package {shown}"), text));
+    }
+    let metadata: Metadata =
+        serde_json::from_slice(&output.stdout).tried(|| "understand cargo".into())?;
+    let wanted = manifest.canonicalize().tried(|| format!("find {}", manifest.display()))?;
+    let package = metadata.packages.iter().find(|package| package.manifest_path == wanted);
+    let targets = package.map_or(&[][..], |package| &package.targets);
+    let of_kind = |wanted| {
+        let is_wanted = |target: &&Target| target.kind.iter().any(|kind| kind == wanted);
+        targets.iter().filter(is_wanted).collect::<Vec<_>>()
+    };
+    let module = |target: &str, file: &str| {
+        let folder = metadata.target_directory.join(target).join("release");
+        folder.join(format!("{file}.wasm"))
+    };
+    if let [library, ..] = of_kind("cdylib")[..] {
+        let module = module(TARGET, &library.name.replace('-', "_"));
+        return Ok(Product { what: vec!["--lib".into()], target: TARGET, module });
+    }
+    match of_kind("bin")[..] {
+        [program] => Ok(Product {
+            what: vec!["--bin".into(), program.name.clone()],
+            target: WASI_TARGET,
+            module: module(WASI_TARGET, &program.name),
+        }),
+        [] => Err(Error::new(format!("build {shown}"), "the package has no program")
+            .advise("a src/main.rs, or [lib] crate-type = [\"cdylib\"] in its Cargo.toml")),
+        _ => Err(Error::new(format!("build {shown}"), "the package has several programs")
+            .advise("a package for each of them")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_target_comes_with_the_command_that_brings_it() {
+        assert_eq!(remedy(TARGET, true, true), "rustup target add wasm32-unknown-unknown");
+        assert_eq!(remedy(WASI_TARGET, true, false), "rustup target add wasm32-wasip1");
+        assert!(remedy(TARGET, false, true).starts_with("apt-get install rustc-web "));
+        // Debian has no standard library for it.
+        let from_the_net = "curl --proto '=https' -sSf https://sh.rustup.rs | sh -s -- --target ";
+        assert_eq!(remedy(WASI_TARGET, false, true), format!("{from_the_net}wasm32-wasip1"));
+        assert_eq!(remedy(TARGET, false, false), format!("{from_the_net}wasm32-unknown-unknown"));
+    }
 }

@@ -50,7 +50,8 @@ mod mailbox;
 mod message;
 mod process;
 mod run;
-#[cfg(target_arch = "wasm32")]
+// With `std` a program has both from there.
+#[cfg(all(target_arch = "wasm32", target_os = "unknown"))]
 mod runtime;
 #[cfg(target_arch = "wasm32")]
 #[allow(unsafe_code)] // docs/decisions/0005-unsafe-in-the-sdk.md

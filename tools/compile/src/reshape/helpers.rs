@@ -144,11 +144,13 @@ pub(super) fn grow_or_trap(function: &mut Function, pages: u32) {
     function.instruction(&I::End);
 }
 
-/// Calls one function, then another in its own place, so that backtraces do not show it.
-pub(super) fn both(first: u32, second: u32) -> Function {
+/// Calls some functions, then another in its own place, so that backtraces do not show it.
+pub(super) fn in_turn(first: impl Iterator<Item = u32>, last: u32) -> Function {
     let mut function = Function::new([]);
-    function.instruction(&I::Call(first));
-    function.instruction(&I::ReturnCall(second));
+    for called in first {
+        function.instruction(&I::Call(called));
+    }
+    function.instruction(&I::ReturnCall(last));
     function.instruction(&I::End);
     function
 }

@@ -22,6 +22,9 @@ const MEMORY_AT_START_MAX: u64 = 16;
 /// Most bytes of data that are copied while a process is made.
 const DATA_AT_START_MAX: u64 = UNIT_BYTES as u64;
 
+/// What a library for WASI exports to be called before anything else.
+const WASI_INITIALIZE: &str = "_initialize";
+
 /// A bulk instruction, with the indices that are part of it.
 #[derive(Copy, Clone, Debug, Eq, PartialEq, Ord, PartialOrd)]
 pub(crate) enum Bulk {
@@ -63,6 +66,8 @@ pub(super) struct Survey<'a> {
     elements: Vec<u32>,
     /// Exported functions that a process can begin with.
     pub(super) entries: BTreeSet<u32>,
+    /// The exported function that a library for WASI wants called before any other.
+    initialize: Option<u32>,
     /// The bulk instructions that may have to be chunked.
     pub(super) bulk: BTreeSet<Bulk>,
     /// The globals that it can change, and what they are in the beginning.
@@ -191,6 +196,9 @@ impl<'a> Survey<'a> {
                     let index = export.index;
                     if export.kind == ExternalKind::Func && self.plain_functions.contains(&index) {
                         self.entries.insert(index);
+                        if export.name == WASI_INITIALIZE {
+                            self.initialize = Some(index);
+                        }
                     }
                 }
             }
@@ -310,7 +318,7 @@ impl<'a> Survey<'a> {
     /// Whether the entries set up memory and data: where that would take too long while a process
     /// is made, and where it lets the next process have the instance.
     pub(super) fn begins_itself(&self) -> bool {
-        self.bodies > 0 && (self.is_long() || self.can_begin_anew())
+        self.bodies > 0 && (self.is_long() || self.can_begin_anew() || self.initialize.is_some())
     }
 
     /// Whether an instance whose memory was wiped is a new one once an entry has begun.
@@ -382,6 +390,11 @@ impl<'a> Survey<'a> {
     pub(super) fn beginning_entry(&self, entry: u32) -> Option<u32> {
         let position = self.entries.iter().position(|known| *known == entry)?;
         self.begins_itself().then(|| self.start_function() + 1 + position as u32)
+    }
+
+    /// What is called between the start and an entry.
+    pub(super) fn initialize_before(&self, entry: u32) -> Option<u32> {
+        self.initialize.filter(|initialize| *initialize != entry)
     }
 
     /// How long the segment is that a bulk instruction copies from, if it does.

@@ -289,3 +289,30 @@ fn added_functions_have_names() {
     let backtrace = format!("{:?}", error.expect_err("out of bounds"));
     assert!(backtrace.contains("memory.fill"), "{backtrace}");
 }
+
+#[test]
+fn a_library_is_initialized_before_each_of_its_entries() {
+    let text = |tables: &str| {
+        format!(
+            r#"(module (memory (export "memory") 1) (table 1 funcref)
+            (global $n (mut i32) (i32.const 1))
+            (data (i32.const 0) "\07")
+            (func (export "_initialize")
+                (if (i32.ne (global.get $n) (i32.const 1)) (then unreachable))
+                (global.set $n (i32.add (global.get $n) (i32.load8_u (i32.const 0)))) {tables})
+            (func (export "main")
+                (if (i32.ne (global.get $n) (i32.const 8)) (then unreachable))))"#
+        )
+    };
+    // With and without what no start takes back.
+    for tables in ["", "(table.set (i32.const 0) (ref.null func))"] {
+        let plain = wasm(&text(tables));
+        let mut machine = Machine::new(&plain, StoreLimits::default());
+        assert!(machine.call("main", ()).is_err(), "as it is nothing initializes it");
+        let shaped = reshape(&plain).expect("valid");
+        let mut machine = Machine::new(&shaped, StoreLimits::default());
+        assert_eq!(machine.call("main", ()), Ok(()));
+        let mut machine = Machine::new(&shaped, StoreLimits::default());
+        assert_eq!(machine.call("_initialize", ()), Ok(()));
+    }
+}

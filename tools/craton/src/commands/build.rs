@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 /// The options of `craton build`.
 #[derive(Debug, Args)]
 pub struct Build {
-    /// A folder with a Cargo.toml (a cdylib), or a .wasm or .wat module
+    /// A folder with a Cargo.toml (a program with a main.rs, or a cdylib), a .wasm or .wat module
     program: PathBuf,
     /// Where to put the bundle [default: NAME.craton here]
     #[arg(short, long, value_name = "FILE")]

@@ -10,7 +10,7 @@ use crate::keys::Keys;
 use crate::table::bytes;
 use crate::{guest, registry, signals};
 use clap::Args;
-use craton_abi::Place;
+use craton_abi::{ExitReason, Place};
 use craton_wire::OutputStream;
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
@@ -67,7 +67,16 @@ fn exit_code(end: &RunEnd) -> Result<ExitCode> {
     if end.reason.is_orderly() {
         return Ok(ExitCode::SUCCESS);
     }
+    if let Some(status) = status_of(&end.reason) {
+        return Ok(ExitCode::from(status));
+    }
     Err(Error::new("finish the program", &end.reason))
+}
+
+/// The exit status that a program for WASI ended with: it has said by itself what was wrong.
+fn status_of(reason: &ExitReason) -> Option<u8> {
+    let ExitReason::Error(text) = reason else { return None };
+    str::from_utf8(text).ok()?.strip_prefix("exit status ")?.parse().ok()
 }
 
 /// Writes what a program wrote to the stream it meant.
