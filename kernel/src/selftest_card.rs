@@ -4,18 +4,18 @@
 //! many addresses of its own, and sleeps until that pair interrupts it. The host at the other end
 //! (a tap with as many queues) answers through the queue that it learned each asker's from.
 
-use crate::start::{devices, refuse};
+use crate::start::{card_interrupts, devices};
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use craton_abi::{Duration, Instant, Offload};
 use craton_hal::pci::{DEVICE_VECTOR_FIRST, DEVICE_VECTOR_LAST, note_interrupt};
 use craton_hal::power::{self, ExitCode};
 use craton_hal::virtio::net::{Interrupt, Net, Pair};
-use craton_hal::{apic, clock, cpu, interrupt, serial, smp, timer};
+use craton_hal::{clock, cpu, interrupt, serial, smp, timer};
 
 /// Questions of each CPU.
 const QUESTIONS: u8 = 32;
@@ -63,10 +63,7 @@ pub(crate) fn run() -> ! {
 
 fn test() -> Result<String, String> {
     let cpus = cpu::count().min(CPUS_MAX);
-    let interrupts: Vec<Interrupt> = (DEVICE_VECTOR_FIRST..)
-        .zip(0..cpus)
-        .map(|(vector, cpu)| Interrupt { vector, apic_id: apic_id(cpu) })
-        .collect();
+    let interrupts = card_interrupts(cpus);
     for Interrupt { vector, .. } in &interrupts {
         interrupt::set_handler(*vector, note_interrupt);
     }
@@ -87,20 +84,6 @@ fn test() -> Result<String, String> {
         if cpu == 0 { ask() } else { smp::run_on(cpu, Box::new(ask)) }
     }
     judge(&counts, cpus)
-}
-
-/// The local APIC's id of a CPU, from itself.
-fn apic_id(cpu: usize) -> u8 {
-    let id = Arc::new(AtomicU32::new(apic::id()));
-    if cpu != 0 {
-        let place = id.clone();
-        smp::run_on(cpu, Box::new(move || place.store(apic::id(), Ordering::Release)));
-        while !smp::is_idle(cpu) {
-            core::hint::spin_loop();
-        }
-    }
-    let id = id.load(Ordering::Acquire);
-    u8::try_from(id).unwrap_or_else(|_| refuse(format_args!("CPU {cpu} has APIC id {id}")))
 }
 
 /// Asks and hears all answers that come by this pair.

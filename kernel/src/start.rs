@@ -11,12 +11,14 @@ use core::fmt;
 use craton_abi::Incarnation;
 use craton_engine::{Clocks, Engine, Programs};
 use craton_hal::boottrace::mark;
-use craton_hal::pci::{Bus, DEVICE_VECTOR_FIRST, Ports, Window, note_interrupt};
+use craton_hal::pci::{
+    Bus, DEVICE_VECTOR_FIRST, DEVICE_VECTOR_LAST, Ports, Window, note_interrupt,
+};
 use craton_hal::power::ExitCode;
 use craton_hal::virtio::Devices;
 use craton_hal::virtio::net::{Interrupt, Net};
 use craton_hal::{
-    apic, boot, boottrace, clock, cpu, entropy, fw_cfg, interrupt, logger, memory, power, smp,
+    boot, boottrace, clock, cpu, entropy, fw_cfg, interrupt, logger, memory, power, smp,
 };
 use craton_node::command_line::apply;
 use craton_node::{Node, NodeConfig, NodeInput, OnPanic, SHARDS_MAX};
@@ -24,8 +26,6 @@ use log::{error, info, warn};
 
 /// The file of the firmware's configuration device that holds the node's.
 const CONFIG_FILE: &str = "opt/craton/config";
-/// Where received frames interrupt.
-const NET_VECTOR: u8 = DEVICE_VECTOR_FIRST;
 
 /// Starts the node and runs it for as long as the machine is on.
 pub(crate) fn node() -> ! {
@@ -40,7 +40,9 @@ pub(crate) fn node() -> ! {
     let mut devices = devices();
     gather_entropy(&mut devices);
     mark("devices, randomness");
-    let net = network_card(&mut devices);
+    // Where nothing is served the boot CPU's stack is the only one.
+    let stacks = if services.any() { usize::from(shards()) } else { 1 };
+    let net = network_card(&mut devices, stacks);
     mark("network card");
     let incarnation = Incarnation::new(word(seed()));
     let now = clock::now();
@@ -67,7 +69,7 @@ pub(crate) fn node() -> ! {
     if let Some(bundle) = carried_program() {
         node.step(NodeInput::Carried { bundle }, now, &mut effects);
     }
-    let network = Network::new(net, seed(), services, clock::now());
+    let network = Network::new(net, stacks, seed, services, clock::now());
     host::run(node, new_engine, network, effects)
 }
 
@@ -136,18 +138,30 @@ fn gather_entropy(devices: &mut Devices<Ports>) {
     info!("randomness comes from {sources}");
 }
 
-fn network_card(devices: &mut Devices<Ports>) -> Net {
-    interrupt::set_handler(NET_VECTOR, note_interrupt);
+/// The network card, with a pair of queues for each of so many CPUs, as far as it has as many.
+fn network_card(devices: &mut Devices<Ports>, cpus: usize) -> Net {
     let Some(device) = Net::find(devices) else {
         refuse(format_args!("no network card: a node needs a virtio-net device"))
     };
-    // Ids beyond a byte exist only with x2APIC, whose boot CPU has a small one all the same.
-    let apic_id = u8::try_from(apic::id()).unwrap_or(0);
-    let net = Net::open(devices, &device, &[Interrupt { vector: NET_VECTOR, apic_id }]);
+    let interrupts = card_interrupts(cpus);
+    for Interrupt { vector, .. } in &interrupts {
+        interrupt::set_handler(*vector, note_interrupt);
+    }
+    let net = Net::open(devices, &device, &interrupts);
     let net = net
         .unwrap_or_else(|error| refuse(format_args!("the network card does not start: {error}")));
     info!("network card: {}", net.info());
     net
+}
+
+/// The vectors by which a card interrupts each of so many CPUs, as far as there are as many.
+pub(crate) fn card_interrupts(cpus: usize) -> Vec<Interrupt> {
+    let vectors = DEVICE_VECTOR_FIRST..=DEVICE_VECTOR_LAST;
+    // Ids beyond a byte exist only with x2APIC, whose boot CPU has a small one all the same: what
+    // has none has no pair of its own.
+    let apic_id = |cpu| smp::apic_id(cpu).and_then(|id| u8::try_from(id).ok());
+    let each = vectors.zip(0..cpus).map_while(|(vector, cpu)| Some((vector, apic_id(cpu)?)));
+    each.map(|(vector, apic_id)| Interrupt { vector, apic_id }).collect()
 }
 
 /// Says why there will be no node, and ends the machine.

@@ -1,6 +1,6 @@
 //! What a network stack leaves to a network card.
 //!
-//! Owns [`Offload`]. The stack knows no driver and a driver no stack: this word they have in common.
+//! Owns [`Offload`]. The stack knows no driver and a driver no stack; this word they share.
 
 /// Work on a sent frame that is left to the device.
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]

@@ -47,6 +47,11 @@ pub fn run_on(cpu: usize, job: Job) {
     wake(cpu);
 }
 
+/// The id of a CPU's local APIC, by which devices interrupt it. The boot CPU is 0.
+pub fn apic_id(cpu: usize) -> Option<u32> {
+    Some(cpu::of(cpu)?.apic_id())
+}
+
 /// Whether a CPU waits for a job.
 pub fn is_idle(cpu: usize) -> bool {
     cpu != 0 && cpu::of(cpu).is_some_and(|target| target.job.is_idle())

@@ -108,6 +108,7 @@ impl Tenant for Control {
             log::error!("the network card broke the protocol ({broken:?}): this machine ends");
             power::end(ExitCode::Failure);
         }
+        self.network.tell_of(&self.node);
         let free_bytes = memory::free_bytes();
         self.node.step(NodeInput::Memory { free_bytes }, now, out);
     }

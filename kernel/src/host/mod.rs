@@ -1,16 +1,20 @@
 //! The host of the node: it gives the value that is the node its clock, network and engine.
 //!
 //! Owns [`run`], which puts a CPU's part of the node and its engine on each CPU. Each has the same
-//! loop (`turn`), with the node and the network on the boot CPU (`control`, `network`) and one of
-//! the node's workers on every other (`worker`); `mail` joins them. The host does what the node
-//! asks and tells it what came of that; it decides nothing.
+//! loop (`turn`), with the node and its network on the boot CPU (`control`, `network`) and one of
+//! the node's workers on every other (`worker`, with `served`, its part of the network). `mail`
+//! joins them, `lanes` the parts of the network, and the `board` has what each tells of itself. The
+//! host does what the node asks and tells it what came of that; it decides nothing.
 
+mod board;
 mod control;
+mod lanes;
 mod mail;
 mod network;
 mod nic;
 mod processes;
 mod report;
+mod served;
 mod turn;
 mod worker;
 
@@ -25,7 +29,9 @@ use craton_shard::port::LogLevel;
 use mail::{Post, Rings};
 pub(crate) use network::Network;
 use processes::Processes;
+use served::Served;
 use turn::{Cpu, Turns};
+use worker::Work;
 
 /// Puts the parts together, gives every other CPU its shard, with an engine that `new_engine`
 /// makes, and runs the node for as long as the machine is on. `effects` are what the node asked for
@@ -33,7 +39,7 @@ use turn::{Cpu, Turns};
 pub(crate) fn run(
     mut node: Node,
     mut new_engine: impl FnMut() -> Engine,
-    network: Network,
+    (network, served): (Network, Vec<Served>),
     effects: Vec<NodeEffect>,
 ) -> ! {
     let workers = node.workers();
@@ -41,13 +47,18 @@ pub(crate) fn run(
     let mut cpu = |number| Cpu {
         processes: Processes::new(new_engine()),
         post: Post::new(number, rings.clone()),
+        own: number,
+        board: network.board().clone(),
     };
+    let mut served = served.into_iter();
     for worker in workers {
         let number = worker.shard().index();
-        let turns = Turns::new(worker, cpu(number), Vec::new());
+        let work = Work { worker, network: served.next() };
+        let turns = Turns::new(work, cpu(number), Vec::new());
         smp::run_on(number, Box::new(move || turns.run()));
     }
-    Turns::new(Control::new(node, network), cpu(0), effects).run()
+    let cpu = cpu(0);
+    Turns::new(Control::new(node, network), cpu, effects).run()
 }
 
 /// The crate `log`'s filter for a node's log level.

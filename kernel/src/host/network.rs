@@ -3,16 +3,20 @@
 //! Owns [`Network`]: card, stack, and which connection is which stream. It turns what the stack
 //! tells into inputs of the node and does what the node asks. No policy.
 
+use super::board::{Board, NodeFacts};
+use super::lanes::Lanes;
 use super::nic::{Nic, link};
 use super::report::NodeReport;
+use super::served::{Served, facts};
 use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 use craton_abi::{Instant, limit};
 use craton_hal::memory;
 use craton_hal::virtio::Broken;
-use craton_hal::virtio::net::Net;
-use craton_net::{AddressSource, Config, Event, Owner, Stack, StreamId, UdpId};
+use craton_hal::virtio::net::{Info, Net, Pair};
+use craton_net::{AddressSource, Config, Event, Owner, Shard, Stack, Steer, StreamId, UdpId};
 use craton_node::{Node, NodeEffect, NodeInput};
 use craton_services::{Enabled, Services};
 use craton_session::ConnId;
@@ -28,6 +32,7 @@ const SERVICES: Owner = Owner(1);
 /// The network as the node sees it.
 pub(crate) struct Network {
     nic: Nic,
+    board: Arc<Board>,
     stack: Stack,
     membership: UdpId,
     services: Services,
@@ -41,22 +46,39 @@ pub(crate) struct Network {
 }
 
 impl Network {
-    /// Listens for sessions and membership, and begins to ask for an address.
-    pub(crate) fn new(net: Net, seed: [u8; 32], enabled: Enabled, now: Instant) -> Self {
-        let mut config = Config::new(link(&net), seed, AddressSource::Dhcp);
-        // Half of the memory at most, so that processes are not starved by connections.
-        let half = usize::try_from(memory::free_bytes() / 2).unwrap_or(usize::MAX);
-        config.buffer_bytes_max = config.buffer_bytes_max.min(half);
-        let mut stack = Stack::new(config, now);
-        stack.listen(limit::SESSION_PORT).expect("the stack is new: its ports are free");
-        let membership =
-            stack.bind(limit::MEMBERSHIP_PORT).expect("the stack is new: its ports are free");
-        let mut services = Services::new(enabled, SERVICES);
-        if let Err(error) = services.open(&mut stack) {
-            warn!("services: {error}");
-        }
-        Network {
-            nic: Nic(net),
+    /// Listens for sessions and membership, and begins to ask for an address. Where services are on
+    /// each of the node's other CPUs has a network too, which it is to be given.
+    pub(crate) fn new(
+        net: Net,
+        cpus: usize,
+        mut seed: impl FnMut() -> [u8; 32],
+        enabled: Enabled,
+        now: Instant,
+    ) -> (Self, Vec<Served>) {
+        let cpus = if enabled.any() { cpus } else { 1 };
+        let (info, mut pairs) = (net.info(), net.into_pairs());
+        let (board, lanes) = (Board::new(cpus, info), Lanes::new(cpus));
+        let key = seed();
+        let key = core::array::from_fn(|at| key[at]);
+        let steer = Steer::new(key, cpus as u16).only(enabled.ports());
+        let first = pairs.next().expect("a card has a pair of queues");
+        let nic = if cpus == 1 {
+            Nic::alone(first)
+        } else {
+            Nic::shared(0, Some(first), steer.clone(), lanes.clone())
+        };
+        let (mut stack, services) = new_stack(&info, &steer, 0, seed(), enabled, now);
+        stack.listen(limit::SESSION_PORT).expect("no service has this port");
+        let membership = stack.bind(limit::MEMBERSHIP_PORT).expect("no service has this port");
+        let mut serve = |own: usize, pair: Option<Pair>| {
+            let (stack, services) = new_stack(&info, &steer, own, seed(), enabled, now);
+            let nic = Nic::shared(own, pair, steer.clone(), lanes.clone());
+            Served { own, nic, stack, services, board: board.clone(), seen: 0 }
+        };
+        let served = (1..cpus).map(|own| serve(own, pairs.next())).collect();
+        let network = Network {
+            nic,
+            board,
             stack,
             membership,
             services,
@@ -65,7 +87,8 @@ impl Network {
             ready: BTreeSet::new(),
             block: Vec::with_capacity(BLOCK_BYTES),
             dirty: true,
-        }
+        };
+        (network, served)
     }
 
     /// Sends what is waiting, receives what came, and steps the node with it. Returns whether there
@@ -79,6 +102,11 @@ impl Network {
         self.pump(node, now);
         self.dirty = false;
         let mut more = self.stack.poll(&mut self.nic, now).more;
+        more |= self.nic.send_for_others();
+        while let Some((shard, frame)) = self.stack.forwarded() {
+            self.nic.pass(shard, &frame);
+        }
+        self.nic.wake_others();
         for _ in 0..EVENTS_PER_POLL_MAX {
             let Some(event) = self.stack.poll_event() else { break };
             self.take(event, node, now, out);
@@ -91,15 +119,20 @@ impl Network {
             node.step(NodeInput::Datagram { from, bytes }, now, out);
         }
         self.pump(node, now);
+        self.board.tell(0, facts(&self.nic, &self.stack, &self.services));
         more |= self.dirty;
         more
     }
 
     fn take(&mut self, event: Event, node: &mut Node, now: Instant, out: &mut Vec<NodeEffect>) {
-        let report = NodeReport { node, now, card: &self.nic.0 };
+        let report = NodeReport { board: &self.board, own: 0, now };
         if self.services.take(&event, &mut self.stack, &report, now) {
             self.dirty = true;
             return;
+        }
+        if matches!(event, Event::Address(_) | Event::Announced(_)) {
+            let (address, announced) = (self.stack.address(), self.stack.announced());
+            self.board.tell_addresses(address.cloned(), announced.clone());
         }
         match event {
             Event::Address(Some(address)) => {
@@ -237,12 +270,29 @@ impl Network {
 
     /// Why the card is of no use any more, if so.
     pub(super) fn broken(&self) -> Option<Broken> {
-        self.nic.0.broken()
+        self.nic.pair().and_then(Pair::broken)
+    }
+
+    /// Tells the other CPUs of the node.
+    pub(super) fn tell_of(&self, node: &Node) {
+        self.board.tell_node(NodeFacts {
+            name: node.config().name.clone(),
+            id: node.id(),
+            life: node.incarnation(),
+            nodes_alive: node.nodes_alive().len(),
+            processes: node.processes(),
+            link_up: self.nic.pair().is_none_or(Pair::link_up),
+        });
+    }
+
+    /// What the CPUs tell one another.
+    pub(super) fn board(&self) -> &Arc<Board> {
+        &self.board
     }
 
     /// Asks for an interrupt at the next frame. True if one is there already.
     pub(super) fn arm(&mut self) -> bool {
-        self.nic.0.arm()
+        self.nic.arm()
     }
 
     /// Forgets every connection: the node starts a new life.
@@ -254,4 +304,28 @@ impl Network {
         self.ready.clear();
         self.dirty = true;
     }
+}
+
+/// A CPU's stack, with the services that are on.
+fn new_stack(
+    info: &Info,
+    steer: &Steer,
+    own: usize,
+    seed: [u8; 32],
+    enabled: Enabled,
+    now: Instant,
+) -> (Stack, Services) {
+    let source = if own == 0 { AddressSource::Dhcp } else { AddressSource::Follow };
+    let mut config = Config::new(link(info), seed, source);
+    // Half of the memory at most for all, so that processes are not starved by connections.
+    let half = usize::try_from(memory::free_bytes() / 2).unwrap_or(usize::MAX);
+    let share = half.min(config.buffer_bytes_max) / usize::from(steer.shards());
+    config.buffer_bytes_max = share;
+    config.shard = Some(Shard { steer: steer.clone(), index: own as u16 });
+    let mut stack = Stack::new(config, now);
+    let mut services = Services::new(enabled, SERVICES);
+    if let Err(error) = services.open(&mut stack) {
+        warn!("services: {error}");
+    }
+    (stack, services)
 }

@@ -4,8 +4,10 @@
 //! It hosts a [`Tenant`], the value that is the CPU's part of the node with what only that one
 //! needs; `control` has the boot CPU's, `worker` everybody else's.
 
+use super::board::Board;
 use super::mail::Post;
 use super::processes::Processes;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use craton_abi::{Duration, Instant, Slot};
 use craton_hal::{clock, memory, smp, timer};
@@ -75,6 +77,9 @@ pub(super) trait Tenant {
 pub(super) struct Cpu {
     pub(super) processes: Processes,
     pub(super) post: Post,
+    /// Its number.
+    pub(super) own: usize,
+    pub(super) board: Arc<Board>,
 }
 
 /// A tenant and its CPU.
@@ -194,6 +199,7 @@ impl<T: Tenant> Turns<T> {
         if deadline > now {
             let (post, tenant) = (&self.cpu.post, &mut self.tenant);
             timer::halt_at_most(deadline.since(now), || post.has_mail() || tenant.arm());
+            self.cpu.board.slept(self.cpu.own, clock::now().since(now));
         }
     }
 }

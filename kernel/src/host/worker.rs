@@ -1,31 +1,38 @@
 //! The tenant of a CPU other than the first: one of the node's workers.
 //!
-//! Owns that [`Worker`] is a [`Tenant`]. The network and the control of the node are on the boot
-//! CPU, and mail is the only way to them.
+//! Owns [`Work`], the worker and its CPU's part of the network, if services are on. Control and
+//! connections of the node are on the boot CPU, and mail is the only way to them.
 
+use super::served::Served;
 use super::turn::{Cpu, Tenant};
 use alloc::vec::Vec;
 use craton_abi::{Instant, Slot};
 use craton_node::{Mail, Worker, WorkerEffect, WorkerInput};
 use craton_shard::port::{HostAnswer, HostCall, HostEffect, HostReply};
 
-impl Tenant for Worker {
+/// A worker and its network.
+pub(super) struct Work {
+    pub(super) worker: Worker,
+    pub(super) network: Option<Served>,
+}
+
+impl Tenant for Work {
     type Effect = WorkerEffect;
 
-    fn poll(&mut self, _now: Instant, _out: &mut Vec<WorkerEffect>) -> bool {
-        false
+    fn poll(&mut self, now: Instant, _out: &mut Vec<WorkerEffect>) -> bool {
+        self.network.as_mut().is_some_and(|network| network.poll(now))
     }
 
     fn take(&mut self, mail: Mail, now: Instant, out: &mut Vec<WorkerEffect>) {
-        self.step(WorkerInput::Mail(mail), now, out);
+        self.worker.step(WorkerInput::Mail(mail), now, out);
     }
 
     fn tick(&mut self, now: Instant, out: &mut Vec<WorkerEffect>) {
-        self.step(WorkerInput::Tick, now, out);
+        self.worker.step(WorkerInput::Tick, now, out);
     }
 
     fn hear(&mut self, answer: HostAnswer, now: Instant, out: &mut Vec<WorkerEffect>) {
-        self.step(WorkerInput::Host(answer), now, out);
+        self.worker.step(WorkerInput::Host(answer), now, out);
     }
 
     fn answer_at_once(
@@ -35,7 +42,7 @@ impl Tenant for Worker {
         now: Instant,
         out: &mut Vec<WorkerEffect>,
     ) -> Result<HostReply, HostCall> {
-        Worker::answer_at_once(self, slot, call, now, out)
+        self.worker.answer_at_once(slot, call, now, out)
     }
 
     fn perform(
@@ -55,11 +62,12 @@ impl Tenant for Worker {
     fn housekeep(&mut self, _full: bool, _now: Instant, _out: &mut Vec<WorkerEffect>) {}
 
     fn runnable(&self) -> bool {
-        Worker::runnable(self)
+        self.worker.runnable()
     }
 
-    fn deadline(&mut self, _now: Instant) -> Option<Instant> {
-        Worker::deadline(self)
+    fn deadline(&mut self, now: Instant) -> Option<Instant> {
+        let network = self.network.as_mut().and_then(|network| network.deadline(now));
+        [self.worker.deadline(), network].into_iter().flatten().min()
     }
 
     fn is_dirty(&self) -> bool {
@@ -67,6 +75,6 @@ impl Tenant for Worker {
     }
 
     fn arm(&mut self) -> bool {
-        false
+        self.network.as_mut().is_some_and(|network| network.nic.arm())
     }
 }

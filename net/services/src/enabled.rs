@@ -65,6 +65,11 @@ impl Enabled {
         self.0.contains(&true)
     }
 
+    /// The ports that they answer at.
+    pub fn ports(self) -> impl Iterator<Item = u16> {
+        self.iter().map(Service::port)
+    }
+
     pub(crate) fn iter(self) -> impl Iterator<Item = Service> {
         ALL.into_iter().zip(self.0).filter_map(|((service, ..), on)| on.then_some(service))
     }

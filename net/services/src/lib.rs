@@ -26,18 +26,48 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 use core::net::SocketAddr;
+use core::ops::AddAssign;
 use craton_abi::{Duration, Instant};
-use craton_net::{BindError, Event, ListenError, ListenOptions, Owner, Stack, StreamId, UdpId};
+use craton_net::{
+    BindError, Counters, Event, ListenError, ListenOptions, Owner, Stack, StreamId, UdpId, Usage,
+};
 use enabled::Service;
 use http::{Conversation, Stage, Step};
 use pages::Seen;
 
+/// What a stack and the services over it count, or several of each.
+#[derive(Copy, Clone, Debug, Default, Eq, PartialEq)]
+pub struct Totals {
+    /// What the stacks counted.
+    pub counters: Counters,
+    /// What they hold.
+    pub usage: Usage,
+    /// Connections to the services.
+    pub clients: usize,
+    /// Requests answered.
+    pub requests: u64,
+}
+
+impl AddAssign for Totals {
+    fn add_assign(&mut self, other: Totals) {
+        self.counters += other.counters;
+        self.usage += other.usage;
+        self.clients += other.clients;
+        self.requests += other.requests;
+    }
+}
+
 /// What the node has to say of itself beside what the stack knows.
 pub trait Report {
+    /// What the node's other stacks and their services count.
+    fn others(&self) -> Totals {
+        Totals::default()
+    }
+
     /// Lines for a person, each ended.
     fn status(&self, out: &mut String);
-    /// Metrics in Prometheus' text format, each line ended.
-    fn metrics(&self, out: &mut String);
+    /// Metrics in Prometheus' text format, each line ended; `own` is what this stack counts.
+    fn metrics(&self, own: &Totals, out: &mut String);
 }
 
 /// Why a service cannot begin.
@@ -121,9 +151,14 @@ impl Services {
         Ok(())
     }
 
-    /// Connections.
-    pub fn clients(&self) -> usize {
-        self.clients.len()
+    /// What they and their stack count.
+    pub fn totals(&self, stack: &Stack) -> Totals {
+        Totals {
+            counters: stack.counters(),
+            usage: stack.usage(),
+            clients: self.clients.len(),
+            requests: self.requests,
+        }
     }
 
     /// Deals with an event, if it is about a connection of theirs; says whether it was.
@@ -202,7 +237,7 @@ impl Services {
 
     /// Lets a connection go on as far as it can.
     fn serve(&mut self, stream: StreamId, stack: &mut Stack, report: &impl Report, now: Instant) {
-        let count = self.clients.len();
+        let clients = self.clients.len();
         let Some(client) = self.clients.get_mut(&stream) else { return };
         let block = &mut self.block;
         let over = match client.service {
@@ -225,8 +260,13 @@ impl Services {
                     Step::Over => break true,
                     Step::Asked(path) => {
                         self.requests += 1;
-                        let seen = Seen::new(stack, count, self.requests);
-                        client.conversation.answer(&pages::page(&path, &seen, report));
+                        let (requests, stack) = (self.requests, &*stack);
+                        let seen = || {
+                            let (counters, usage) = (stack.counters(), stack.usage());
+                            let own = Totals { counters, usage, clients, requests };
+                            Seen::new(stack, own, report.others())
+                        };
+                        client.conversation.answer(&pages::page(&path, seen, report));
                     }
                 }
             },

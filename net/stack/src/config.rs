@@ -9,6 +9,7 @@ use crate::stream::{Closed, StreamId};
 use crate::tuple::Steer;
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use core::ops::AddAssign;
 
 /// What a stack is made from.
 #[derive(Clone)]
@@ -160,4 +161,18 @@ pub struct Counters {
     pub handshakes_evicted: u64,
     /// Datagrams whose neighbour did not answer or whose queue was full.
     pub datagrams_dropped: u64,
+}
+
+impl AddAssign for Counters {
+    fn add_assign(&mut self, other: Counters) {
+        self.frames_received += other.frames_received;
+        self.frames_sent += other.frames_sent;
+        self.frames_refused += other.frames_refused;
+        self.checksums_wrong += other.checksums_wrong;
+        self.streams_polled += other.streams_polled;
+        self.segments_repeated += other.segments_repeated;
+        self.accepts_deferred += other.accepts_deferred;
+        self.handshakes_evicted += other.handshakes_evicted;
+        self.datagrams_dropped += other.datagrams_dropped;
+    }
 }

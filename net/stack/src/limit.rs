@@ -6,6 +6,8 @@ use craton_abi::Duration;
 
 /// TCP streams of one stack in any state, closing ones included.
 pub const STREAMS_MAX: usize = 16_384;
+/// Ports from here on are those that connections are opened from (RFC 6335, 6).
+pub const EPHEMERAL_PORT_FIRST: u16 = 49_152;
 /// Ports listened on.
 pub const LISTENERS_MAX: usize = 64;
 /// Datagram sockets.

@@ -20,6 +20,7 @@ use crate::device::{FrameDevice, FrameTransmitter, Link};
 use crate::dhcp::Dhcp;
 use crate::fragment::Fragments;
 use crate::handshake::Handshakes;
+use crate::limit::EPHEMERAL_PORT_FIRST;
 use crate::neighbour::Neighbours;
 use crate::resolver::{Kinds, ResolveId, Resolver};
 use crate::slaac::{self, Slaac};
@@ -34,6 +35,7 @@ use address::Way;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv6Addr, SocketAddr};
+use core::ops::AddAssign;
 use craton_abi::Instant;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -41,7 +43,6 @@ use smoltcp::iface::{Interface, SocketSet};
 use smoltcp::phy::DeviceCapabilities;
 use smoltcp::wire::{EthernetAddress, HardwareAddress};
 
-const EPHEMERAL_PORT_FIRST: u16 = 49_152;
 /// Ports that are tried for a dial before it is given up.
 const PORT_TRIES: usize = 1 << 15;
 /// Frames for other shards that wait to be taken.
@@ -436,6 +437,17 @@ pub struct Usage {
     pub fragmented: usize,
     /// Buffers of streams and datagram sockets.
     pub buffer_bytes: usize,
+}
+
+impl AddAssign for Usage {
+    fn add_assign(&mut self, other: Usage) {
+        self.streams += other.streams;
+        self.sockets += other.sockets;
+        self.handshakes += other.handshakes;
+        self.time_waits += other.time_waits;
+        self.fragmented += other.fragmented;
+        self.buffer_bytes += other.buffer_bytes;
+    }
 }
 
 /// The address with its group bit cleared: smoltcp panics on one that is no host's.

@@ -30,10 +30,16 @@ struct Node {
 
 impl Node {
     fn boot(memory_mib: u32) -> Node {
-        let tap = Tap::start("tap0").unwrap();
+        Node::boot_with(memory_mib, 1, 1)
+    }
+
+    /// A node of several CPUs, with a card of as many pairs of queues as the tap has.
+    fn boot_with(memory_mib: u32, cpus: u8, queues: u8) -> Node {
+        let tap = Tap::start_with_queues("tap0", queues).unwrap();
         let keys = Keys::generate("tester").unwrap();
         let config = keys.node_config("n1").unwrap().render();
         let config = MachineConfig::new(kernel())
+            .cpus(cpus)
             .memory_mib(memory_mib)
             .command_line("services=echo,http")
             .node_config(config)
@@ -135,14 +141,39 @@ fn syn(random: u64) -> [u8; 40] {
     packet
 }
 
+/// A card with queues for each of two CPUs: both take frames from it and serve.
+#[test]
+fn every_cpu_serves_by_its_own_queues() {
+    in_network_namespace("linux::every_cpu_serves_by_its_own_queues", || {
+        let node = Node::boot_with(64, 2, 2);
+        let mut streams: Vec<TcpStream> = (0..100).map(|_| node.connect(ECHO)).collect();
+        for round in 0..3 {
+            for (number, stream) in streams.iter_mut().enumerate() {
+                echo(stream, (number * round) as u8);
+            }
+        }
+        let sockets: Vec<u64> = (0..2)
+            .map(|cpu| {
+                let metric = |name| node.metric(&format!("craton_cpu_{name}{{cpu=\"{cpu}\"}}"));
+                assert!(metric("card_interrupts_total") > 0, "CPU {cpu} has no queues");
+                assert!(metric("frames_sent_total") > 100, "CPU {cpu} answers nobody");
+                metric("sockets")
+            })
+            .collect();
+        assert!(sockets.iter().all(|count| *count > 20), "connections of each CPU: {sockets:?}");
+        assert!(sockets.iter().sum::<u64>() >= 100, "{sockets:?}");
+    });
+}
+
 /// A flood that is paced by what the node answers, so that a slow host has a slower flood, not
-/// another outcome. Its rate where hosts do not matter is in the stack's own tests.
+/// another outcome. Its rate where hosts do not matter is in the stack's own tests. Two CPUs share
+/// a pair of queues: half of the flood goes from one to the other.
 #[test]
 fn a_flood_neither_drops_old_connections_nor_keeps_new_ones_out() {
     in_network_namespace(
         "linux::a_flood_neither_drops_old_connections_nor_keeps_new_ones_out",
         || {
-            let node = Node::boot(128);
+            let node = Node::boot_with(128, 2, 1);
             let mut old: Vec<TcpStream> = (0..20).map(|_| node.connect(ECHO)).collect();
             let raw = socket(AddressFamily::INET, SocketType::RAW, Some(ipproto::RAW)).unwrap();
             let target = SocketAddrV4::new(node_address(0), 0);

@@ -30,7 +30,7 @@ fn connect(address: SocketAddr) -> TcpStream {
 
 #[test]
 fn pages_are_read_with_curl() {
-    let bed = Bed::boot_with(1, 1, SERVICES);
+    let bed = Bed::boot_with(1, 2, SERVICES);
     let http = bed.forward(0, HTTP);
     let page = |path: &str| format!("http://{http}{path}");
     assert_eq!(curl(&[&page("/hello")]), HELLO);
@@ -47,6 +47,11 @@ fn pages_are_read_with_curl() {
         line.and_then(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
     };
     assert_eq!(value("craton_net_http_requests_total"), Some(303));
+    // Connections are spread over both CPUs, whoever of them answers this one.
+    let of_cpu = |cpu| value(&format!("craton_cpu_http_requests_total{{cpu=\"{cpu}\"}}"));
+    let each = [of_cpu(0), of_cpu(1)];
+    assert!(each.iter().all(|count| *count > Some(10)), "requests of each CPU: {each:?}");
+    assert_eq!(each[0].zip(each[1]).map(|(one, other)| one + other), Some(303));
     assert_eq!(value("craton_nodes_alive"), Some(1));
     assert_eq!(value("craton_card_link_up"), Some(1));
     assert!(value("craton_card_sent_frames_total") > Some(303));
@@ -57,7 +62,7 @@ fn pages_are_read_with_curl() {
 
 #[test]
 fn echo_and_chargen_carry_much() {
-    let bed = Bed::boot_with(1, 1, SERVICES);
+    let bed = Bed::boot_with(1, 2, SERVICES);
     let mut echo = connect(bed.forward(0, ECHO));
     let text: Vec<u8> = (0..1_000_000_u32).map(|number| (number / 7) as u8).collect();
     let mut sender = echo.try_clone().unwrap();

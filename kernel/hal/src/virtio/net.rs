@@ -72,7 +72,7 @@ pub struct Info {
     pub segments_receive: bool,
     /// Longest frame that is cut or put together.
     pub long_frame_bytes_max: usize,
-    /// The link was up when the device was opened; see [`Net::link_up`].
+    /// The link was up when the device was opened; see [`Pair::link_up`].
     pub link_up: bool,
 }
 
@@ -219,46 +219,9 @@ impl Net {
         self.info
     }
 
-    /// Whether the link is up now, as far as the device says. A few exits to the host.
-    pub fn link_up(&self) -> bool {
-        let mut device = self.first.device.lock();
-        let status = |registers: &Registers| registers.read_u16(net::CONFIG_STATUS);
-        !device.tells_link || device.transport.configuration(status) & net::STATUS_LINK_UP != 0
-    }
-
-    /// The pairs beyond the first, to be given to other CPUs; once.
-    pub fn take_others(&mut self) -> Vec<Pair> {
-        core::mem::take(&mut self.others)
-    }
-
     /// All pairs, the first of them first.
     pub fn into_pairs(self) -> impl Iterator<Item = Pair> {
         core::iter::once(self.first).chain(self.others)
-    }
-
-    /// Both halves of the first pair.
-    pub fn halves(&mut self) -> (&mut Receiver<DmaBuffer>, &mut Transmitter<DmaBuffer>) {
-        self.first.halves()
-    }
-
-    /// As [`Pair::arm`], of the first pair.
-    pub fn arm(&mut self) -> bool {
-        self.first.arm()
-    }
-
-    /// As [`Pair::counters`], of the first pair.
-    pub fn counters(&self) -> (Counters, Counters) {
-        self.first.counters()
-    }
-
-    /// As [`Pair::interrupts`], of the first pair.
-    pub fn interrupts(&self) -> u64 {
-        self.first.interrupts()
-    }
-
-    /// As [`Pair::broken`], of the first pair.
-    pub fn broken(&self) -> Option<Broken> {
-        self.first.broken()
     }
 }
 
@@ -275,6 +238,13 @@ impl Pair {
             line.acknowledge(self.vector);
         }
         self.receiver.arm()
+    }
+
+    /// Whether the link is up now, as far as the device says. A few exits to the host.
+    pub fn link_up(&self) -> bool {
+        let mut device = self.device.lock();
+        let status = |registers: &Registers| registers.read_u16(net::CONFIG_STATUS);
+        !device.tells_link || device.transport.configuration(status) & net::STATUS_LINK_UP != 0
     }
 
     /// Frames received and sent.

@@ -138,6 +138,23 @@ fn connections_spread_over_shards_and_each_works() {
     }
 }
 
+#[test]
+fn ports_that_one_shard_serves_are_not_spread() {
+    let spread = Steer::new([9; 16], SHARDS).only([80, PORT]);
+    let shards = |steer: &Steer, local: u16| -> Vec<u16> {
+        let tuple = |port| Tuple { local: at(1, local), remote: at(0, port) };
+        let mut shards: Vec<u16> = (1_000..1_200).map(|port| steer.shard(&tuple(port))).collect();
+        shards.sort_unstable();
+        shards.dedup();
+        shards
+    };
+    assert_eq!(shards(&spread, 80), [0, 1, 2, 3]);
+    assert_eq!(shards(&spread, PORT), [0, 1, 2, 3]);
+    assert_eq!(shards(&spread, 81), [0], "a listener that exists once is found");
+    // Any shard may open connections.
+    assert_eq!(shards(&spread, 60_000), [0, 1, 2, 3]);
+}
+
 /// A packet cut in two, the second part first if so asked.
 fn fragments(packet: &[u8], at: usize, reversed: bool) -> Vec<Vec<u8>> {
     let header = 20;
