@@ -390,9 +390,11 @@ fn services_are_reached_as_it_is_printed() {
     let mut byte = [0];
     let refused = stream.write_all(&[1]).and_then(|()| std::io::Read::read(&mut stream, &mut byte));
     assert!(refused.is_err() || refused.is_ok_and(|bytes| bytes == 0), "nobody echoes");
+    // Nobody reads any more; the tool ends as it is asked to all the same.
     drop(lines);
     assert!(place.ask("down", &[]).status.success());
-    child.wait().unwrap();
+    let status = child.wait().unwrap();
+    assert!(status.success(), "{status}");
     place.expect_nothing_left();
     let unknown = place.craton(&["up", "--services", "gopher"]).output().unwrap();
     let text = String::from_utf8_lossy(&unknown.stderr);

@@ -16,6 +16,7 @@ use clap::{Parser, ValueEnum};
 use craton_tool::cluster::{accelerator_phrase, default_kernel};
 use craton_tool::error::{Context, Error, Result, exit_code};
 use craton_tool::keys::Keys;
+use craton_tool::{complain, say};
 use peers::Peers;
 use report::PeerFigures;
 use serde_json::json;
@@ -67,10 +68,10 @@ fn run(arguments: &Arguments) -> Result<()> {
     let mut rows = Vec::new();
     let mut figures = PeerFigures::new();
     for section in sections {
-        eprintln!("measuring {}", format!("{section:?}").to_lowercase());
+        complain!("measuring {}", format!("{section:?}").to_lowercase());
         rows.extend(bench.measure(*section)?);
         if let Some(peers) = &peers {
-            eprintln!("measuring {} of the peers", format!("{section:?}").to_lowercase());
+            complain!("measuring {} of the peers", format!("{section:?}").to_lowercase());
             figures.append(&mut peers.measure(*section));
         }
     }
@@ -78,12 +79,12 @@ fn run(arguments: &Arguments) -> Result<()> {
     if arguments.json {
         let report = json!({ "host": host.json(), "rows": report::json(&rows, &figures) });
         let text = serde_json::to_string_pretty(&report).tried(|| "write JSON".into())?;
-        println!("{text}");
+        say!("{text}");
     } else {
-        println!("{}\n", host.phrase());
-        print!("{}", report::table(&rows, &figures));
+        say!("{}\n", host.phrase());
+        say!(+ "{}", report::table(&rows, &figures));
         let peers = peers.map_or_else(|| "none".into(), |peers| peers.phrase());
-        println!("\npeers: {peers}; docs/promises.md says more of them");
+        say!("\npeers: {peers}; docs/promises.md says more of them");
     }
     match report::broken(&rows).as_slice() {
         [] => Ok(()),

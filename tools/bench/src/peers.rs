@@ -7,6 +7,7 @@
 use crate::bench::Section;
 use crate::report::{MIB, Peer, PeerFigures};
 use craton_qemu::Accelerator;
+use craton_tool::complain;
 use craton_tool::error::{Context, Error, Result};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -47,7 +48,7 @@ impl Peers {
         for script in self.scripts(section) {
             match self.run(&script) {
                 Ok(lines) => lines.iter().for_each(|line| place(line, &mut figures)),
-                Err(error) => eprintln!("craton-bench: {error}"),
+                Err(error) => complain!("craton-bench: {error}"),
             }
         }
         figures

@@ -3,6 +3,7 @@
 //! Owns [`Cluster`]: machines, switch and gateway, alive as long as the value is. Nothing is left
 //! behind when it ends, however it ends. Neighbours: `craton-qemu` does the work.
 
+use crate::complain;
 use crate::error::{Context, Error, Result};
 use crate::keys::Keys;
 use craton_abi::limit;
@@ -141,7 +142,7 @@ impl Cluster {
         }
         if options.verbose {
             let prefix = if options.nodes > 1 { format!("{name} | ") } else { String::new() };
-            config = config.on_line(move |line| eprintln!("{prefix}{line}"));
+            config = config.on_line(move |line| complain!("{prefix}{line}"));
         }
         if let Some(first) = options.debugger {
             let port = first.checked_add(number.into()).ok_or_else(|| {

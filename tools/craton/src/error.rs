@@ -2,6 +2,7 @@
 //!
 //! Owns [`Error`] and the adaptor [`Context`]. Every failure that reaches a person passes here.
 
+use crate::complain;
 use std::fmt;
 use std::process::ExitCode;
 
@@ -45,7 +46,7 @@ impl std::error::Error for Error {}
 /// The exit code of a program, whose name is put before what went wrong.
 pub fn exit_code(program: &str, result: Result<ExitCode>) -> ExitCode {
     result.unwrap_or_else(|error| {
-        eprintln!("{program}: {error}");
+        complain!("{program}: {error}");
         ExitCode::FAILURE
     })
 }

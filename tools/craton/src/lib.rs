@@ -14,6 +14,7 @@ pub mod guest;
 pub mod keys;
 pub mod registry;
 pub mod signals;
+pub mod speak;
 pub mod table;
 pub mod text;
 

@@ -12,6 +12,7 @@ use craton_tool::keys::Keys;
 use craton_tool::signals;
 use craton_tool::table::bytes;
 use craton_tool::text::Text;
+use craton_tool::{complain, say};
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -49,9 +50,9 @@ fn run(arguments: &Arguments) -> Result<()> {
     let node = node.ok_or_else(|| Error::new("reach the cluster", "it has no nodes"))?;
     let keys = Keys::load(&running.registered.keys)?;
     let mut client = Client::connect(node.forwarded, &keys)?;
-    println!();
+    say!();
     print_nodes(&mut client)?;
-    println!();
+    say!();
     let text = Text::find(arguments.text.as_deref(), TEXT_BYTES_WANTED)?;
     count(&mut client, &text)?;
     stay(running, down, &downed)
@@ -59,7 +60,7 @@ fn run(arguments: &Arguments) -> Result<()> {
 
 /// Counts on the cluster, counts again here, and compares.
 fn count(client: &mut Client, text: &Text) -> Result<()> {
-    println!(
+    say!(
         "counting the words of {} in {} files under {}",
         bytes(text.bytes),
         text.files.len(),
@@ -84,7 +85,7 @@ fn count(client: &mut Client, text: &Text) -> Result<()> {
                 tenths = now;
                 let rate = (sent as f64 / started.elapsed().as_secs_f64()) as u64;
                 let end = if look && sent < total { "\r" } else { "\n" };
-                eprint!("  {:>3} %  {:>9}  {:>9}/s{end}", now * 10, bytes(sent), bytes(rate));
+                complain!(+ "  {:>3} %  {:>9}  {:>9}/s{end}", now * 10, bytes(sent), bytes(rate));
             }
         },
         stop: None,
@@ -92,19 +93,19 @@ fn count(client: &mut Client, text: &Text) -> Result<()> {
     let end = client.run(&bundle, Vec::new(), Place::Here, io)?;
     let elapsed = started.elapsed();
     let printed = String::from_utf8_lossy(&printed).into_owned();
-    print!("\n{printed}");
+    say!(+ "\n{printed}");
     if !end.reason.is_orderly() {
         return Err(Error::new("count the words", end.reason));
     }
     let rate = (total as f64 / elapsed.as_secs_f64()) as u64;
-    println!("\ncounted in {:.2} s: {}/s", elapsed.as_secs_f64(), bytes(rate));
+    say!("\ncounted in {:.2} s: {}/s", elapsed.as_secs_f64(), bytes(rate));
     let counts = wordcount_reference::count(text.reader()).tried(|| "count here".into())?;
     let expected = String::from_utf8_lossy(&wordcount_reference::render(&counts)).into_owned();
     if printed != expected {
         let happened = format!("the cluster's answer differs; this machine counts\n{expected}");
         return Err(Error::new("check the result", happened));
     }
-    println!("a plain count on this machine gives the same");
+    say!("a plain count on this machine gives the same");
     Ok(())
 }
 
@@ -115,13 +116,13 @@ fn stay(running: Running, down: std::sync::mpsc::Sender<()>, downed: &Receiver<(
         return Ok(());
     }
     signals::forward_to(down)?;
-    println!("\nthe cluster stays up; from another terminal, in this folder:");
-    println!("  build/craton nodes");
-    println!("  build/craton ps");
-    println!("  build/craton run build/programs/hello.craton");
-    println!("  build/craton run build/programs/wordcount.craton < FILE");
-    println!("  build/craton logs --node n2");
-    println!("Ctrl-C here, or build/craton down, ends it");
+    say!("\nthe cluster stays up; from another terminal, in this folder:");
+    say!("  build/craton nodes");
+    say!("  build/craton ps");
+    say!("  build/craton run build/programs/hello.craton");
+    say!("  build/craton run build/programs/wordcount.craton < FILE");
+    say!("  build/craton logs --node n2");
+    say!("Ctrl-C here, or build/craton down, ends it");
     running.wait_and_end(downed);
     Ok(())
 }

@@ -8,6 +8,7 @@ use super::up::register;
 use crate::cluster::{Cluster, ClusterOptions};
 use crate::error::{Context, Result};
 use crate::keys::Keys;
+use crate::say;
 use crate::{guest, signals};
 use clap::Args;
 use craton_qemu::WaitError;
@@ -77,11 +78,11 @@ impl Debug {
 fn say_how_to_attach(kernel: &Path, port: u16) {
     let symbols = kernel.with_extension("debug");
     let symbols = if symbols.exists() { &symbols } else { kernel };
-    println!("the machine waits for gdb; in another terminal:");
-    println!("  gdb {} -ex 'target remote :{port}'", symbols.display());
-    println!("breakpoints before the kernel is loaded are hardware's: hbreak craton_kernel::main");
-    println!("then: continue. CPUs are gdb's threads: info threads, thread 2, thread apply all bt");
-    println!("Ctrl-C here ends the machine");
+    say!("the machine waits for gdb; in another terminal:");
+    say!("  gdb {} -ex 'target remote :{port}'", symbols.display());
+    say!("breakpoints before the kernel is loaded are hardware's: hbreak craton_kernel::main");
+    say!("then: continue. CPUs are gdb's threads: info threads, thread 2, thread apply all bt");
+    say!("Ctrl-C here ends the machine");
 }
 
 /// Waits for the machine's end, or for somebody to wish it.
@@ -104,9 +105,9 @@ fn watch(cluster: &mut Cluster, stop: Sender<()>, stopped: &Receiver<()>) -> Res
     });
     let status = machine.wait_exit(FOREVER).tried(|| "see the machine end".into())?;
     if wished {
-        println!("the machine was shut down");
+        say!("the machine was shut down");
         return Ok(ExitCode::SUCCESS);
     }
-    println!("the machine ended: {status}");
+    say!("the machine ended: {status}");
     Ok(ExitCode::FAILURE)
 }

@@ -5,6 +5,7 @@
 use crate::error::{Context, Result};
 use crate::guest;
 use crate::keys::Keys;
+use crate::say;
 use crate::table::bytes;
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -33,7 +34,7 @@ impl Build {
         std::fs::write(&output, &bundle).tried(|| format!("write {}", output.display()))?;
         if !self.quiet {
             let id = craton_bundle::program_id(&bundle);
-            println!("{}  {}  program {id}", output.display(), bytes(bundle.len() as u64));
+            say!("{}  {}  program {id}", output.display(), bytes(bundle.len() as u64));
         }
         Ok(())
     }

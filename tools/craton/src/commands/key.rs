@@ -4,6 +4,7 @@
 
 use crate::error::Result;
 use crate::keys::Keys;
+use crate::say;
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 
@@ -31,16 +32,14 @@ impl Key {
         match self.verb {
             KeyVerb::New => {
                 Keys::create(&folder)?;
-                println!("made the keys of a new cluster in {}", folder.display());
-                println!(
-                    "  keep authority.key and compiler.key secret: who has them has the cluster"
-                );
+                say!("made the keys of a new cluster in {}", folder.display());
+                say!("  keep authority.key and compiler.key secret: who has them has the cluster");
                 Ok(())
             }
             KeyVerb::Show => {
                 let keys = Keys::load(&folder)?;
                 for (name, value) in keys.public() {
-                    println!("{name:<10} {value}");
+                    say!("{name:<10} {value}");
                 }
                 Ok(())
             }

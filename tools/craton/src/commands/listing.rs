@@ -6,6 +6,7 @@ use super::Target;
 use crate::client::Client;
 use crate::error::{Context, Error, Result};
 use crate::table::{Table, bytes, nanos};
+use crate::{complain, say};
 use clap::Args;
 use craton_wire::{Answer, NodeInfo, ProcessInfo, Question};
 use serde_json::json;
@@ -68,7 +69,7 @@ fn processes(client: &mut Client) -> Result<Vec<ProcessInfo>> {
 
 fn print_json(value: &serde_json::Value) -> Result<()> {
     let text = serde_json::to_string_pretty(value).tried(|| "write JSON".into())?;
-    println!("{text}");
+    say!("{text}");
     Ok(())
 }
 
@@ -104,7 +105,7 @@ pub fn print_nodes(client: &mut Client) -> Result<()> {
             or_dash(node.uptime_nanos.map(nanos)),
         ]);
     }
-    print!("{table}");
+    say!(+ "{table}");
     Ok(())
 }
 
@@ -135,7 +136,7 @@ impl Processes {
                     all.extend(processes.into_iter().map(|process| (node.name.clone(), process)));
                 }
                 // A dead node has no processes; the others are still worth listing.
-                Err(error) => eprintln!("craton: {}: {error}", node.name),
+                Err(error) => complain!("craton: {}: {error}", node.name),
             }
         }
         if self.json {
@@ -156,7 +157,7 @@ impl Processes {
                 nanos(process.cpu_nanos),
             ]);
         }
-        print!("{table}");
+        say!(+ "{table}");
         Ok(())
     }
 }
@@ -187,7 +188,7 @@ impl Logs {
                 return unexpected();
             };
             if first > from && from > 0 {
-                eprintln!(
+                complain!(
                     "craton: {} lines are gone: the node keeps only the newest",
                     first - from
                 );
@@ -195,9 +196,9 @@ impl Logs {
             let count = lines.len() as u64;
             for (number, line) in (first..).zip(lines) {
                 if self.json {
-                    println!("{}", json!({ "number": number, "line": line }));
+                    say!("{}", json!({ "number": number, "line": line }));
                 } else {
-                    println!("{line}");
+                    say!("{line}");
                 }
             }
             from = first + count;

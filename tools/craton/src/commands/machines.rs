@@ -6,6 +6,7 @@
 use crate::cluster::{ClusterOptions, LocalNode, default_kernel};
 use crate::error::{Error, Result};
 use crate::keys::Keys;
+use crate::say;
 use clap::Args;
 use std::path::PathBuf;
 
@@ -111,7 +112,7 @@ pub(super) fn print_ports(node: &LocalNode) {
         } else {
             from_here.to_string()
         };
-        println!("  {:<4} {url:<29} is {host}:{port}{what}", node.name);
+        say!("  {:<4} {url:<29} is {host}:{port}{what}", node.name);
     }
 }
 

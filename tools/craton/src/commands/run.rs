@@ -5,6 +5,7 @@
 
 use super::Target;
 use crate::client::{RunEnd, RunIo};
+use crate::complain;
 use crate::error::{Error, Result};
 use crate::keys::Keys;
 use crate::table::bytes;
@@ -117,13 +118,13 @@ impl Progress {
         }
         self.last = Instant::now();
         let rate = sent as f64 / self.started.elapsed().as_secs_f64();
-        eprint!("\r  {} read, {}/s \x1b[K", bytes(sent), bytes(rate as u64));
+        complain!(+ "\r  {} read, {}/s \x1b[K", bytes(sent), bytes(rate as u64));
         self.shown = true;
     }
 
     fn clear(&mut self) {
         if self.shown {
-            eprint!("\r\x1b[K");
+            complain!(+ "\r\x1b[K");
         }
     }
 }

@@ -7,6 +7,7 @@ use crate::cluster::{Cluster, ClusterOptions, accelerator_phrase};
 use crate::error::Result;
 use crate::keys::Keys;
 use crate::registry::{self, Registered, RegisteredNode};
+use crate::say;
 use crate::signals;
 use crate::table::counted;
 use clap::Args;
@@ -54,7 +55,7 @@ pub fn boot(
     down: Sender<()>,
 ) -> Result<Running> {
     let keys = Keys::load_or_create(&keys_folder)?;
-    println!(
+    say!(
         "booting {}: {} and {} MiB each ({})",
         counted(options.nodes, "machine"),
         counted(options.cpus, "CPU"),
@@ -65,11 +66,11 @@ pub fn boot(
     let registered = register(&cluster, name, keys_folder, down)?;
     let joined = cluster.wait_joined()?;
     for node in cluster.nodes() {
-        println!("  {:<4} {:<12} from here {}", node.name, node.address, node.forwarded);
+        say!("  {:<4} {:<12} from here {}", node.name, node.address, node.forwarded);
         print_ports(node);
     }
     let seconds = joined.as_secs_f64();
-    println!("{} joined {seconds:.2} s after the start of QEMU", counted(options.nodes, "node"));
+    say!("{} joined {seconds:.2} s after the start of QEMU", counted(options.nodes, "node"));
     Ok(Running { cluster, registered })
 }
 
@@ -83,7 +84,7 @@ impl Running {
 
     /// Says that it ends; it does with this value.
     pub fn end(self) {
-        println!("shutting down {}", counted(self.cluster.nodes().len() as u64, "machine"));
+        say!("shutting down {}", counted(self.cluster.nodes().len() as u64, "machine"));
     }
 }
 
@@ -117,7 +118,7 @@ impl Up {
         let keys_folder = self.machines.keys_folder()?;
         let running = boot(&options, &self.machines.cluster, keys_folder, down.clone())?;
         signals::forward_to(down)?;
-        println!("next: craton nodes; craton run PROGRAM; craton down; Ctrl-C here ends it too");
+        say!("next: craton nodes; craton run PROGRAM; craton down; Ctrl-C here ends it too");
         running.wait_and_end(&downed);
         Ok(())
     }
@@ -127,7 +128,7 @@ impl Down {
     pub(super) fn run(self) -> Result<()> {
         let registered = registry::down(&self.cluster)?;
         let nodes = counted(registered.nodes.len() as u64, "node");
-        println!("the cluster '{}' of {nodes} is down", registered.name);
+        say!("the cluster '{}' of {nodes} is down", registered.name);
         Ok(())
     }
 }
