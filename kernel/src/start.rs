@@ -40,7 +40,7 @@ pub(crate) fn node() -> ! {
     let mut devices = devices();
     gather_entropy(&mut devices);
     mark("devices, randomness");
-    // Where nothing is served the boot CPU's stack is the only one.
+    // Where nothing is served one CPU alone has a network stack.
     let stacks = if services.any() { usize::from(shards()) } else { 1 };
     let net = network_card(&mut devices, stacks);
     mark("network card");
@@ -69,7 +69,7 @@ pub(crate) fn node() -> ! {
     if let Some(bundle) = carried_program() {
         node.step(NodeInput::Carried { bundle }, now, &mut effects);
     }
-    let network = Network::new(net, stacks, seed, services, clock::now());
+    let network = Network::new(net, usize::from(shards()), seed, services, clock::now());
     host::run(node, new_engine, network, effects)
 }
 

@@ -55,9 +55,11 @@ impl Network {
         enabled: Enabled,
         now: Instant,
     ) -> (Self, Vec<Served>) {
-        let cpus = if enabled.any() { cpus } else { 1 };
         let (info, mut pairs) = (net.info(), net.into_pairs());
-        let (board, lanes) = (Board::new(cpus, info), Lanes::new(cpus));
+        let board = Board::new(cpus, info);
+        // Where nothing is served the boot CPU's stack is the only one.
+        let cpus = if enabled.any() { cpus } else { 1 };
+        let lanes = Lanes::new(cpus);
         let key = seed();
         let key = core::array::from_fn(|at| key[at]);
         let steer = Steer::new(key, cpus as u16).only(enabled.ports());
