@@ -42,6 +42,7 @@ const TESTS: &[Test] = &[
     ("engine_log_yield_exit", calls::log_yield_exit),
     ("engine_spawn", calls::spawn),
     ("engine_send_and_receive", calls::send_and_receive),
+    ("engine_requests_and_timers", calls::requests_and_timers),
     ("engine_watch_and_nodes", calls::watch_and_nodes),
     ("engine_wasi_own", wasi::own),
     ("engine_wasi_streams", wasi::streams),

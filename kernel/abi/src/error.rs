@@ -40,11 +40,13 @@ pub enum ErrorCode {
     LimitRequests = -14,
     /// The process holds as many links as it may.
     LimitLinks = -15,
+    /// The process has set as many timers as it may.
+    LimitTimers = -16,
 }
 
 impl ErrorCode {
     /// Every code, from -1 downwards.
-    pub const ALL: [ErrorCode; 15] = [
+    pub const ALL: [ErrorCode; 16] = [
         ErrorCode::NoProcess,
         ErrorCode::NoConnection,
         ErrorCode::Full,
@@ -60,6 +62,7 @@ impl ErrorCode {
         ErrorCode::LimitPrograms,
         ErrorCode::LimitRequests,
         ErrorCode::LimitLinks,
+        ErrorCode::LimitTimers,
     ];
 
     /// The number that the guest sees: always negative.
@@ -91,6 +94,7 @@ impl fmt::Display for ErrorCode {
             ErrorCode::LimitPrograms => "limit: programs",
             ErrorCode::LimitRequests => "limit: requests",
             ErrorCode::LimitLinks => "limit: links",
+            ErrorCode::LimitTimers => "limit: timers",
         })
     }
 }
@@ -108,6 +112,6 @@ mod tests {
             assert_eq!(ErrorCode::from_code(error.code()), Some(error));
         }
         assert_eq!(ErrorCode::from_code(0), None);
-        assert_eq!(ErrorCode::from_code(-16), None);
+        assert_eq!(ErrorCode::from_code(-17), None);
     }
 }

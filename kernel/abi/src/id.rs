@@ -60,6 +60,10 @@ id_u64! {
     MonitorId, "m"
 }
 id_u64! {
+    /// One timer, unique among the timers and monitors of the owner's node incarnation.
+    TimerId, "t"
+}
+id_u64! {
     /// One outstanding request, unique within the asking node's incarnation.
     RequestId, "r"
 }

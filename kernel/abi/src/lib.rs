@@ -20,7 +20,8 @@ mod time;
 pub use error::ErrorCode;
 pub use exit::{ExitReason, MalformedReason, Resource, TrapKind};
 pub use id::{
-    AppId, Incarnation, MonitorId, NodeId, Pid, ProgramId, RequestId, ShardId, Slot, TraceId,
+    AppId, Incarnation, MonitorId, NodeId, Pid, ProgramId, RequestId, ShardId, Slot, TimerId,
+    TraceId,
 };
 pub use offload::Offload;
 pub use signal::{Payload, Place, ProcessLimits, Signal, SignalBody, SpawnOrder};

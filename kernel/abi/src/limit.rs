@@ -32,6 +32,11 @@ pub const NODE_ROOM_BYTES: usize = 2 << 20;
 pub const NODE_BACKLOG_BYTES: usize = 2 << 20;
 /// Monitors that one process may hold at once.
 pub const MONITORS_PER_PROCESS_MAX: usize = 4096;
+/// Requests of one process whose answers it has not received. Each answer may be as long as a
+/// message, and comes without credit.
+pub const REQUESTS_PER_PROCESS_MAX: usize = 256;
+/// Timers that one process may have set and not received at once.
+pub const TIMERS_PER_PROCESS_MAX: usize = 1024;
 /// Links that one process may make and hold at once, with the notices of those that ended.
 pub const LINKS_PER_PROCESS_MAX: usize = 4096;
 /// Processes on one shard.
@@ -58,5 +63,9 @@ const _: () = assert!(
 const _: () = assert!(
     PROCESSES_PER_SHARD_MAX <= crate::Slot::INDEX_MAX as usize + 1,
     "a slot index must reach the whole table"
+);
+const _: () = assert!(
+    REQUESTS_PER_PROCESS_MAX < MONITORS_PER_PROCESS_MAX,
+    "a request is a monitor too, and must not be refused for want of one first"
 );
 const _: () = assert!(WINDOW_MESSAGES < MAILBOX_MESSAGES, "one sender must not fill a mailbox");

@@ -79,6 +79,35 @@ pub enum SignalBody {
         /// How the sender ended.
         reason: ExitReason,
     },
+    /// A message for the mailbox whose sender waits for an answer, and is told the end of the
+    /// receiver if that comes first: message and monitor in one. The sender held credit for it.
+    Request {
+        /// The asker's name for the request and for the monitor.
+        id: MonitorId,
+        /// What the receiver may select by.
+        tag: u64,
+        /// The message itself.
+        payload: Payload,
+    },
+    /// The answer to a request. Holds no credit: its room was charged when the request was made.
+    Answer {
+        /// Of the request.
+        id: MonitorId,
+        /// The answer itself.
+        payload: Payload,
+    },
+}
+
+impl SignalBody {
+    /// Bytes of the message or answer that it carries.
+    pub fn payload_bytes(&self) -> usize {
+        match self {
+            SignalBody::Message { payload, .. }
+            | SignalBody::Request { payload, .. }
+            | SignalBody::Answer { payload, .. } => payload.0.len(),
+            _ => 0,
+        }
+    }
 }
 
 /// Bounds that a process lives within.

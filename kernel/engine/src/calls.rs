@@ -8,6 +8,8 @@
 //! there, and then its frames are never returned to. Regions, numbers and the caller are plain
 //! values; a payload is moved into the call before and out of the reply after.
 
+mod request;
+
 use crate::guest::{BadPointer, Region};
 use crate::imports::MODULE;
 use crate::platform;
@@ -35,7 +37,8 @@ pub(crate) type Call<'a> = Caller<'a, Guest>;
 /// its type is shown by the guest of the kernel's self-test, which imports them all.
 pub(crate) fn link(linker: &mut Linker<Guest>) -> Result<()> {
     link_own(linker)?;
-    link_signals(linker)
+    link_signals(linker)?;
+    request::link(linker)
 }
 
 /// What concerns the caller alone.
@@ -244,22 +247,41 @@ fn prepare(
 }
 
 fn send(call: Call<'_>, to: i32, tag: i64, pointer: i32, len: i32, timeout: i64) -> Result<i32> {
-    let to = read_pid(&call, to)?;
-    let memory = memory(&call);
-    let message = Region::prove(memory, pointer, len)?;
-    if message.len() > limit::MESSAGE_BYTES_MAX {
-        return Ok(ErrorCode::TooLong.code());
-    }
+    Ok(match parcel(&call, to, pointer, len, timeout)? {
+        Ok((to, payload, timeout)) => {
+            done(&ask(HostCall::Send { to, tag: tag as u64, payload, timeout }))
+        }
+        Err(error) => error.code(),
+    })
+}
+
+/// What `send` and `request` are given: to whom, what, and how long to wait for room.
+fn parcel(
+    call: &Call<'_>,
+    to: i32,
+    pointer: i32,
+    len: i32,
+    timeout: i64,
+) -> Result<Result<(Pid, Payload, Duration), ErrorCode>> {
+    let to = read_pid(call, to)?;
+    let message = Region::prove(memory(call), pointer, len)?;
     let timeout = match u64::try_from(timeout) {
         Ok(nanos) => Duration::from_nanos(nanos),
         Err(_) if timeout == -1 => limit::SEND_TIMEOUT,
-        Err(_) => return Ok(ErrorCode::Invalid.code()),
+        Err(_) => return Ok(Err(ErrorCode::Invalid)),
     };
-    if !platform::has_room(message.len()) {
-        return Ok(ErrorCode::LimitMemory.code());
+    Ok(copy_out(call, message).map(|payload| (to, payload, timeout)))
+}
+
+/// A message or answer, if it is short enough and the node has memory for it.
+fn copy_out(call: &Call<'_>, message: Region) -> Result<Payload, ErrorCode> {
+    if message.len() > limit::MESSAGE_BYTES_MAX {
+        return Err(ErrorCode::TooLong);
     }
-    let payload = Payload(message.of(memory).to_vec());
-    Ok(done(&ask(HostCall::Send { to, tag: tag as u64, payload, timeout })))
+    if !platform::has_room(message.len()) {
+        return Err(ErrorCode::LimitMemory);
+    }
+    Ok(Payload(message.of(memory(call)).to_vec()))
 }
 
 fn receive(
@@ -279,33 +301,51 @@ fn receive(
         Err(_) if timeout == -1 => None,
         Err(_) => return Ok(ErrorCode::Invalid.code()),
     };
-    let tag = (use_tag != 0).then_some(tag as u64);
-    let reply = ask(HostCall::Receive { tag, timeout, capacity: room.len() });
-    let memory = memory_mut(&mut call);
-    let (kind, from, tag, bytes) = match reply {
-        HostReply::Received(Received::Message { from, tag, payload }) => (0, from, tag, payload.0),
-        HostReply::Received(Received::Down { from, id, reason }) => {
-            (1, from, id.get(), reason.to_bytes())
+    let capacity = room.len();
+    let reply = match use_tag {
+        2 => ask(HostCall::Await { id: tag as u64, timeout, capacity }),
+        _ => {
+            let tag = (use_tag != 0).then_some(tag as u64);
+            ask(HostCall::Receive { tag, timeout, capacity })
         }
-        HostReply::Received(Received::Exit { from, reason }) => (2, from, 0, reason.to_bytes()),
+    };
+    let memory = memory_mut(&mut call);
+    let (head, bytes) = match reply {
+        HostReply::Received(received) => head_of(received),
         HostReply::Longer { bytes } => {
-            header.write(memory, &receive_header(0, bytes, Pid::default(), 0));
+            header.write(memory, &receive_header((0, Pid::default(), 0, 0), bytes));
             return Ok(ErrorCode::TooLong.code());
         }
         other => return Ok(failure(&other)),
     };
-    header.write(memory, &receive_header(kind, bytes.len().min(room.len()), from, tag));
+    header.write(memory, &receive_header(head, bytes.len().min(room.len())));
     room.write(memory, &bytes);
     Ok(0)
 }
 
-/// kind u32, length u32, sender, tag or monitor u64, reserved u64.
-fn receive_header(kind: u32, len: usize, from: Pid, tag: u64) -> [u8; 48] {
+/// Kind, sender, tag and id, as the header has them.
+type Head = (u32, Pid, u64, u64);
+
+/// What the header says of what came, and its payload.
+fn head_of(received: Received) -> (Head, Vec<u8>) {
+    match received {
+        Received::Message { from, tag, payload } => ((0, from, tag, 0), payload.0),
+        Received::Request { from, tag, payload, id } => ((0, from, tag, id.get()), payload.0),
+        Received::Down { from, id, reason } => ((1, from, id.get(), 0), reason.to_bytes()),
+        Received::Exit { from, reason } => ((2, from, 0, 0), reason.to_bytes()),
+        Received::Answer { from, id, payload } => ((3, from, id.get(), 0), payload.0),
+        Received::Timer { id, tag } => ((4, Pid::default(), tag, id.get()), Vec::new()),
+    }
+}
+
+/// kind u32, length u32, sender, tag or id u64, id u64.
+fn receive_header((kind, from, tag, id): Head, len: usize) -> [u8; 48] {
     let mut header = [0; RECEIVE_HEADER_BYTES as usize];
     header[0..4].copy_from_slice(&kind.to_le_bytes());
     header[4..8].copy_from_slice(&(len as u32).to_le_bytes());
     header[8..32].copy_from_slice(&from.to_bytes());
     header[32..40].copy_from_slice(&tag.to_le_bytes());
+    header[40..48].copy_from_slice(&id.to_le_bytes());
     header
 }
 
@@ -314,17 +354,11 @@ fn monitor(call: Call<'_>, target: i32) -> Result<i64> {
     if !platform::has_room(MONITOR_BYTES) {
         return Ok(i64::from(ErrorCode::LimitMemory.code()));
     }
-    Ok(match ask(HostCall::Monitor { target }) {
-        HostReply::Monitoring(id) => id.get() as i64,
-        other => i64::from(failure(&other)),
-    })
+    Ok(monitoring(&ask(HostCall::Monitor { target })))
 }
 
 fn demonitor(id: i64) -> i32 {
-    match ask(HostCall::Demonitor { id: MonitorId::new(id as u64) }) {
-        HostReply::Flag(queued) => i32::from(queued),
-        other => failure(&other),
-    }
+    flag(&ask(HostCall::Demonitor { id: MonitorId::new(id as u64) }))
 }
 
 fn link_to(call: Call<'_>, target: i32) -> Result<i32> {
@@ -338,10 +372,7 @@ fn unlink(call: Call<'_>, target: i32) -> Result<i32> {
 }
 
 fn trap_exits(trap: i32) -> i32 {
-    match ask(HostCall::TrapExits { trap: trap != 0 }) {
-        HostReply::Flag(before) => i32::from(before),
-        other => failure(&other),
-    }
+    flag(&ask(HostCall::TrapExits { trap: trap != 0 }))
 }
 
 fn kill(call: Call<'_>, target: i32) -> Result<i32> {
@@ -368,6 +399,22 @@ fn shards(node: i64) -> i32 {
             .find(|alive| alive.node == node)
             .map_or(ErrorCode::NoConnection.code(), |alive| alive.shards.into()),
         other => failure(&other),
+    }
+}
+
+/// The id of a monitor or request, or why there is none.
+fn monitoring(reply: &HostReply) -> i64 {
+    match reply {
+        HostReply::Monitoring(id) => id.get() as i64,
+        other => i64::from(failure(other)),
+    }
+}
+
+/// 1 or 0, or why it could not be done.
+fn flag(reply: &HostReply) -> i32 {
+    match reply {
+        HostReply::Flag(set) => i32::from(*set),
+        other => failure(other),
     }
 }
 

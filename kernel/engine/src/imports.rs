@@ -57,7 +57,7 @@ const fn import(
 }
 
 /// Every function of the guest ABI.
-pub const IMPORTS: [Import; 20] = [
+pub const IMPORTS: [Import; 24] = [
     import("self_pid", &[I32], None),
     import("argument_len", &[], Some(I32)),
     import("argument_read", &[I32, I32], Some(I32)),
@@ -70,6 +70,10 @@ pub const IMPORTS: [Import; 20] = [
     import("spawn", &[I32, I32, I32, I32, I32, I32, I32, I32, I64, I32, I32], Some(I32)),
     import("send", &[I32, I64, I32, I32, I64], Some(I32)),
     import("receive", &[I32, I32, I32, I64, I64, I32], Some(I32)),
+    import("request", &[I32, I64, I32, I32, I64], Some(I64)),
+    import("answer", &[I32, I64, I32, I32], Some(I32)),
+    import("set_timer", &[I64, I64], Some(I64)),
+    import("cancel_timer", &[I64], Some(I32)),
     import("monitor", &[I32], Some(I64)),
     import("demonitor", &[I64], Some(I32)),
     import("link", &[I32], Some(I32)),

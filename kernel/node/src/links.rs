@@ -6,7 +6,7 @@
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
-use craton_abi::{AppId, Incarnation, Instant, NodeId, SignalBody, TraceId};
+use craton_abi::{AppId, Incarnation, Instant, NodeId, TraceId};
 use craton_session::{self as session, ConnId, Event, PeerKey, Role, SendError, Sessions};
 use craton_wire::{Answer, Body, Lane, RunEvent};
 
@@ -323,10 +323,7 @@ impl Dest {
 /// Roughly how much memory a body holds.
 fn weight(body: &Body) -> usize {
     let payload = match body {
-        Body::Signal(signal) => match &signal.body {
-            SignalBody::Message { payload, .. } => payload.0.len(),
-            _ => 0,
-        },
+        Body::Signal(signal) => signal.body.payload_bytes(),
         Body::Spawn(order) => order.argument.0.len(),
         Body::ProgramPart { part, .. } => part.0.len(),
         Body::Run { event: RunEvent::Output { bytes, .. }, .. } => bytes.0.len(),

@@ -40,6 +40,12 @@ impl Control {
             SignalBody::Message { .. } if to.node == self.me.node => {
                 work.input_for(from.slot, Input::Gone { pid: to });
             }
+            SignalBody::Request { id, tag, payload } => {
+                // Its credit first, as for a message, and then what its monitor says.
+                for body in [SignalBody::Message { tag, payload }, SignalBody::Monitor { id }] {
+                    self.bounce(Signal { from, to, app, trace, body }, reason.clone(), work);
+                }
+            }
             // Its credit, and not the whole window: the node may be heard of the next moment, and
             // what is sent to it then is counted in the same window.
             SignalBody::Message { payload, .. } => {
@@ -63,6 +69,7 @@ impl Control {
                 work.input_for(from.slot, Input::Signal(answer));
             }
             SignalBody::Kill
+            | SignalBody::Answer { .. }
             | SignalBody::Demonitor { .. }
             | SignalBody::Down { .. }
             | SignalBody::Unlinked { .. }

@@ -10,6 +10,7 @@
 
 extern crate alloc;
 
+mod alarms;
 mod amount;
 mod credit;
 mod links;
@@ -22,14 +23,15 @@ mod wait;
 mod watchers;
 mod window;
 
+pub use alarms::TooManyTimers;
 pub use amount::Amount;
 pub use credit::{CreditDue, Overdrawn, Source};
 pub use links::{LINKED_PER_PROCESS_MAX, Links, TooManyLinks};
 pub use mailbox::{
-    Found, MAILBOX_BYTES_MAX, MAILBOX_MESSAGES_MAX, Mailbox, Message, Notice, Refused, Released,
-    Taken,
+    Answer, Closed, Found, MAILBOX_BYTES_MAX, MAILBOX_MESSAGES_MAX, Mailbox, Message, Notice,
+    Refused, Released, Taken, Timeout,
 };
-pub use monitors::TooManyMonitors;
+pub use monitors::{TooMany, TooManyMonitors};
 pub use pacing::Pacing;
 pub use table::{Table, TableFull};
 pub use wait::{Ticket, WaitQueue};

@@ -2,16 +2,20 @@
 //!
 //! Owns [`Mailbox`]. Messages from the same shard are bounded by the mailbox's own limits;
 //! messages from elsewhere were paid for with the credit of their shard, so that the whole is
-//! bounded by the mailbox plus the windows. Notices need neither: their room is reserved by the
-//! monitor. Everything is taken in order of arrival.
+//! bounded by the mailbox plus the windows. Notices and answers need neither: their room is
+//! reserved by the monitor, link, timer or request. Everything is taken in order of arrival.
 
+use crate::alarms::Alarms;
 use crate::credit::{Accounts, Opening};
 use crate::monitors::Monitors;
 use crate::queue::{Position, Queue, Queued};
-use crate::{Amount, CreditDue, Overdrawn, Source, TooManyMonitors};
+use crate::{Amount, CreditDue, Overdrawn, Source, TooMany, TooManyMonitors, TooManyTimers};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
-use craton_abi::{ExitReason, Incarnation, MonitorId, NodeId, Payload, Pid, ProcessLimits, limit};
+use craton_abi::{
+    ExitReason, Incarnation, Instant, MonitorId, NodeId, Payload, Pid, ProcessLimits, TimerId,
+    limit,
+};
 
 /// Most messages that a mailbox can be given room for.
 pub const MAILBOX_MESSAGES_MAX: u32 = 1 << 20;
@@ -32,6 +36,8 @@ pub struct Message {
     pub tag: u64,
     /// The message.
     pub payload: Payload,
+    /// The request that it is, if its sender waits for an answer.
+    pub request: Option<MonitorId>,
 }
 
 /// News of a watched or linked process.
@@ -43,6 +49,26 @@ pub struct Notice {
     pub id: MonitorId,
     /// How it ended.
     pub reason: ExitReason,
+}
+
+/// The answer to a request.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Answer {
+    /// Who answers: the process asked, or one that it handed the request to.
+    pub from: Pid,
+    /// The request.
+    pub id: MonitorId,
+    /// The answer.
+    pub payload: Payload,
+}
+
+/// A timer that is due.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub struct Timeout {
+    /// Which.
+    pub id: TimerId,
+    /// What its owner marked it with.
+    pub tag: u64,
 }
 
 /// The mailbox has no room for a message.
@@ -65,8 +91,27 @@ pub struct Found {
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]
 enum Key {
     Message(Position),
-    Notice(u64),
-    Exit(u64),
+    News(u64),
+}
+
+/// What comes beside messages, and needs no room of theirs.
+#[derive(Debug)]
+enum News {
+    Notice(Notice),
+    /// The end of a linked process.
+    Exit(Pid, ExitReason),
+    Answer(Answer),
+    Timeout(Timeout),
+}
+
+impl News {
+    fn len(&self) -> usize {
+        match self {
+            News::Notice(Notice { reason, .. }) | News::Exit(_, reason) => reason_bytes(reason),
+            News::Answer(answer) => answer.payload.0.len(),
+            News::Timeout(_) => 0,
+        }
+    }
 }
 
 /// What a receive takes.
@@ -81,6 +126,22 @@ pub enum Taken {
     Notice(Notice),
     /// The end of a linked process, and how it ended.
     Exit(Pid, ExitReason),
+    /// The answer to a request.
+    Answer(Answer),
+    /// A timer that was due.
+    Timeout(Timeout),
+}
+
+/// What is left to do when a mailbox ends.
+#[must_use]
+#[derive(Debug, Default)]
+pub struct Closed {
+    /// The shards that still count on credit.
+    pub sources: Vec<Source>,
+    /// The monitors to take back, and whom they watch.
+    pub watched: Vec<(MonitorId, Pid)>,
+    /// The timers to take back, and when they would have been due.
+    pub timers: Vec<(Instant, TimerId)>,
 }
 
 /// What became of a monitor that is taken back.
@@ -101,10 +162,12 @@ pub enum Released {
 #[derive(Debug)]
 pub struct Mailbox {
     messages: Queue,
-    notices: BTreeMap<u64, Notice>,
-    /// Ends of linked processes, by the same sequence.
-    exits: BTreeMap<u64, (Pid, ExitReason)>,
+    /// By sequence.
+    news: BTreeMap<u64, News>,
+    /// Ends of linked processes among them.
+    exits: usize,
     monitors: Monitors,
+    alarms: Alarms,
     accounts: Accounts,
     /// Of the last arrival.
     sequence: u64,
@@ -125,9 +188,10 @@ impl Mailbox {
         };
         Mailbox {
             messages: Queue::new(),
-            notices: BTreeMap::new(),
-            exits: BTreeMap::new(),
+            news: BTreeMap::new(),
+            exits: 0,
             monitors: Monitors::new(),
+            alarms: Alarms::new(),
             accounts: Accounts::new(),
             sequence: 0,
             local: Amount::ZERO,
@@ -176,32 +240,54 @@ impl Mailbox {
         let message = self.messages.find(tag).map(|(position, sequence, message)| {
             (sequence, Found { key: Key::Message(position), len: message.payload.0.len() })
         });
-        let notice = self.notices.first_key_value().map(|(&sequence, notice)| {
-            (sequence, Found { key: Key::Notice(sequence), len: reason_bytes(&notice.reason) })
+        let news = self.news.first_key_value().map(|(&sequence, news)| {
+            (sequence, Found { key: Key::News(sequence), len: news.len() })
         });
-        let exit = self.exits.first_key_value().map(|(&sequence, (_, reason))| {
-            (sequence, Found { key: Key::Exit(sequence), len: reason_bytes(reason) })
-        });
-        let notice = [notice, exit].into_iter().flatten().min_by_key(|(sequence, _)| *sequence);
-        match (message, notice) {
-            (Some(message), Some(notice)) if notice.0 < message.0 => Some(notice.1),
+        match (message, news) {
+            (Some(message), Some(news)) if news.0 < message.0 => Some(news.1),
             (Some(message), _) => Some(message.1),
-            (None, notice) => notice.map(|(_, found)| found),
+            (None, news) => news.map(|(_, found)| found),
         }
+    }
+
+    /// The notice, answer or time-out of this id alone. Ids of monitors, requests and timers are
+    /// of one series.
+    pub fn find_news(&self, id: u64) -> Option<Found> {
+        let monitor = self.monitors.get(MonitorId::new(id)).and_then(|held| held.notice);
+        let alarm = || self.alarms.get(TimerId::new(id)).and_then(|alarm| alarm.notice);
+        let sequence = monitor.or_else(alarm)?;
+        let len = self.news.get(&sequence)?.len();
+        Some(Found { key: Key::News(sequence), len })
+    }
+
+    /// Whether there is a monitor, request or timer of this id.
+    pub fn expects_news(&self, id: u64) -> bool {
+        self.monitors.get(MonitorId::new(id)).is_some()
+            || self.alarms.get(TimerId::new(id)).is_some()
     }
 
     /// Takes what [`Mailbox::find`] found, with nothing done to the mailbox since.
     pub fn take(&mut self, found: Found) -> Option<Taken> {
         match found.key {
-            Key::Notice(sequence) => {
-                let notice = self.notices.remove(&sequence)?;
-                self.monitors.release(notice.id);
-                Some(Taken::Notice(notice))
-            }
-            Key::Exit(sequence) => {
-                let (from, reason) = self.exits.remove(&sequence)?;
-                Some(Taken::Exit(from, reason))
-            }
+            Key::News(sequence) => Some(match self.news.remove(&sequence)? {
+                News::Notice(notice) => {
+                    self.monitors.release(notice.id);
+                    Taken::Notice(notice)
+                }
+                News::Exit(from, reason) => {
+                    self.exits -= 1;
+                    Taken::Exit(from, reason)
+                }
+                News::Answer(answer) => {
+                    self.monitors.release(answer.id);
+                    self.total = self.total.minus(answer.amount());
+                    Taken::Answer(answer)
+                }
+                News::Timeout(timeout) => {
+                    self.alarms.release(timeout.id);
+                    Taken::Timeout(timeout)
+                }
+            }),
             Key::Message(position) => {
                 let Queued { message, credited } = self.messages.take(position)?;
                 let amount = Amount::of_message(message.payload.0.len());
@@ -226,6 +312,56 @@ impl Mailbox {
         self.monitors.hold(id, target)
     }
 
+    /// Reserves room for the answer to a request, or the notice that the asked has ended.
+    ///
+    /// # Errors
+    ///
+    /// [`TooMany`] of what the process holds.
+    pub fn request(&mut self, id: MonitorId, target: Pid) -> Result<(), TooMany> {
+        self.monitors.hold_request(id, target)
+    }
+
+    /// Takes an answer in: who was asked, and is watched no longer. `None` if no request waits for
+    /// it (any more): it is dropped.
+    pub fn answer(&mut self, answer: Answer) -> Option<Pid> {
+        let sequence = self.sequence + 1;
+        let asked = self.monitors.answer(answer.id, sequence)?;
+        self.sequence = sequence;
+        self.total = self.total.plus(answer.amount());
+        self.news.insert(sequence, News::Answer(answer));
+        Some(asked)
+    }
+
+    /// Reserves room for a time-out.
+    ///
+    /// # Errors
+    ///
+    /// [`TooManyTimers`] if the process has set as many as it may.
+    pub fn set_timer(&mut self, id: TimerId, due: Instant, tag: u64) -> Result<(), TooManyTimers> {
+        self.alarms.set(id, due, tag)
+    }
+
+    /// A timer is due. `false` if it was taken back.
+    pub fn ring(&mut self, id: TimerId) -> bool {
+        let sequence = self.sequence + 1;
+        let Some(tag) = self.alarms.ring(id, sequence) else { return false };
+        self.sequence = sequence;
+        self.news.insert(sequence, News::Timeout(Timeout { id, tag }));
+        true
+    }
+
+    /// Takes a timer back, and its notice with it: when it would have been due, if it was not yet.
+    pub fn cancel_timer(&mut self, id: TimerId) -> Option<Instant> {
+        let alarm = self.alarms.release(id)?;
+        match alarm.notice {
+            Some(sequence) => {
+                self.news.remove(&sequence);
+                None
+            }
+            None => Some(alarm.due),
+        }
+    }
+
     /// Names the target of a monitor whose spawn succeeded. `false` if the monitor has fired or is
     /// gone, and so watches nobody.
     pub fn bind(&mut self, id: MonitorId, target: Pid) -> bool {
@@ -239,19 +375,20 @@ impl Mailbox {
             return false;
         }
         self.sequence = sequence;
-        self.notices.insert(sequence, notice);
+        self.news.insert(sequence, News::Notice(notice));
         true
     }
 
     /// Takes the end of a linked process in. There is one for each link, so links bound them.
     pub fn exited(&mut self, from: Pid, reason: ExitReason) {
         self.sequence += 1;
-        self.exits.insert(self.sequence, (from, reason));
+        self.exits += 1;
+        self.news.insert(self.sequence, News::Exit(from, reason));
     }
 
     /// Ends of linked processes that are queued.
     pub fn exits(&self) -> usize {
-        self.exits.len()
+        self.exits
     }
 
     /// Takes a monitor back, and its notice with it.
@@ -260,7 +397,9 @@ impl Mailbox {
             None => Released::Unknown,
             Some(held) => match (held.notice, held.target) {
                 (Some(sequence), _) => {
-                    self.notices.remove(&sequence);
+                    if let Some(News::Answer(answer)) = self.news.remove(&sequence) {
+                        self.total = self.total.minus(answer.amount());
+                    }
                     Released::Notice
                 }
                 (None, Some(target)) => Released::Watching(target),
@@ -274,13 +413,16 @@ impl Mailbox {
         self.accounts.forget_node(node, incarnation);
     }
 
-    /// Ends the mailbox: the shards that still count on credit, and the monitors to take back.
-    #[must_use]
-    pub fn close(self) -> (Vec<Source>, Vec<(MonitorId, Pid)>) {
-        (self.accounts.into_sources(), self.monitors.into_watched())
+    /// Ends the mailbox: what others must be told, and what must be taken back.
+    pub fn close(self) -> Closed {
+        Closed {
+            sources: self.accounts.into_sources(),
+            watched: self.monitors.into_watched(),
+            timers: self.alarms.into_pending(),
+        }
     }
 
-    /// What lies in it, notices not counted.
+    /// What lies in it: all messages, and the bytes of answers.
     pub fn amount(&self) -> Amount {
         self.total
     }
@@ -294,6 +436,13 @@ impl Mailbox {
         self.sequence += 1;
         self.total = self.total.plus(Amount::of_message(message.payload.0.len()));
         self.messages.push(self.sequence, Queued { message, credited });
+    }
+}
+
+impl Answer {
+    /// It is none of the messages, but its bytes lie in the mailbox like theirs.
+    fn amount(&self) -> Amount {
+        Amount { messages: 0, ..Amount::of_message(self.payload.0.len()) }
     }
 }
 

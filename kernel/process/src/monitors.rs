@@ -6,31 +6,44 @@
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
-use craton_abi::limit::MONITORS_PER_PROCESS_MAX;
+use craton_abi::limit::{MONITORS_PER_PROCESS_MAX, REQUESTS_PER_PROCESS_MAX};
 use craton_abi::{MonitorId, Pid};
 
 /// The process holds as many monitors as it may.
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]
 pub struct TooManyMonitors;
 
+/// Why a request may not be made.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub enum TooMany {
+    /// The process holds as many monitors as it may.
+    Monitors,
+    /// As many of its requests are not answered as may be.
+    Requests,
+}
+
 /// A monitor that one process holds.
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Held {
     /// The watched process; unknown while its spawn is under way.
     pub(crate) target: Option<Pid>,
-    /// Sequence of the queued notice: the monitor has fired.
+    /// Sequence of the queued notice, or of the answer: the monitor has fired.
     pub(crate) notice: Option<u64>,
+    /// It came with a request, which may be answered.
+    pub(crate) request: bool,
 }
 
 /// The monitors of one process.
 #[derive(Debug)]
 pub(crate) struct Monitors {
     held: BTreeMap<MonitorId, Held>,
+    /// Requests among them.
+    requests: usize,
 }
 
 impl Monitors {
     pub(crate) const fn new() -> Self {
-        Monitors { held: BTreeMap::new() }
+        Monitors { held: BTreeMap::new(), requests: 0 }
     }
 
     pub(crate) fn hold(
@@ -41,7 +54,19 @@ impl Monitors {
         if self.held.len() >= MONITORS_PER_PROCESS_MAX {
             return Err(TooManyMonitors);
         }
-        self.held.insert(id, Held { target, notice: None });
+        self.held.insert(id, Held { target, notice: None, request: false });
+        Ok(())
+    }
+
+    pub(crate) fn hold_request(&mut self, id: MonitorId, target: Pid) -> Result<(), TooMany> {
+        if self.requests >= REQUESTS_PER_PROCESS_MAX {
+            return Err(TooMany::Requests);
+        }
+        if self.held.len() >= MONITORS_PER_PROCESS_MAX {
+            return Err(TooMany::Monitors);
+        }
+        self.held.insert(id, Held { target: Some(target), notice: None, request: true });
+        self.requests += 1;
         Ok(())
     }
 
@@ -63,15 +88,28 @@ impl Monitors {
             Some(held)
                 if held.notice.is_none() && held.target.is_none_or(|target| target == from) =>
             {
-                *held = Held { target: Some(from), notice: Some(notice) };
+                *held = Held { target: Some(from), notice: Some(notice), ..*held };
                 true
             }
             _ => false,
         }
     }
 
+    /// Marks a request as answered: who was asked. `None` if it is gone, or has fired.
+    pub(crate) fn answer(&mut self, id: MonitorId, notice: u64) -> Option<Pid> {
+        let held = self.held.get_mut(&id).filter(|held| held.request && held.notice.is_none())?;
+        held.notice = Some(notice);
+        held.target
+    }
+
+    pub(crate) fn get(&self, id: MonitorId) -> Option<&Held> {
+        self.held.get(&id)
+    }
+
     pub(crate) fn release(&mut self, id: MonitorId) -> Option<Held> {
-        self.held.remove(&id)
+        let held = self.held.remove(&id)?;
+        self.requests -= usize::from(held.request);
+        Some(held)
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -81,7 +119,7 @@ impl Monitors {
     /// The monitors that have not fired, where the target is known.
     pub(crate) fn into_watched(self) -> Vec<(MonitorId, Pid)> {
         let watched = |(id, held): (MonitorId, Held)| match held {
-            Held { target: Some(target), notice: None } => Some((id, target)),
+            Held { target: Some(target), notice: None, .. } => Some((id, target)),
             _ => None,
         };
         self.held.into_iter().filter_map(watched).collect()

@@ -177,7 +177,8 @@ mod tests {
     use craton_abi::{Payload, Pid};
 
     fn message(tag: u64) -> Queued {
-        let message = Message { from: Pid::default(), tag, payload: Payload::default() };
+        let message =
+            Message { from: Pid::default(), tag, payload: Payload::default(), request: None };
         Queued { message, credited: None }
     }
 

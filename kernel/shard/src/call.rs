@@ -4,7 +4,7 @@
 //! or leaves the process waiting for it. The verbs are in `message`, `watch` and `spawn`.
 
 use crate::port::{Effect, HostCall, HostReply, LivingNode, Outcome, Resume};
-use crate::process::{State, Tenant};
+use crate::process::{Parcel, State, Tenant, Want};
 use crate::shard::{Shard, Whereabouts, may_signal};
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -49,11 +49,20 @@ impl Shard {
         match call {
             HostCall::Spawn(call) => self.call_spawn(slot, *call, out),
             HostCall::Send { to, tag, payload, timeout } => {
-                self.call_send(slot, to, tag, payload, timeout, out)
+                self.call_send(slot, to, Parcel { tag, payload, request: None }, timeout, out)
             }
+            HostCall::Request { to, tag, payload, timeout } => {
+                self.call_request(slot, to, (tag, payload), timeout, out)
+            }
+            HostCall::Answer { to, id, payload } => self.call_answer(slot, to, id, payload, out),
             HostCall::Receive { tag, timeout, capacity } => {
-                self.call_receive(slot, tag, timeout, capacity, out)
+                self.call_receive(slot, Want::of_tag(tag), timeout, capacity, out)
             }
+            HostCall::Await { id, timeout, capacity } => {
+                self.call_receive(slot, Want::News(id), timeout, capacity, out)
+            }
+            HostCall::SetTimer { after, tag } => Some(self.call_set_timer(slot, after, tag)),
+            HostCall::CancelTimer { id } => Some(self.call_cancel_timer(slot, id)),
             HostCall::Monitor { target } => Some(self.call_monitor(slot, target, out)),
             HostCall::Demonitor { id } => Some(self.call_demonitor(slot, id, out)),
             HostCall::Link { target } => Some(self.call_link(slot, target, out)),

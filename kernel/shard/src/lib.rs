@@ -34,6 +34,7 @@ mod link;
 mod message;
 pub mod port;
 mod process;
+mod request;
 mod run_queue;
 mod shard;
 mod spawn;

@@ -11,7 +11,7 @@ use alloc::vec::Vec;
 use craton_abi::{
     ErrorCode, ExitReason, Incarnation, MonitorId, NodeId, Pid, Signal, SignalBody, Slot,
 };
-use craton_process::{Notice, node_range};
+use craton_process::{Closed, Notice, node_range};
 
 impl Shard {
     /// Ends a process; nothing happens if it has ended already.
@@ -37,6 +37,7 @@ impl Shard {
                 self.timers.cancel(Some(deadline), slot);
                 self.leave(to, ticket, out);
             }
+            State::Answering { to, ticket, .. } => self.leave_answering(to, ticket),
             State::Running | State::Calling | State::Spawning { .. } | State::Asking => {}
         }
         let Some(process) = self.take_out(slot, host_works) else { return };
@@ -88,7 +89,10 @@ impl Shard {
         let Process { app, trace, parent, mailbox, senders, watchers, links, .. } = process;
         self.unheard.remove(&(parent, slot));
         self.fail_waiting(senders, ErrorCode::NoProcess);
-        let (sources, watched) = mailbox.close();
+        let Closed { sources, watched, timers } = mailbox.close();
+        for (due, id) in timers {
+            self.timers.cancel_alarm(due, id);
+        }
         for source in sources {
             out.push(Effect::Gone { to: source, pid });
         }

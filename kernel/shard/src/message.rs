@@ -5,12 +5,13 @@
 //! sender waits at the window. Nobody overtakes a waiter.
 
 use crate::port::{Effect, HostReply, Received};
-use crate::process::State;
+use crate::process::{Parcel, State, Want};
 use crate::shard::{Shard, Whereabouts, may_signal};
 use alloc::vec::Vec;
 use craton_abi::{AppId, Duration, ErrorCode, NodeId, Payload, Pid, SignalBody, Slot, limit};
 use craton_process::{
-    Amount, CreditDue, Message, NoCredit, Refused, Source, Taken, Ticket, WaitQueue,
+    Amount, Answer, CreditDue, Message, NoCredit, Refused, Source, Taken, Ticket, Timeout,
+    WaitQueue,
 };
 
 /// Whether a message went off, or must wait.
@@ -25,15 +26,14 @@ impl Shard {
         &mut self,
         slot: Slot,
         to: Pid,
-        tag: u64,
-        payload: Payload,
+        parcel: Parcel,
         timeout: Duration,
         out: &mut Vec<Effect>,
     ) -> Option<HostReply> {
-        if payload.0.len() > limit::MESSAGE_BYTES_MAX {
+        if parcel.payload.0.len() > limit::MESSAGE_BYTES_MAX {
             return Some(HostReply::Failed(ErrorCode::TooLong));
         }
-        let amount = Amount::of_message(payload.0.len());
+        let amount = Amount::of_message(parcel.payload.0.len());
         let sent = match self.find(to) {
             Whereabouts::Here => self.admits(slot, to, amount),
             Whereabouts::Away if !self.pacing.admits(to.node) => Sent::Wait,
@@ -46,15 +46,16 @@ impl Shard {
         };
         match sent {
             Sent::Yes => {
-                self.deliver(slot, to, tag, payload, out);
-                Some(HostReply::Done)
+                let reply = parcel.sent();
+                self.deliver(slot, to, parcel, out);
+                Some(reply)
             }
             Sent::No(error) => Some(HostReply::Failed(error)),
             Sent::Wait if timeout == Duration::ZERO || to.slot == slot => {
                 Some(HostReply::Failed(ErrorCode::Full))
             }
             Sent::Wait => {
-                self.wait_to_send(slot, to, tag, payload, timeout);
+                self.wait_to_send(slot, to, parcel, timeout);
                 None
             }
         }
@@ -79,44 +80,51 @@ impl Shard {
     }
 
     /// Moves a message that has room or credit.
-    pub(crate) fn deliver(
-        &mut self,
-        from: Slot,
-        to: Pid,
-        tag: u64,
-        payload: Payload,
-        out: &mut Vec<Effect>,
-    ) {
+    pub(crate) fn deliver(&mut self, from: Slot, to: Pid, parcel: Parcel, out: &mut Vec<Effect>) {
         if self.find(to) == Whereabouts::Away {
-            return self.send_away(from, to, tag, payload, out);
+            return self.send_away(from, to, parcel, out);
         }
+        self.push_local(from, to, parcel, out);
+        self.arrived(to.slot, out);
+    }
+
+    /// Moves a message into a mailbox of this shard that has room for it.
+    fn push_local(&mut self, from: Slot, to: Pid, parcel: Parcel, out: &mut Vec<Effect>) {
+        let Parcel { tag, payload, request } = parcel;
         let from = self.pid(from);
         if let Some(target) = self.live_mut(to.slot) {
-            target.mailbox.push_local(Message { from, tag, payload });
-            self.arrived(to.slot, out);
+            target.mailbox.push_local(Message { from, tag, payload, request });
+            if let Some(id) = request {
+                self.watch_asker(from, id, to, out);
+            }
         }
     }
 
     /// Hands over a message that has credit.
-    fn send_away(
-        &mut self,
-        from: Slot,
-        to: Pid,
-        tag: u64,
-        payload: Payload,
-        out: &mut Vec<Effect>,
-    ) {
+    fn send_away(&mut self, from: Slot, to: Pid, parcel: Parcel, out: &mut Vec<Effect>) {
+        let Parcel { tag, payload, request } = parcel;
         let bytes = payload.0.len();
-        self.emit(from, to, SignalBody::Message { tag, payload }, out);
-        if to.node != self.config.node && self.pacing.charge(to.node, bytes) {
-            out.push(Effect::WantRoom { node: to.node });
+        let body = match request {
+            None => SignalBody::Message { tag, payload },
+            Some(id) => {
+                self.watch_away(to, id, from);
+                SignalBody::Request { id, tag, payload }
+            }
+        };
+        self.emit(from, to, body, out);
+        self.charge(to.node, bytes, out);
+    }
+
+    /// Counts what is under way to another node.
+    pub(crate) fn charge(&mut self, node: NodeId, bytes: usize, out: &mut Vec<Effect>) {
+        if node != self.config.node && self.pacing.charge(node, bytes) {
+            out.push(Effect::WantRoom { node });
         }
     }
 
-    fn wait_to_send(&mut self, slot: Slot, to: Pid, tag: u64, payload: Payload, timeout: Duration) {
-        let amount = Amount::of_message(payload.0.len());
-        self.ticket_last = Ticket(self.ticket_last.0 + 1);
-        let ticket = self.ticket_last;
+    fn wait_to_send(&mut self, slot: Slot, to: Pid, parcel: Parcel, timeout: Duration) {
+        let amount = Amount::of_message(parcel.payload.0.len());
+        let ticket = self.fresh_ticket();
         let deadline = self.now + timeout;
         if self.find(to) == Whereabouts::Away {
             self.windows.wait(to, ticket, slot, amount);
@@ -128,8 +136,13 @@ impl Shard {
         }
         self.timers.set(Some(deadline), slot);
         if let Some(sender) = self.live_mut(slot) {
-            sender.state = State::Sending { to, tag, payload, ticket, deadline };
+            sender.state = State::Sending { to, parcel, ticket, deadline };
         }
+    }
+
+    pub(crate) fn fresh_ticket(&mut self) -> Ticket {
+        self.ticket_last = Ticket(self.ticket_last.0 + 1);
+        self.ticket_last
     }
 
     /// Takes a waiting sender out of its queue; those behind it may have room now.
@@ -143,7 +156,7 @@ impl Shard {
                 if let Some(target) = self.live_mut(to.slot) {
                     target.senders.leave(ticket);
                 }
-                self.admit_waiting(to.slot);
+                self.admit_waiting(to.slot, out);
                 self.arrived(to.slot, out);
             }
             Whereabouts::Nowhere => {}
@@ -153,28 +166,33 @@ impl Shard {
     pub(crate) fn call_receive(
         &mut self,
         slot: Slot,
-        tag: Option<u64>,
+        want: Want,
         timeout: Option<Duration>,
         capacity: usize,
         out: &mut Vec<Effect>,
     ) -> Option<HostReply> {
-        if let Some(reply) = self.take(slot, tag, capacity, out) {
+        if let Some(reply) = self.take(slot, want, capacity, out) {
             return Some(reply);
+        }
+        if let Want::News(id) = want
+            && !self.live(slot)?.mailbox.expects_news(id)
+        {
+            return Some(HostReply::Failed(ErrorCode::Invalid));
         }
         if timeout == Some(Duration::ZERO) {
             return Some(HostReply::Failed(ErrorCode::TimedOut));
         }
         let deadline = timeout.map(|timeout| self.now + timeout);
         self.timers.set(deadline, slot);
-        self.live_mut(slot)?.state = State::Receiving { tag, capacity, deadline };
+        self.live_mut(slot)?.state = State::Receiving { want, capacity, deadline };
         None
     }
 
     /// Something came into a mailbox: its process may have waited for it.
     pub(crate) fn arrived(&mut self, slot: Slot, out: &mut Vec<Effect>) {
         let Some(process) = self.live(slot) else { return };
-        let State::Receiving { tag, capacity, deadline } = process.state else { return };
-        if let Some(reply) = self.take(slot, tag, capacity, out) {
+        let State::Receiving { want, capacity, deadline } = process.state else { return };
+        if let Some(reply) = self.take(slot, want, capacity, out) {
             self.timers.cancel(deadline, slot);
             self.reply(slot, reply);
         }
@@ -184,46 +202,50 @@ impl Shard {
     pub(crate) fn take(
         &mut self,
         slot: Slot,
-        tag: Option<u64>,
+        want: Want,
         capacity: usize,
         out: &mut Vec<Effect>,
     ) -> Option<HostReply> {
         let mailbox = &mut self.live_mut(slot)?.mailbox;
-        let found = mailbox.find(tag)?;
+        let found = match want {
+            Want::Any => mailbox.find(None)?,
+            Want::Tag(tag) => mailbox.find(Some(tag))?,
+            Want::News(id) => mailbox.find_news(id)?,
+        };
         if found.len > capacity {
             return Some(HostReply::Longer { bytes: found.len });
         }
         let received = match mailbox.take(found)? {
-            Taken::Local(Message { from, tag, payload }) => {
-                self.admit_waiting(slot);
-                Received::Message { from, tag, payload }
+            Taken::Local(message) => {
+                self.admit_waiting(slot, out);
+                received(message)
             }
-            Taken::Credited(Message { from, tag, payload }, due) => {
+            Taken::Credited(message, due) => {
                 if let Some(CreditDue { source, amount }) = due {
                     self.return_credit(source, self.pid(slot), amount, out);
                 }
-                Received::Message { from, tag, payload }
+                received(message)
             }
             Taken::Notice(notice) => {
                 Received::Down { from: notice.from, id: notice.id, reason: notice.reason }
             }
             Taken::Exit(from, reason) => Received::Exit { from, reason },
+            Taken::Answer(Answer { from, id, payload }) => Received::Answer { from, id, payload },
+            Taken::Timeout(Timeout { id, tag }) => Received::Timer { id, tag },
         };
         Some(HostReply::Received(received))
     }
 
     /// Lets waiting senders of this shard in, in order, as far as there is room.
-    fn admit_waiting(&mut self, slot: Slot) {
+    fn admit_waiting(&mut self, slot: Slot, out: &mut Vec<Effect>) {
         while let Some(target) = self.live_mut(slot) {
             match target.senders.first() {
                 Some((sender, amount)) if target.mailbox.admits(amount).is_ok() => {
                     target.senders.pop();
-                    let Some((tag, payload)) = self.take_unsent(sender) else { continue };
-                    let from = self.pid(sender);
-                    if let Some(target) = self.live_mut(slot) {
-                        target.mailbox.push_local(Message { from, tag, payload });
-                    }
-                    self.reply(sender, HostReply::Done);
+                    let Some(parcel) = self.take_unsent(sender) else { continue };
+                    let reply = parcel.sent();
+                    self.push_local(sender, self.pid(slot), parcel, out);
+                    self.reply(sender, reply);
                 }
                 _ => return,
             }
@@ -237,15 +259,17 @@ impl Shard {
                 return self.pacing.wait(mailbox);
             }
             let Some(sender) = self.windows.pop_ready(mailbox) else { return };
-            let Some((tag, payload)) = self.take_unsent(sender) else { continue };
-            self.send_away(sender, mailbox, tag, payload, out);
-            self.reply(sender, HostReply::Done);
+            let Some(parcel) = self.take_unsent(sender) else { continue };
+            let reply = parcel.sent();
+            self.send_away(sender, mailbox, parcel, out);
+            self.reply(sender, reply);
         }
     }
 
     /// There is room for messages to a node again: who waited for it sends, mailbox by mailbox.
     pub(crate) fn room(&mut self, node: NodeId, out: &mut Vec<Effect>) {
         self.pacing.room(node);
+        self.send_answers(node, out);
         while self.pacing.admits(node)
             && let Some(mailbox) = self.pacing.next(node)
         {
@@ -256,19 +280,20 @@ impl Shard {
     /// Tells everybody in a queue that there is nobody to send to.
     pub(crate) fn fail_waiting(&mut self, mut queue: WaitQueue, error: ErrorCode) {
         while let Some(sender) = queue.pop() {
-            if self.take_unsent(sender).is_some() {
+            if let Some(parcel) = self.take_unsent(sender) {
+                self.give_up_request(sender, parcel.request);
                 self.reply(sender, HostReply::Failed(error));
             }
         }
     }
 
     /// Takes a waiting sender's message; the caller answers the sender.
-    fn take_unsent(&mut self, slot: Slot) -> Option<(u64, Payload)> {
+    fn take_unsent(&mut self, slot: Slot) -> Option<Parcel> {
         let process = self.live_mut(slot)?;
         match core::mem::replace(&mut process.state, State::Calling) {
-            State::Sending { tag, payload, deadline, .. } => {
+            State::Sending { parcel, deadline, .. } => {
                 self.timers.cancel(Some(deadline), slot);
-                Some((tag, payload))
+                Some(parcel)
             }
             other => {
                 process.state = other;
@@ -279,20 +304,24 @@ impl Shard {
 
     /// A message from another shard or node.
     pub(crate) fn message(&mut self, to: Pid, app: AppId, message: Message, out: &mut Vec<Effect>) {
-        let from = message.from;
+        let (from, request) = (message.from, message.request);
+        let len = message.payload.0.len();
         if self.find(to) != Whereabouts::Here {
             out.push(Effect::Gone { to: Source::of(from), pid: to });
-            return;
+            return self.deny_request(to, from, app, request, out);
         }
-        let len = message.payload.0.len();
         let Some(target) = self.live_mut(to.slot) else { return };
         if !may_signal(app, target.app) {
             self.return_credit(Source::of(from), to, Amount::of_message(len), out);
+            self.deny_request(to, from, app, request, out);
             return self.refuse(to, "a message of another app", from, out);
         }
         if len > limit::MESSAGE_BYTES_MAX || target.mailbox.push_credited(message).is_err() {
             // Its shard broke the rules of credit: it gets none back for this.
             return self.refuse(to, "a message without credit", from, out);
+        }
+        if let Some(id) = request {
+            self.watch_asker(from, id, to, out);
         }
         self.arrived(to.slot, out);
     }
@@ -319,5 +348,14 @@ impl Shard {
     fn return_credit(&self, source: Source, mailbox: Pid, amount: Amount, out: &mut Vec<Effect>) {
         let Amount { messages, bytes } = amount;
         out.push(Effect::Credit { to: source, mailbox, messages, bytes });
+    }
+}
+
+/// A message as its receiver gets it.
+fn received(message: Message) -> Received {
+    let Message { from, tag, payload, request } = message;
+    match request {
+        None => Received::Message { from, tag, payload },
+        Some(id) => Received::Request { from, tag, payload, id },
     }
 }

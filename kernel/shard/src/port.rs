@@ -10,7 +10,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use craton_abi::{
     Duration, ErrorCode, ExitReason, Incarnation, MonitorId, NodeId, Payload, Pid, Place,
-    ProcessLimits, ProgramId, RequestId, Signal, Slot, SpawnOrder,
+    ProcessLimits, ProgramId, RequestId, Signal, Slot, SpawnOrder, TimerId,
 };
 pub use craton_process::Source;
 
@@ -40,6 +40,52 @@ pub enum HostCall {
         /// Room that the caller has. What is longer stays queued and the answer is
         /// [`HostReply::Longer`].
         capacity: usize,
+    },
+    /// Take the notice, answer or time-out of one id alone; all else stays queued. Answered as
+    /// [`HostCall::Receive`], or by `invalid` if there is no such monitor, request or timer.
+    Await {
+        /// Which.
+        id: u64,
+        /// How long to wait; `None` waits for ever.
+        timeout: Option<Duration>,
+        /// Room that the caller has.
+        capacity: usize,
+    },
+    /// Send a message to which an answer is awaited, and watch the receiver until it comes.
+    /// Answered by [`HostReply::Monitoring`] once the message holds the receiver's credit; its id
+    /// is that of the request. The answer, or else the end of the receiver, comes to the mailbox.
+    Request {
+        /// For whom.
+        to: Pid,
+        /// What the receiver may select by.
+        tag: u64,
+        /// The message.
+        payload: Payload,
+        /// How long to wait for credit; zero refuses at once.
+        timeout: Duration,
+    },
+    /// Answer a request. Answered by [`HostReply::Done`], also where nobody waits for it any more:
+    /// it holds no credit, and waits only where too much is under way to the asker's node.
+    Answer {
+        /// Who asked.
+        to: Pid,
+        /// The request.
+        id: MonitorId,
+        /// The answer.
+        payload: Payload,
+    },
+    /// Get a notice after a while. Answered by [`HostReply::Timer`].
+    SetTimer {
+        /// After how long.
+        after: Duration,
+        /// What to mark it with.
+        tag: u64,
+    },
+    /// Take a timer back, and its notice if that is queued. Answered by [`HostReply::Flag`]:
+    /// whether it was not due yet.
+    CancelTimer {
+        /// Which.
+        id: TimerId,
     },
     /// Be told once how `target` ends. Answered by [`HostReply::Monitoring`] at once.
     Monitor {
@@ -148,8 +194,10 @@ pub enum HostReply {
         /// The monitor, if one was asked for.
         monitor: Option<MonitorId>,
     },
-    /// The monitor is made.
+    /// The monitor is made, or the request sent.
     Monitoring(MonitorId),
+    /// The timer is set.
+    Timer(TimerId),
     /// The next message or notice.
     Received(Received),
     /// The next message or notice is longer than the caller's room and stays queued.
@@ -174,6 +222,33 @@ pub enum Received {
         tag: u64,
         /// The message.
         payload: Payload,
+    },
+    /// A message whose sender waits for an answer.
+    Request {
+        /// Who sent it.
+        from: Pid,
+        /// What it may be selected by.
+        tag: u64,
+        /// The message.
+        payload: Payload,
+        /// What the answer must name.
+        id: MonitorId,
+    },
+    /// The answer to a request.
+    Answer {
+        /// Who answers.
+        from: Pid,
+        /// The request.
+        id: MonitorId,
+        /// The answer.
+        payload: Payload,
+    },
+    /// A timer is due.
+    Timer {
+        /// Which.
+        id: TimerId,
+        /// What its owner marked it with.
+        tag: u64,
     },
     /// A watched process ended or was lost.
     Down {

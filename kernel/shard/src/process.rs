@@ -9,7 +9,7 @@
 //!                          | 5 answered           v
 //!                          +------------------ Calling
 //!                          |                      | 4 has to wait
-//!                          +--- Receiving, Sending, Spawning, Asking
+//!                          +--- Receiving, Sending, Answering, Spawning, Asking
 //! ```
 //!
 //! A process ends in any state. While the host works on it (`Starting`, `Running`) its slot is
@@ -83,13 +83,41 @@ pub(crate) enum State {
     /// It asked for something that is being done within this step.
     Calling,
     /// It waits for a message or a notice.
-    Receiving { tag: Option<u64>, capacity: usize, deadline: Option<Instant> },
+    Receiving { want: Want, capacity: usize, deadline: Option<Instant> },
     /// It waits for room or credit.
-    Sending { to: Pid, tag: u64, payload: Payload, ticket: Ticket, deadline: Instant },
+    Sending { to: Pid, parcel: Parcel, ticket: Ticket, deadline: Instant },
+    /// It has an answer for another node, to which too much is under way.
+    Answering { to: Pid, id: MonitorId, payload: Payload, ticket: Ticket },
     /// It waits for its child.
     Spawning { request: RequestId, monitor: Option<MonitorId>, link: Option<EarlyEnds> },
     /// It waits for the list of nodes.
     Asking,
+}
+
+/// What a process waits for.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Want {
+    /// Whatever comes next.
+    Any,
+    /// A message with this tag, or whatever is no message.
+    Tag(u64),
+    /// The notice, answer or time-out of this id.
+    News(u64),
+}
+
+impl Want {
+    pub(crate) fn of_tag(tag: Option<u64>) -> Self {
+        tag.map_or(Want::Any, Want::Tag)
+    }
+}
+
+/// A message that is to be sent.
+#[derive(Debug)]
+pub(crate) struct Parcel {
+    pub(crate) tag: u64,
+    pub(crate) payload: Payload,
+    /// The request that it is, if its sender waits for an answer.
+    pub(crate) request: Option<MonitorId>,
 }
 
 /// Ends that came while a process waits for a child that it is to be linked to. The child may be

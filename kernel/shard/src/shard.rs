@@ -2,7 +2,7 @@
 //!
 //! Owns [`Shard`] and [`ShardConfig`], the run queue's use and the timers' firing. The rest of its
 //! verbs are in `call` (what a process asks), `message` (sending, receiving, credit), `watch`
-//! (monitors), `spawn` and `life` (beginnings and ends).
+//! (monitors), `request` (answers, timers), `spawn` and `life` (beginnings and ends).
 
 use crate::port::{Effect, HostEffect, HostReply, Input, LogLevel, Resume};
 use crate::process::{Process, State, Tenant};
@@ -16,7 +16,7 @@ use craton_abi::{
     AppId, ErrorCode, ExitReason, Incarnation, Instant, MonitorId, NodeId, Pid, RequestId, ShardId,
     Signal, SignalBody, Slot, limit,
 };
-use craton_process::{Pacing, Table, Ticket, Windows};
+use craton_process::{Pacing, Table, Ticket, WaitQueue, Windows};
 
 /// The shard's index stands above this many bits of its monitor and request ids, so that no two
 /// shards of a node give out the same. Bit 63 stays clear for every index a node can have (guests
@@ -53,6 +53,8 @@ pub struct Shard {
     /// Credit for mailboxes elsewhere.
     pub(crate) windows: Windows,
     pub(crate) pacing: Pacing,
+    /// Processes with an answer for a node to which too much is under way.
+    pub(crate) answering: BTreeMap<NodeId, WaitQueue>,
     /// Monitors of this shard's processes on other nodes, by target: what a lost node fires.
     pub(crate) watches: BTreeMap<(Pid, MonitorId), Slot>,
     /// Children, by parent, whose parent does not know of them yet.
@@ -92,6 +94,7 @@ impl Shard {
             timers: Timers::new(),
             windows: Windows::new(),
             pacing: Pacing::new(),
+            answering: BTreeMap::new(),
             watches: BTreeMap::new(),
             unheard: BTreeSet::new(),
             exits: VecDeque::new(),
@@ -162,6 +165,9 @@ impl Shard {
         while let Some(slot) = self.timers.pop_due(self.now) {
             self.time_out(slot, out);
         }
+        while let Some((id, owner)) = self.timers.pop_alarm(self.now) {
+            self.ring(owner, id, out);
+        }
         while let Some((slot, turn)) = self.run_queue.pop() {
             let Some(process) = self.live_mut(slot) else { continue };
             match core::mem::replace(&mut process.state, State::Running) {
@@ -184,8 +190,10 @@ impl Shard {
         let Some(process) = self.live_mut(slot) else { return };
         let error = match &process.state {
             State::Receiving { .. } => ErrorCode::TimedOut,
-            &State::Sending { to, ticket, .. } => {
+            State::Sending { to, ticket, parcel, .. } => {
+                let (to, ticket, request) = (*to, *ticket, parcel.request);
                 self.leave(to, ticket, out);
+                self.give_up_request(slot, request);
                 ErrorCode::Full
             }
             _ => return,

@@ -2,7 +2,7 @@
 //!
 //! Owns [`ProcessView`], a borrowed snapshot that `craton ps` is made of.
 
-use crate::process::{State, Tenant};
+use crate::process::{State, Tenant, Want};
 use alloc::format;
 use alloc::string::String;
 use craton_abi::{Duration, Pid, ProgramId};
@@ -51,9 +51,11 @@ fn describe(state: &State) -> String {
         State::Starting { .. } => "starting",
         State::Runnable { .. } => "runnable",
         State::Running | State::Calling => "running",
-        State::Receiving { tag: None, .. } => "receiving",
-        State::Receiving { tag: Some(tag), .. } => return format!("receiving tag {tag}"),
+        State::Receiving { want: Want::Any, .. } => "receiving",
+        State::Receiving { want: Want::Tag(tag), .. } => return format!("receiving tag {tag}"),
+        State::Receiving { want: Want::News(id), .. } => return format!("awaiting {id:x}"),
         State::Sending { to, .. } => return format!("sending to {to}"),
+        State::Answering { to, .. } => return format!("answering {to}"),
         State::Spawning { .. } => "spawning",
         State::Asking => "asking for nodes",
     })

@@ -9,7 +9,7 @@ use crate::process::Process;
 use crate::shard::{Shard, Whereabouts, may_signal};
 use alloc::vec::Vec;
 use craton_abi::{ErrorCode, ExitReason, MonitorId, Pid, Resource, Signal, SignalBody, Slot};
-use craton_process::{Message, Notice, Released};
+use craton_process::{Answer, Message, Notice, Released};
 
 impl Shard {
     pub(crate) fn call_monitor(
@@ -133,7 +133,13 @@ impl Shard {
         let Signal { from, to, app, trace, body } = signal;
         match body {
             SignalBody::Message { tag, payload } => {
-                self.message(to, app, Message { from, tag, payload }, out);
+                self.message(to, app, Message { from, tag, payload, request: None }, out);
+            }
+            SignalBody::Request { id, tag, payload } => {
+                self.message(to, app, Message { from, tag, payload, request: Some(id) }, out);
+            }
+            SignalBody::Answer { id, payload } => {
+                self.answered(to, app, Answer { from, id, payload }, out);
             }
             SignalBody::Kill => {
                 if self.target_of(to).is_some_and(|target| may_signal(app, target.app)) {

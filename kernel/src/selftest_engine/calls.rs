@@ -9,7 +9,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use craton_abi::{
     Duration, ErrorCode, ExitReason, Incarnation, MonitorId, NodeId, Payload, Pid, Place,
-    ProcessLimits, ProgramId, Slot, TrapKind, limit,
+    ProcessLimits, ProgramId, Slot, TimerId, TrapKind, limit,
 };
 use craton_shard::port::{
     HostCall, HostReply, LivingNode, LogLevel, Outcome, Received, Resume, SpawnCall,
@@ -124,6 +124,37 @@ pub(super) fn send_and_receive(bench: &mut Bench) -> Outcomes {
         (receive(Some(5)), failed(ErrorCode::TimedOut)),
     ]);
     converse(bench, "receive", b"", talk)
+}
+
+pub(super) fn requests_and_timers(bench: &mut Bench) -> Outcomes {
+    let id = MonitorId::new(0x55);
+    let request = |to, tag, text: &[u8], timeout| HostCall::Request {
+        to,
+        tag,
+        payload: Payload(text.to_vec()),
+        timeout,
+    };
+    let payload = Payload(b"a message".to_vec());
+    let answer = HostCall::Answer { to: pid_a(), id: MonitorId::new(0x66), payload };
+    let await_news = HostCall::Await { id: id.get(), timeout: None, capacity: 16 };
+    let receive = HostCall::Receive { tag: Some(9), timeout: None, capacity: 16 };
+    let (from, hello) = (pid_known(), Payload(b"hello".to_vec()));
+    let answered = Received::Answer { from, id, payload: hello.clone() };
+    let asked = Received::Request { from, tag: 9, payload: hello, id: MonitorId::new(0x77) };
+    let set = HostCall::SetTimer { after: Duration::from_nanos(5), tag: 3 };
+    let timer = TimerId::new(0x88);
+    let talk = Vec::from([
+        (request(pid_a(), 7, b"a message", limit::SEND_TIMEOUT), HostReply::Monitoring(id)),
+        (request(pid_b(), 0, b"", Duration::ZERO), failed(ErrorCode::LimitRequests)),
+        (answer, HostReply::Done),
+        (await_news, HostReply::Received(answered)),
+        (receive.clone(), HostReply::Received(asked)),
+        (set.clone(), HostReply::Timer(timer)),
+        (set, failed(ErrorCode::LimitTimers)),
+        (HostCall::CancelTimer { id: timer }, HostReply::Flag(true)),
+        (receive, HostReply::Received(Received::Timer { id: timer, tag: 3 })),
+    ]);
+    converse(bench, "requests", b"", talk)
 }
 
 pub(super) fn watch_and_nodes(bench: &mut Bench) -> Outcomes {

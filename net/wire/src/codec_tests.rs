@@ -31,6 +31,8 @@ fn signals() -> Vec<Body> {
         signal(SignalBody::Unlink { id: RequestId::new(1) }),
         signal(SignalBody::Unlinked { id: RequestId::new(1) }),
         signal(SignalBody::Exit { reason: ExitReason::Normal }),
+        signal(SignalBody::Request { id: MonitorId::new(1), tag: 7, payload: Payload(vec![1; 9]) }),
+        signal(SignalBody::Answer { id: MonitorId::new(1), payload: Payload(vec![1; 9]) }),
         Body::Credit { shard: ShardId::new(3), mailbox: Pid::default(), messages: 1, bytes: 2 },
         Body::Gone { shard: ShardId::new(3), pid: Pid::default() },
     ]

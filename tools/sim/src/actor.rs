@@ -66,6 +66,12 @@ enum Asked {
         to: Pid,
         number: u64,
     },
+    /// As a message, and to be answered.
+    Request {
+        to: Pid,
+        number: u64,
+        node_alive: bool,
+    },
     Receive,
     Monitor {
         target: Pid,
@@ -92,6 +98,8 @@ pub(crate) struct Actor {
     console: Option<Pid>,
     friends: Vec<Pid>,
     watching: Vec<MonitorId>,
+    /// Requests that it has not answered.
+    requests: Vec<(Pid, MonitorId)>,
     asked: Asked,
     asked_at: Instant,
 }
@@ -111,6 +119,7 @@ impl Actor {
             console: None,
             friends: Vec::new(),
             watching: Vec::new(),
+            requests: Vec::new(),
             asked: Asked::Nothing,
             asked_at: Instant::ZERO,
         };
@@ -144,8 +153,11 @@ impl Actor {
 
     /// Since when it waits for an answer that must come soon.
     pub(crate) fn hangs_since(&self) -> Option<Instant> {
-        matches!(self.asked, Asked::Spawn { .. } | Asked::Send { .. } | Asked::Receive)
-            .then_some(self.asked_at)
+        let soon = matches!(
+            self.asked,
+            Asked::Spawn { .. } | Asked::Send { .. } | Asked::Request { .. } | Asked::Receive
+        );
+        soon.then_some(self.asked_at)
     }
 
     /// Runs until the next call.
@@ -190,7 +202,15 @@ impl Actor {
             (Asked::Send { to, number }, HostReply::Done) => {
                 checker.send_answered(self.pid, to, number, Ok(()))
             }
-            (Asked::Send { to, number }, HostReply::Failed(error)) => {
+            (Asked::Request { to, number, node_alive }, HostReply::Monitoring(id)) => {
+                self.watching.push(id);
+                checker.watches(self.pid, id, to, self.asked_at, node_alive)?;
+                checker.send_answered(self.pid, to, number, Ok(()))
+            }
+            (
+                Asked::Send { to, number } | Asked::Request { to, number, .. },
+                HostReply::Failed(error),
+            ) => {
                 if error == ErrorCode::Full && scene.phase == Phase::Probe && self.probed > 0 {
                     let pid = self.pid;
                     return Err(Violation(format!("{pid} -> {to}: full, but all is taken")));
@@ -223,6 +243,18 @@ impl Actor {
 
     fn receive(&mut self, received: Received, scene: &mut Scene<'_>) -> Result<(), Violation> {
         match received {
+            Received::Request { from, tag, payload, id } => {
+                self.requests.push((from, id));
+                self.receive(Received::Message { from, tag, payload }, scene)
+            }
+            Received::Answer { from, id, payload } => {
+                if payload.0 != id.get().to_le_bytes() {
+                    return Err(Violation(format!("{from} -> {}: another's answer", self.pid)));
+                }
+                self.watching.retain(|watched| *watched != id);
+                scene.checker.answer_heard(self.pid, id, from)
+            }
+            Received::Timer { .. } => Ok(()),
             Received::Message { from, tag, payload } => {
                 let Some((number, friend)) = read_message(from, &payload.0) else {
                     return Err(Violation(format!("{from} -> {}: a changed message", self.pid)));
@@ -295,6 +327,7 @@ impl Actor {
                 scene.checker.links(self.pid, target, scene.now, node_alive);
                 Outcome::Call(HostCall::Link { target })
             }
+            (58, _) if !self.requests.is_empty() => self.answer(scene),
             (58, _) => Outcome::Call(HostCall::Nodes),
             (59, _) => Outcome::Call(HostCall::Yield),
             (60, _) => {
@@ -302,6 +335,7 @@ impl Actor {
                 Outcome::Call(HostCall::Log { level: LogLevel::Debug, text })
             }
             (61, _) if self.depth > 0 => self.end(),
+            (64..=72, _) if !self.requests.is_empty() => self.answer(scene),
             (62..=63, _) if self.console.is_some() => self.ask_print(scene),
             _ => {
                 let wait = self.random.millis(0, 300);
@@ -385,7 +419,12 @@ impl Actor {
         let tag = self.random.number() % 3;
         let alive = scene.alive.contains(&to.node);
         let number = scene.checker.send_asked(self.pid, to, tag, scene.now, alive);
-        self.asked = Asked::Send { to, number };
+        let asks = probe.is_none() && self.random.chance(25);
+        self.asked = if asks {
+            Asked::Request { to, number, node_alive: alive }
+        } else {
+            Asked::Send { to, number }
+        };
         let friend = self.random.one(&self.friends).unwrap_or(self.pid);
         let mut bytes = Vec::new();
         bytes.extend_from_slice(&self.pid.to_bytes());
@@ -403,7 +442,19 @@ impl Actor {
             1 => self.random.millis(1, 200),
             _ => Duration::from_secs(2),
         });
-        Outcome::Call(HostCall::Send { to, tag, payload: Payload(bytes), timeout })
+        let payload = Payload(bytes);
+        Outcome::Call(if asks {
+            HostCall::Request { to, tag, payload, timeout }
+        } else {
+            HostCall::Send { to, tag, payload, timeout }
+        })
+    }
+
+    fn answer(&mut self, scene: &mut Scene<'_>) -> Outcome {
+        let (to, id) = self.requests.swap_remove(self.random.below(self.requests.len()));
+        scene.checker.answers(self.pid, to, id);
+        let payload = Payload(id.get().to_le_bytes().to_vec());
+        Outcome::Call(HostCall::Answer { to, id, payload })
     }
 
     /// To the console that stands for the operator; he takes it at his own pace.

@@ -7,6 +7,7 @@
 //! - a message is missing only if a gap was told in between, or its receiver ended;
 //! - a monitor fires at most once, never after it was taken back, with the right reason, and does
 //!   fire if its target ended or a gap was told while the watcher lived;
+//! - a request is answered at most once, by whom it asked, and then no end is told;
 //! - no child lives whose parent never heard of it.
 
 use crate::linked::Linked;
@@ -109,6 +110,8 @@ pub struct Checker {
     heard_up: BTreeMap<(NodeId, NodeId), Instant>,
     streams: BTreeMap<(Pid, Pid), Vec<Sent>>,
     monitors: BTreeMap<(Pid, MonitorId), Monitor>,
+    /// Requests that were answered, and by whom.
+    answers: BTreeMap<(Pid, MonitorId), Pid>,
     spawns: BTreeMap<u64, Spawn>,
     gaps: Vec<Gap>,
     /// Lives of nodes that another holds dead, that one first.
@@ -118,6 +121,8 @@ pub struct Checker {
     pub messages: u64,
     /// Notices taken from mailboxes.
     pub notices: u64,
+    /// Answers taken from mailboxes.
+    pub answers_heard: u64,
     /// Processes that lived.
     pub processes: u64,
 }
@@ -305,6 +310,27 @@ impl Checker {
             monitor.watch = Watch::TakenBack;
         }
         Ok(())
+    }
+
+    /// A process answers a request.
+    pub fn answers(&mut self, by: Pid, asker: Pid, id: MonitorId) {
+        self.answers.insert((asker, id), by);
+    }
+
+    /// A process took the answer to its request from its mailbox.
+    pub fn answer_heard(&mut self, asker: Pid, id: MonitorId, from: Pid) -> Check {
+        self.answers_heard += 1;
+        let who = format!("{asker} asking {from} as {id}");
+        if self.answers.get(&(asker, id)) != Some(&from) {
+            return broken(format!("{who}: an answer that was not given"));
+        }
+        let Some(monitor) = self.monitors.get_mut(&(asker, id)) else {
+            return broken(format!("{who}: an answer to no request"));
+        };
+        match core::mem::replace(&mut monitor.watch, Watch::Fired) {
+            Watch::Active if monitor.target == from => Ok(()),
+            before => broken(format!("{who}: answered when it was {before:?}")),
+        }
     }
 
     /// A process took a notice from its mailbox.

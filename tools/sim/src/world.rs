@@ -62,6 +62,8 @@ pub struct Report {
     pub messages: u64,
     /// Notices that processes took from their mailboxes.
     pub notices: u64,
+    /// Answers to requests taken from mailboxes.
+    pub answers: u64,
     /// Processes that lived.
     pub processes: u64,
     /// Runs that an operator saw start.
@@ -184,6 +186,7 @@ impl World {
             hash: self.trace.hash(),
             messages: self.checker.messages,
             notices: self.checker.notices,
+            answers: self.checker.answers_heard,
             processes: self.checker.processes,
             runs: self.operator.runs_started,
             lives_ended: self.lives_ended,

@@ -39,6 +39,7 @@ fn two_hundred_seeds_hold_every_promise() {
     let sum = |of: fn(&Report) -> u64| reports.iter().map(of).sum::<u64>() / SEEDS;
     assert!(sum(|r| r.messages) > 500, "too few messages");
     assert!(sum(|r| r.notices) > 100, "too few notices");
+    assert!(sum(|r| r.answers) > 100, "too few answers");
     assert!(sum(|r| r.processes) > 50, "too few processes");
     assert!(reports.iter().filter(|r| r.runs > 0).count() as u64 > SEEDS * 9 / 10, "too few runs");
     assert!(reports.iter().filter(|r| r.lives_ended > 0).count() > 50, "too few crashes");

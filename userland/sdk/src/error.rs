@@ -43,6 +43,14 @@ impl fmt::Display for Error {
 
 impl core::error::Error for Error {}
 
+/// The id that a host call answers with, or why there is none.
+pub(crate) fn check_id(answer: i64) -> Result<u64, Error> {
+    u64::try_from(answer).map_err(|_| {
+        let code = i32::try_from(answer).ok().and_then(ErrorCode::from_code);
+        Error::Refused(code.unwrap_or(ErrorCode::Invalid))
+    })
+}
+
 /// The `Result` of a host call that answers zero or a negative error code.
 pub(crate) fn check(answer: i32) -> Result<(), Error> {
     if answer >= 0 {

@@ -3,9 +3,10 @@
 //! Owns [`Scenario`], [`Outcome`] and [`run`]. It keeps the rules that a program relies on: one
 //! bounded mailbox for each process, order between two processes, monitors that fire once, links,
 //! spawns on named nodes. It does not preempt, limit memory or encrypt; `tools/sim` and QEMU test
-//! the real system. `world` holds the state, `calls` the host calls.
+//! the real system. `world` and `ties` hold the state, `calls` the host calls.
 
 pub(crate) mod calls;
+mod ties;
 mod world;
 
 use crate::entry::EntryTable;
@@ -139,12 +140,15 @@ impl Operator {
                 Item::Down { pid, reason, .. } if pid == main => break reason,
                 Item::Message { tag: TAG_OUT, payload, .. } => self.stdout.extend(payload),
                 Item::Message { tag: TAG_ERR, payload, .. } => self.stderr.extend(payload),
-                Item::Message { tag: TAG_READ, from, payload } => {
+                Item::Message { tag: TAG_READ, from, payload, .. } => {
                     let wanted = payload.try_into().map_or(0, u32::from_le_bytes);
                     let part = self.next_part(wanted as usize);
-                    shared.with(|world| world.push_message(self.stdin, from, TAG_INPUT, part));
+                    let push = |world: &mut World| {
+                        world.push_message(self.stdin, from, (TAG_INPUT, 0), part);
+                    };
+                    shared.with(push);
                 }
-                Item::Message { .. } | Item::Down { .. } | Item::Exit { .. } => {}
+                _ => {}
             }
         };
         let left_over = shared.end_all(LINGER);

@@ -1,4 +1,4 @@
-//! What the author of a Craton program sees: processes, messages, monitors, a run's streams.
+//! What the author of a Craton program sees: processes, messages, ends, timers, a run's streams.
 //!
 //! A program is a library for wasm32 that declares its entries with [`entries!`]. A process is one
 //! call of an entry, with a memory of its own; it spawns others with [`Entry::spawn`], sends with
@@ -57,6 +57,7 @@ mod runtime;
 #[allow(unsafe_code)] // docs/decisions/0005-unsafe-in-the-sdk.md
 mod sys;
 mod system;
+mod timer;
 
 #[cfg(not(target_arch = "wasm32"))]
 use host::calls as sys;
@@ -68,10 +69,11 @@ pub use craton_abi::{
 };
 pub use entry::{Entry, EntryArgument, EntryResult, EntryTable, start};
 pub use error::Error;
-pub use mailbox::{Down, Envelope, Event, Exit, Mailbox, Received};
-pub use message::{Message, Request, TAG_MAX, send, send_bytes, send_within, tag_of_name};
+pub use mailbox::{Answer, Down, Envelope, Event, Exit, Mailbox, Pending, Received, ask};
+pub use message::{Asker, Message, Request, TAG_MAX, send, send_bytes, send_within, tag_of_name};
 pub use process::{
     Child, Monitor, SpawnOptions, exit, kill, link, me, trap_exits, unlink, yield_now,
 };
 pub use run::{Output, Run, Stdin};
 pub use system::{Level, WallTime, log, nodes, now, random, random_u64, shards, wall_time};
+pub use timer::Timer;

@@ -1,14 +1,15 @@
-//! Receiving: messages, notices of monitors, answers to requests.
+//! Receiving: messages, notices of monitors, links and timers, answers to requests.
 //!
 //! Owns [`Mailbox`], the buffer through which a process reads its one queue. Several may exist;
 //! they share the queue. The buffer grows to the longest message seen and is used again.
 
-use crate::error::{Error, check};
-use crate::message::{Message, REPLY_BIT, TAG_MAX, decode, encode, send_bytes, timeout_nanos};
+use crate::error::{Error, check, check_id};
+use crate::message::{Message, decode, encode, timeout_nanos};
 use crate::process::Monitor;
 use crate::sys;
 use crate::sys::ReceiveHeader;
-use crate::system::{now, random_u64};
+use crate::system::now;
+use crate::timer::Timer;
 use alloc::collections::VecDeque;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -18,20 +19,33 @@ use craton_abi::{Duration, ErrorCode, ExitReason, Instant, Pid, limit};
 const CAPACITY_FIRST: usize = 256;
 /// Waits for ever.
 const TIMEOUT_NEVER: i64 = -1;
+/// Lets the system's default decide how long to wait for room.
+const TIMEOUT_DEFAULT: i64 = -1;
 /// Kinds of [`ReceiveHeader`].
 const KIND_MESSAGE: u32 = 0;
 const KIND_DOWN: u32 = 1;
 const KIND_EXIT: u32 = 2;
+const KIND_ANSWER: u32 = 3;
+const KIND_TIMER: u32 = 4;
+
+/// What a receive takes; everything else stays queued.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Select {
+    /// Whatever is next.
+    Any,
+    /// A message with this tag, or whatever is no message.
+    Tag(u64),
+    /// The notice, answer or time-out of this id.
+    Id(u64),
+}
 
 /// The receiving end of a process.
 #[derive(Debug)]
 pub struct Mailbox {
     buffer: Vec<u8>,
     /// Notices that came while something else was awaited. A monitor fires once and a link breaks
-    /// once, so there are at most as many as a process may hold of both.
+    /// once, and so on, so there are at most as many as a process may hold of all.
     kept: VecDeque<Notice>,
-    /// The last reply tag; 0 before the first request.
-    reply_tag: u64,
 }
 
 /// What came: a message in the mailbox's buffer, or a notice. A process gets no kind of notice that
@@ -45,6 +59,10 @@ pub enum Event<'a> {
     Down(Down),
     /// A linked process ended, and this one [traps exits](crate::trap_exits).
     Exit(Exit),
+    /// The answer to a request that was made by [`ask`](crate::ask).
+    Answer(Answer<'a>),
+    /// A [`Timer`] is due.
+    Timer(Timer),
 }
 
 /// A message as it came.
@@ -56,6 +74,27 @@ pub struct Envelope<'a> {
     pub tag: u64,
     /// The message.
     pub payload: &'a [u8],
+    /// The request that it is, or 0.
+    request: u64,
+}
+
+/// The answer to a request.
+#[derive(Copy, Clone, Debug)]
+pub struct Answer<'a> {
+    /// Who answers: the process asked, or one that it handed the request to.
+    pub from: Pid,
+    /// Which request.
+    pub pending: Pending,
+    /// The answer.
+    pub payload: &'a [u8],
+}
+
+/// A request that was made by [`ask`](crate::ask): the mailbox will get an [`Answer`] to it, or
+/// else a [`Down`] of its monitor.
+#[derive(Copy, Clone, Debug, Eq, PartialEq, Ord, PartialOrd, Hash)]
+pub struct Pending {
+    /// The monitor that came with it.
+    pub monitor: Monitor,
 }
 
 /// The notice of a monitor.
@@ -83,6 +122,9 @@ pub struct Exit {
 enum Notice {
     Down(Down),
     Exit(Exit),
+    Timer(Timer),
+    /// An answer, kept whole.
+    Answer(Pid, Pending, Vec<u8>),
 }
 
 /// A message of an expected type, or a notice that came first.
@@ -100,6 +142,8 @@ pub enum Received<T> {
     Down(Down),
     /// A linked process ended, and this one [traps exits](crate::trap_exits).
     Exit(Exit),
+    /// A [`Timer`] is due.
+    Timer(Timer),
 }
 
 impl<T> Received<T> {
@@ -107,13 +151,14 @@ impl<T> Received<T> {
     ///
     /// # Errors
     ///
-    /// [`Error::Down`].
+    /// [`Error::Down`], or `timed-out` if a timer was due.
     pub fn message(self) -> Result<(Pid, T), Error> {
         match self {
             Received::Message { from, body } => Ok((from, body)),
             Received::Down(Down { pid, reason, .. }) | Received::Exit(Exit { pid, reason }) => {
                 Err(Error::Down { pid, reason })
             }
+            Received::Timer(_) => Err(ErrorCode::TimedOut.into()),
         }
     }
 }
@@ -130,8 +175,54 @@ impl Envelope<'_> {
     ///
     /// [`Error::Malformed`] if it is none.
     pub fn decode<T: Message>(&self) -> Result<T, Error> {
-        if self.is::<T>() { decode(self.payload) } else { Err(Error::Malformed) }
+        if !self.is::<T>() {
+            return Err(Error::Malformed);
+        }
+        let mut message: T = decode(self.payload)?;
+        message.came_as(self.from, self.request);
+        Ok(message)
     }
+}
+
+impl Answer<'_> {
+    /// The answer as an `A`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Malformed`] if it is none.
+    pub fn decode<A: serde::de::DeserializeOwned>(&self) -> Result<A, Error> {
+        decode(self.payload)
+    }
+}
+
+impl Pending {
+    /// Takes the request back: its answer will not come. Says whether it, or the end of the asked,
+    /// was queued already.
+    pub fn cancel(self) -> bool {
+        self.monitor.cancel()
+    }
+}
+
+/// Sends a request and does not wait: its answer comes to the mailbox as
+/// [`Event::Answer`], or else the end of the asked as [`Event::Down`]. Waits for room in the
+/// receiver's mailbox as [`send`](crate::send) does.
+///
+/// # Errors
+///
+/// As [`send`](crate::send), and `limit: requests` if as many are outstanding as may be.
+pub fn ask<T: Message>(to: &Pid, request: &T) -> Result<Pending, Error> {
+    ask_within(to, request, None)
+}
+
+fn ask_within<T: Message>(
+    to: &Pid,
+    request: &T,
+    timeout: Option<Duration>,
+) -> Result<Pending, Error> {
+    let tag = <crate::Request<T> as Message>::TAG;
+    let timeout = timeout.map_or(TIMEOUT_DEFAULT, timeout_nanos);
+    let id = check_id(sys::request(to, tag, &encode(request)?, timeout))?;
+    Ok(Pending { monitor: Monitor::from_id(id) })
 }
 
 impl Default for Mailbox {
@@ -149,7 +240,7 @@ impl Mailbox {
     /// A mailbox with room for messages of this many bytes from the start.
     pub fn with_capacity(bytes: usize) -> Self {
         let buffer = vec![0; bytes.min(limit::MESSAGE_BYTES_MAX)];
-        Mailbox { buffer, kept: VecDeque::new(), reply_tag: 0 }
+        Mailbox { buffer, kept: VecDeque::new() }
     }
 
     /// Waits for whatever comes next.
@@ -188,8 +279,8 @@ impl Mailbox {
         self.receive_before(Some(now() + timeout))
     }
 
-    /// Sends a request and waits for its answer; notices of other monitors are kept for the next
-    /// receive. The answerer takes a [`Request`](crate::Request) and calls its `reply`.
+    /// Sends a request and waits for its answer; all else that comes meanwhile stays queued. The
+    /// answerer takes a [`Request`](crate::Request) and calls its `reply`.
     ///
     /// # Errors
     ///
@@ -201,21 +292,28 @@ impl Mailbox {
         request: &T,
         timeout: Duration,
     ) -> Result<A, Error> {
-        let reply_tag = self.fresh_reply_tag();
         let deadline = now() + timeout;
-        let payload = encode(&(reply_tag, request))?;
-        let monitor = Monitor::new(to)?;
-        let tag = <crate::Request<T> as Message>::TAG;
-        let answer = send_bytes(to, tag, &payload, Some(timeout))
-            .and_then(|()| self.await_reply(reply_tag, monitor, deadline));
-        monitor.cancel();
-        answer
+        let pending = ask_within(to, request, Some(timeout))?;
+        let header = match self.take(Select::Id(pending.monitor.id()), Some(deadline)) {
+            Ok(header) => header,
+            Err(error) => {
+                pending.cancel();
+                return Err(error);
+            }
+        };
+        if header.kind == KIND_ANSWER {
+            return decode(envelope(&header, &self.buffer).payload);
+        }
+        match self.notice(&header)? {
+            Notice::Down(Down { pid, reason, .. }) => Err(Error::Down { pid, reason }),
+            _ => Err(Error::Malformed),
+        }
     }
 
     /// Waits for a message with this tag; notices are kept for the next receive.
     pub(crate) fn tagged(&mut self, tag: u64) -> Result<Envelope<'_>, Error> {
         loop {
-            let header = self.take(Some(tag), None)?;
+            let header = self.take(Select::Tag(tag), None)?;
             if header.kind == KIND_MESSAGE {
                 return Ok(envelope(&header, &self.buffer));
             }
@@ -226,18 +324,16 @@ impl Mailbox {
 
     fn next_before(&mut self, deadline: Option<Instant>) -> Result<Event<'_>, Error> {
         if let Some(notice) = self.kept.pop_front() {
-            return Ok(notice.into());
+            return Ok(self.event(notice));
         }
-        loop {
-            let header = self.take(None, deadline)?;
-            if header.kind != KIND_MESSAGE {
-                return self.notice(&header).map(Event::from);
+        let header = self.take(Select::Any, deadline)?;
+        match header.kind {
+            KIND_MESSAGE => Ok(Event::Message(envelope(&header, &self.buffer))),
+            KIND_ANSWER => {
+                let Envelope { from, payload, .. } = envelope(&header, &self.buffer);
+                Ok(Event::Answer(Answer { from, pending: pending(&header), payload }))
             }
-            // An answer that nobody waits for any more.
-            if header.tag & !TAG_MAX == REPLY_BIT {
-                continue;
-            }
-            return Ok(Event::Message(envelope(&header, &self.buffer)));
+            _ => self.notice(&header).map(|notice| self.event(notice)),
         }
     }
 
@@ -245,47 +341,50 @@ impl Mailbox {
         &mut self,
         deadline: Option<Instant>,
     ) -> Result<Received<T>, Error> {
-        if let Some(notice) = self.kept.pop_front() {
-            return Ok(notice.into());
+        // Answers have no place in what this returns: they wait for `next_event`.
+        let at = self.kept.iter().position(|notice| !matches!(notice, Notice::Answer(..)));
+        if let Some(received) = at.and_then(|at| self.kept.remove(at)).and_then(Notice::received) {
+            return Ok(received);
         }
-        let header = self.take(Some(T::TAG), deadline)?;
-        if header.kind != KIND_MESSAGE {
-            return self.notice(&header).map(Received::from);
+        loop {
+            let header = self.take(Select::Tag(T::TAG), deadline)?;
+            if header.kind == KIND_MESSAGE {
+                let envelope = envelope(&header, &self.buffer);
+                return Ok(Received::Message { from: envelope.from, body: envelope.decode()? });
+            }
+            let notice = self.notice(&header)?;
+            if let Notice::Answer(..) = notice {
+                self.kept.push_back(notice);
+            } else if let Some(received) = notice.received() {
+                return Ok(received);
+            }
         }
-        let envelope = envelope(&header, &self.buffer);
-        Ok(Received::Message { from: envelope.from, body: envelope.decode()? })
     }
 
-    fn await_reply<A: serde::de::DeserializeOwned>(
-        &mut self,
-        reply_tag: u64,
-        monitor: Monitor,
-        deadline: Instant,
-    ) -> Result<A, Error> {
-        loop {
-            let header = self.take(Some(reply_tag), Some(deadline))?;
-            if header.kind == KIND_MESSAGE {
-                return decode(envelope(&header, &self.buffer).payload);
-            }
-            match self.notice(&header)? {
-                Notice::Down(down) if down.monitor == monitor => {
-                    return Err(Error::Down { pid: down.pid, reason: down.reason });
+    /// A notice as an event; an answer goes back to the buffer.
+    fn event(&mut self, notice: Notice) -> Event<'_> {
+        match notice {
+            Notice::Down(down) => Event::Down(down),
+            Notice::Exit(exit) => Event::Exit(exit),
+            Notice::Timer(timer) => Event::Timer(timer),
+            Notice::Answer(from, pending, bytes) => {
+                let len = bytes.len();
+                if self.buffer.len() < len {
+                    self.buffer = bytes;
+                } else {
+                    self.buffer[..len].copy_from_slice(&bytes);
                 }
-                other => self.kept.push_back(other),
+                Event::Answer(Answer { from, pending, payload: &self.buffer[..len] })
             }
         }
     }
 
     /// Takes what comes next into the buffer, which grows where it is too small.
-    fn take(
-        &mut self,
-        tag: Option<u64>,
-        deadline: Option<Instant>,
-    ) -> Result<ReceiveHeader, Error> {
+    fn take(&mut self, select: Select, deadline: Option<Instant>) -> Result<ReceiveHeader, Error> {
         let mut header = ReceiveHeader::default();
         loop {
             let timeout = deadline.map_or(TIMEOUT_NEVER, |at| timeout_nanos(at - now()));
-            match check(sys::receive(&mut self.buffer, tag, timeout, &mut header)) {
+            match check(sys::receive(&mut self.buffer, select, timeout, &mut header)) {
                 Err(Error::Refused(ErrorCode::TooLong)) if self.grow_for(&header) => {}
                 Err(error) => return Err(error),
                 Ok(()) => return Ok(header),
@@ -314,41 +413,34 @@ impl Mailbox {
                 Ok(Notice::Down(Down { pid, monitor, reason: reason()? }))
             }
             KIND_EXIT => Ok(Notice::Exit(Exit { pid, reason: reason()? })),
+            KIND_ANSWER => Ok(Notice::Answer(pid, pending(header), bytes.to_vec())),
+            KIND_TIMER => Ok(Notice::Timer(Timer::from_id(header.id, header.tag))),
             // This SDK asks for no other kind.
             _ => Err(Error::Malformed),
         }
     }
-
-    /// Random at first, so that an answer meant for an earlier process of the same program is
-    /// never taken for one of ours; then counted.
-    fn fresh_reply_tag(&mut self) -> u64 {
-        let last = if self.reply_tag == 0 { random_u64() } else { self.reply_tag };
-        self.reply_tag = (last.wrapping_add(1) & TAG_MAX) | REPLY_BIT;
-        self.reply_tag
-    }
 }
 
-impl From<Notice> for Event<'_> {
-    fn from(notice: Notice) -> Self {
-        match notice {
-            Notice::Down(down) => Event::Down(down),
-            Notice::Exit(exit) => Event::Exit(exit),
+impl Notice {
+    fn received<T>(self) -> Option<Received<T>> {
+        match self {
+            Notice::Down(down) => Some(Received::Down(down)),
+            Notice::Exit(exit) => Some(Received::Exit(exit)),
+            Notice::Timer(timer) => Some(Received::Timer(timer)),
+            Notice::Answer(..) => None,
         }
     }
 }
 
-impl<T> From<Notice> for Received<T> {
-    fn from(notice: Notice) -> Self {
-        match notice {
-            Notice::Down(down) => Received::Down(down),
-            Notice::Exit(exit) => Received::Exit(exit),
-        }
-    }
+/// The request that an answer is to.
+fn pending(header: &ReceiveHeader) -> Pending {
+    Pending { monitor: Monitor::from_id(header.tag) }
 }
 
 /// The message that `header` describes. The system fills at most the buffer; should it ever claim
 /// more, the message is what is there.
 fn envelope<'a>(header: &ReceiveHeader, buffer: &'a [u8]) -> Envelope<'a> {
     let len = usize::try_from(header.len).unwrap_or(usize::MAX).min(buffer.len());
-    Envelope { from: Pid::from_bytes(&header.from), tag: header.tag, payload: &buffer[..len] }
+    let (from, payload) = (Pid::from_bytes(&header.from), &buffer[..len]);
+    Envelope { from, tag: header.tag, payload, request: header.id }
 }

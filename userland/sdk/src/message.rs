@@ -1,8 +1,8 @@
 //! Messages: typed values and raw bytes under a tag.
 //!
 //! Owns [`Message`], [`Request`] and sending; receiving is in [`Mailbox`](crate::Mailbox). The
-//! space of tags: programs use tags up to [`TAG_MAX`], bit 61 marks a request, bit 62 a reply,
-//! bit 63 the system's own protocols.
+//! space of tags: programs use tags up to [`TAG_MAX`], bit 61 marks a request, bit 62 is kept for
+//! the SDK, bit 63 for the system's own protocols.
 
 use crate::error::{Error, check};
 use crate::sys;
@@ -15,8 +15,6 @@ use serde::{Deserialize, Serialize};
 pub const TAG_MAX: u64 = REQUEST_BIT - 1;
 /// Set in the tag of a [`Request`].
 const REQUEST_BIT: u64 = 1 << 61;
-/// Set in the tag of a reply, which is never used twice.
-pub(crate) const REPLY_BIT: u64 = 1 << 62;
 
 /// Lets the system's default decide how long to wait for room in the receiver's mailbox.
 const TIMEOUT_DEFAULT: i64 = -1;
@@ -25,18 +23,38 @@ const TIMEOUT_DEFAULT: i64 = -1;
 pub trait Message: Serialize + DeserializeOwned {
     /// What the receiver selects it by; unique among the program's messages, at most [`TAG_MAX`].
     const TAG: u64;
+
+    /// Told who sent the message, and the request that it is, or 0. Only a [`Request`] cares.
+    #[doc(hidden)]
+    fn came_as(&mut self, _from: Pid, _request: u64) {}
 }
 
 /// A [`Message`] whose sender waits for an answer: see [`Mailbox::call`](crate::Mailbox::call).
+///
+/// It can be handed on: whoever holds it may answer, in the app of the asker.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Request<T> {
-    pub(crate) reply_tag: u64,
     /// What is asked.
     pub body: T,
+    /// By whom, and under which id.
+    #[serde(skip)]
+    asker: Asker,
+}
+
+/// Who waits for an answer. Can be sent to another process, which answers in place of this one.
+#[derive(Copy, Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+pub struct Asker {
+    pid: Pid,
+    id: u64,
 }
 
 impl<T: Message> Message for Request<T> {
     const TAG: u64 = T::TAG | REQUEST_BIT;
+
+    fn came_as(&mut self, from: Pid, request: u64) {
+        self.asker = Asker { pid: from, id: request };
+    }
 }
 
 impl<T> Request<T> {
@@ -44,12 +62,34 @@ impl<T> Request<T> {
     ///
     /// # Errors
     ///
-    /// As [`send`]; [`Error::Malformed`] if the request was forged.
-    pub fn reply<A: Serialize>(&self, to: &Pid, answer: &A) -> Result<(), Error> {
-        if self.reply_tag & !TAG_MAX != REPLY_BIT {
+    /// As [`Asker::reply`].
+    pub fn reply<A: Serialize>(&self, answer: &A) -> Result<(), Error> {
+        self.asker.reply(answer)
+    }
+
+    /// Who asked, for another process to answer to.
+    pub fn asker(&self) -> Asker {
+        self.asker
+    }
+}
+
+impl Asker {
+    /// The process that asked.
+    pub fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// Answers. An answer needs no room in the asker's mailbox; a second one is dropped.
+    ///
+    /// # Errors
+    ///
+    /// `too-long` above [`MESSAGE_BYTES_MAX`](craton_abi::limit::MESSAGE_BYTES_MAX);
+    /// [`Error::Malformed`] if the message was sent as no request: nobody waits.
+    pub fn reply<A: Serialize>(&self, answer: &A) -> Result<(), Error> {
+        if self.id == 0 {
             return Err(Error::Malformed);
         }
-        send_bytes(to, self.reply_tag, &encode(answer)?, None)
+        check(sys::answer(&self.pid, self.id, &encode(answer)?))
     }
 }
 

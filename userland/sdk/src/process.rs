@@ -3,7 +3,7 @@
 //! Owns [`SpawnOptions`], [`Child`] and [`Monitor`]. Which entry a child runs is said by
 //! [`Entry`](crate::Entry); what it is told later, by [`send`](crate::send).
 
-use crate::error::{Error, check};
+use crate::error::{Error, check, check_id};
 use crate::sys;
 use craton_abi::{ErrorCode, ExitReason, MonitorId, NodeId, Pid, Place, ProgramId};
 
@@ -127,15 +127,11 @@ impl Monitor {
     ///
     /// [`ErrorCode::LimitMonitors`] if the caller holds as many as it may.
     pub fn new(target: &Pid) -> Result<Self, Error> {
-        let answer = sys::monitor(target);
-        match u64::try_from(answer) {
-            Ok(id) => Ok(Self::from_id(id)),
-            Err(_) => Err(i32::try_from(answer)
-                .ok()
-                .and_then(ErrorCode::from_code)
-                .unwrap_or(ErrorCode::Invalid)
-                .into()),
-        }
+        check_id(sys::monitor(target)).map(Self::from_id)
+    }
+
+    pub(crate) const fn id(self) -> u64 {
+        self.0.get()
     }
 
     /// Takes the monitor back; says whether its notice was already queued, which is taken back

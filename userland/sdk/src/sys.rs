@@ -5,6 +5,7 @@
 //! host reads and writes only the ranges that it is given, during the call, and keeps no pointer.
 //! See docs/decisions/0005-unsafe-in-the-sdk.md.
 
+use crate::mailbox::Select;
 use crate::process::SpawnCall;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -14,15 +15,17 @@ use craton_abi::{MonitorId, Pid};
 #[repr(C)]
 #[derive(Default)]
 pub(crate) struct ReceiveHeader {
-    /// 0 for a message, 1 for the notice of a monitor, 2 for the end of a linked process.
+    /// 0 for a message, 1 for the notice of a monitor, 2 for the end of a linked process, 3 for the
+    /// answer to a request, 4 for a timer.
     pub(crate) kind: u32,
     /// Length in bytes of the payload, also where it did not fit.
     pub(crate) len: u32,
     /// The sender, or the watched process.
     pub(crate) from: [u8; Pid::BYTES],
-    /// The message's tag, or the monitor's id.
+    /// The tag of a message or timer, or the id of a monitor or request.
     pub(crate) tag: u64,
-    reserved: u64,
+    /// Of a message, the request that it is, or 0; of a timer, which.
+    pub(crate) id: u64,
 }
 
 const _: () = assert!(size_of::<ReceiveHeader>() == 48, "the ABI says 48 bytes");
@@ -71,6 +74,21 @@ mod import {
             timeout_nanos: i64,
             out: *mut ReceiveHeader,
         ) -> i32;
+        pub(crate) unsafe fn request(
+            to: *const [u8; Pid::BYTES],
+            tag: u64,
+            payload: *const u8,
+            len: usize,
+            timeout_nanos: i64,
+        ) -> i64;
+        pub(crate) unsafe fn answer(
+            to: *const [u8; Pid::BYTES],
+            id: u64,
+            payload: *const u8,
+            len: usize,
+        ) -> i32;
+        pub(crate) safe fn set_timer(after_nanos: i64, tag: u64) -> i64;
+        pub(crate) safe fn cancel_timer(id: u64) -> i32;
         pub(crate) unsafe fn monitor(target: *const [u8; Pid::BYTES]) -> i64;
         pub(crate) safe fn demonitor(id: u64) -> i32;
         pub(crate) unsafe fn link(target: *const [u8; Pid::BYTES]) -> i32;
@@ -82,7 +100,9 @@ mod import {
     }
 }
 
-pub(crate) use import::{clock_monotonic, clock_wall, demonitor, shards, trap_exits, yield_now};
+pub(crate) use import::{
+    cancel_timer, clock_monotonic, clock_wall, demonitor, set_timer, shards, trap_exits, yield_now,
+};
 
 pub(crate) fn self_pid() -> Pid {
     let mut out = [0; Pid::BYTES];
@@ -145,13 +165,29 @@ pub(crate) fn send(to: &Pid, tag: u64, payload: &[u8], timeout_nanos: i64) -> i3
     unsafe { import::send(&to, tag, payload.as_ptr(), payload.len(), timeout_nanos) }
 }
 
+pub(crate) fn request(to: &Pid, tag: u64, payload: &[u8], timeout_nanos: i64) -> i64 {
+    let to = to.to_bytes();
+    // SAFETY: `to` is a live pid; the pointer and length are those of one live slice.
+    unsafe { import::request(&to, tag, payload.as_ptr(), payload.len(), timeout_nanos) }
+}
+
+pub(crate) fn answer(to: &Pid, id: u64, payload: &[u8]) -> i32 {
+    let to = to.to_bytes();
+    // SAFETY: `to` is a live pid; the pointer and length are those of one live slice.
+    unsafe { import::answer(&to, id, payload.as_ptr(), payload.len()) }
+}
+
 pub(crate) fn receive(
     to: &mut [u8],
-    tag: Option<u64>,
+    select: Select,
     timeout_nanos: i64,
     header: &mut ReceiveHeader,
 ) -> i32 {
-    let (use_tag, tag) = (i32::from(tag.is_some()), tag.unwrap_or(0));
+    let (use_tag, tag) = match select {
+        Select::Any => (0, 0),
+        Select::Tag(tag) => (1, tag),
+        Select::Id(id) => (2, id),
+    };
     // SAFETY: the pointer and length are those of one live buffer; `header` is a live header with
     // the layout of the ABI, in which every bit pattern is valid.
     unsafe { import::receive(to.as_mut_ptr(), to.len(), use_tag, tag, timeout_nanos, header) }

@@ -3,8 +3,8 @@
 use craton::host::{self, Fault, FaultKind, Outcome, Scenario, node_id};
 use craton::{
     Duration, Error, ErrorCode, Event, Exit, ExitReason, Mailbox, Message, Monitor, Pid, Received,
-    Request, Run, SpawnOptions, TAG_MAX, TrapKind, exit, kill, limit, link, me, nodes, now,
-    random_u64, send, send_bytes, send_within, tag_of_name, trap_exits, unlink,
+    Request, Run, SpawnOptions, TAG_MAX, Timer, TrapKind, ask, exit, kill, limit, link, me, nodes,
+    now, random_u64, send, send_bytes, send_within, tag_of_name, trap_exits, unlink,
 };
 use serde::{Deserialize, Serialize};
 
@@ -48,6 +48,8 @@ fn main_entry(run: Run) -> Result {
         "order" => order(),
         "reasons" => reasons(),
         "calls" => calls(),
+        "asks" => asks(),
+        "timers" => timers(),
         "long" => long(),
         "full" => full(),
         "timeouts" => timeouts(),
@@ -83,11 +85,11 @@ fn child((parent, task): (Pid, Task)) -> Result {
 fn serve() -> Result {
     let mut mailbox = Mailbox::new();
     loop {
-        let (from, request) = mailbox.receive::<Request<Number>>()?.message()?;
+        let (_, request) = mailbox.receive::<Request<Number>>()?.message()?;
         match request.body.0 {
             0 => {}
             1 => return Ok(()),
-            number => request.reply(&from, &Number(2 * number))?,
+            number => request.reply(&Number(2 * number))?,
         }
     }
 }
@@ -159,7 +161,7 @@ fn calls() -> Result {
         let answer: Number = mailbox.call(&server, &Number(number), Duration::from_secs(5))?;
         assert_eq!(answer, Number(2 * number));
     }
-    // The bystander's notice came during the calls and is kept.
+    // The bystander's notice came during the calls and is still there.
     let Event::Down(down) = mailbox.next_event()? else { panic!("a message") };
     assert_eq!(down.pid, bystander);
     let silent: Result<Number> = mailbox.call(&server, &Number(0), TICK);
@@ -170,19 +172,75 @@ fn calls() -> Result {
     assert_eq!(down.pid, server);
     let nobody: Result<Number> = mailbox.call(&server, &Number(2), Duration::from_secs(5));
     assert_eq!(nobody, Err(ErrorCode::NoProcess.into()));
-    // A late answer is passed over.
-    let late = request_as_it_comes(5);
-    late.reply(&me(), &Number(10))?;
-    send(&me(), &Number(1))?;
-    let Event::Message(message) = mailbox.next_event()? else { panic!("a notice") };
-    assert_eq!(message.decode::<Number>()?, Number(1));
+    // What is sent as no request is answered by nobody.
+    send_bytes(&me(), <Request<Number> as Message>::TAG, &[4], None)?;
+    let (_, unasked) = mailbox.receive::<Request<Number>>()?.message()?;
+    assert_eq!(unasked.reply(&Number(8)), Err(Error::Malformed));
     Ok(())
 }
 
-/// A request as it comes over the wire.
-fn request_as_it_comes(number: u64) -> Request<Number> {
-    let bytes = postcard::to_allocvec(&((1_u64 << 62) | 77, Number(number))).expect("coded");
-    postcard::from_bytes(&bytes).expect("the same form")
+/// Requests that are not waited for: answered in any order, by anybody, late, twice, or never.
+fn asks() -> Result {
+    let mut mailbox = Mailbox::new();
+    let (first, second) = (ask(&me(), &Number(1))?, ask(&me(), &Number(2))?);
+    let (_, one) = mailbox.receive::<Request<Number>>()?.message()?;
+    let (_, two) = mailbox.receive::<Request<Number>>()?.message()?;
+    two.reply(&Number(20))?;
+    one.asker().reply(&Number(10))?;
+    one.reply(&Number(11))?;
+    send(&me(), &Text("after".into()))?;
+    // The typed receive leaves answers to `next_event`.
+    assert_eq!(mailbox.receive::<Text>()?.message()?.1, Text("after".into()));
+    for (pending, number) in [(second, 20), (first, 10)] {
+        let Event::Answer(answer) = mailbox.next_event()? else { panic!("no answer") };
+        assert_eq!((answer.from, answer.pending), (me(), pending));
+        assert_eq!(answer.decode::<Number>()?, Number(number));
+    }
+    assert!(mailbox.next_event_within(Duration::ZERO).is_err(), "the second answer is dropped");
+    let taken_back = ask(&me(), &Number(3))?;
+    let (_, three) = mailbox.receive::<Request<Number>>()?.message()?;
+    assert!(!taken_back.cancel());
+    three.reply(&Number(30))?;
+    assert!(mailbox.next_event_within(Duration::ZERO).is_err(), "nobody waits for it");
+    let server = spawn(Task::Wait)?;
+    let open = ask(&server.pid, &Number(4))?;
+    kill(&server.pid)?;
+    let mut ends = vec![];
+    for _ in 0..2 {
+        let Event::Down(down) = mailbox.next_event()? else { panic!("no end") };
+        ends.push(down.monitor);
+    }
+    assert!(ends.contains(&open.monitor) && ends.contains(&server.monitor.expect("watched")));
+    let many: Result<Vec<_>> =
+        (0..limit::REQUESTS_PER_PROCESS_MAX as u64).map(|n| ask(&me(), &Number(n))).collect();
+    assert_eq!(many?.len(), limit::REQUESTS_PER_PROCESS_MAX);
+    assert_eq!(ask(&me(), &Number(0)), Err(ErrorCode::LimitRequests.into()));
+    Ok(())
+}
+
+fn timers() -> Result {
+    let mut mailbox = Mailbox::new();
+    let before = now();
+    let late = Timer::after(TICK + TICK, 1)?;
+    let early = Timer::after(TICK, 2)?;
+    let never = Timer::after(Duration::MAX, 3)?;
+    for timer in [early, late] {
+        let Event::Timer(due) = mailbox.next_event()? else { panic!("no timer") };
+        assert_eq!(due, timer);
+    }
+    assert!(now() - before >= TICK + TICK);
+    assert!(never.cancel() && !never.cancel() && !early.cancel());
+    let queued = Timer::after(Duration::ZERO, 4)?;
+    assert!(!queued.cancel(), "it was due");
+    assert!(mailbox.next_event_within(Duration::ZERO).is_err(), "and is taken back");
+    Timer::after(Duration::ZERO, 5)?;
+    let Received::Timer(due) = mailbox.receive::<Number>()? else { panic!("no timer") };
+    assert_eq!(due.tag, 5);
+    let all: Result<Vec<_>> =
+        (0..limit::TIMERS_PER_PROCESS_MAX).map(|_| Timer::after(Duration::MAX, 0)).collect();
+    assert_eq!(Timer::after(Duration::MAX, 0), Err(ErrorCode::LimitTimers.into()));
+    assert!(all?.into_iter().all(Timer::cancel));
+    Ok(())
 }
 
 fn long() -> Result {
@@ -302,9 +360,6 @@ fn forged() -> Result {
     assert_eq!(mailbox.receive::<Text>(), Err(Error::Malformed));
     send_bytes(&me(), Number::TAG, &[1, 0], None)?;
     assert_eq!(mailbox.receive::<Number>(), Err(Error::Malformed), "a byte too many");
-    let bytes = postcard::to_allocvec(&(7_u64, Number(1))).expect("coded");
-    let request: Request<Number> = postcard::from_bytes(&bytes).expect("the same form");
-    assert_eq!(request.reply(&me(), &Number(2)), Err(Error::Malformed), "not a reply's tag");
     Ok(())
 }
 
@@ -338,7 +393,7 @@ macro_rules! cases {
 
 mod case {
     use super::{Scenario, run_case};
-    cases!(order, reasons, calls, long, full, timeouts, monitors, links, forged);
+    cases!(order, reasons, calls, asks, timers, long, full, timeouts, monitors, links, forged);
 }
 
 #[test]

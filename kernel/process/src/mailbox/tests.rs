@@ -12,7 +12,7 @@ fn pid(node: u64, index: u32) -> Pid {
 }
 
 fn message(from: Pid, tag: u64, len: usize) -> Message {
-    Message { from, tag, payload: Payload(vec![tag as u8; len]) }
+    Message { from, tag, payload: Payload(vec![tag as u8; len]), request: None }
 }
 
 fn notice(from: Pid, id: u64) -> Notice {
@@ -32,6 +32,7 @@ fn take(mailbox: &mut Mailbox, tag: Option<u64>) -> Option<i64> {
         Taken::Local(message) | Taken::Credited(message, _) => message.tag as i64,
         Taken::Notice(notice) => -(notice.id.get() as i64),
         Taken::Exit(from, _) => -1_000 - from.slot.index() as i64,
+        Taken::Answer(_) | Taken::Timeout(_) => i64::MIN,
     })
 }
 
@@ -126,7 +127,7 @@ fn a_spawned_monitor_is_bound_or_fires_before() {
     assert!(mailbox.notify(notice(pid(2, 3), 2)), "the end came before the answer");
     assert!(!mailbox.bind(MonitorId::new(2), pid(2, 3)));
     assert!(!mailbox.bind(MonitorId::new(3), pid(2, 3)));
-    let (_, watched) = mailbox.close();
+    let Closed { watched, .. } = mailbox.close();
     assert_eq!(watched, [(MonitorId::new(1), pid(2, 1))]);
 }
 
@@ -151,7 +152,7 @@ fn a_closed_mailbox_names_who_counts_on_credit() {
     }
     assert_eq!(take(&mut mailbox, Some(3)), Some(3));
     mailbox.forget_node(NodeId::new(4), Incarnation::new(9));
-    let (sources, _) = mailbox.close();
+    let Closed { sources, .. } = mailbox.close();
     assert_eq!(sources, [Source::of(pid(2, 1))]);
 }
 

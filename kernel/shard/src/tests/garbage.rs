@@ -93,7 +93,7 @@ impl Liar {
     }
 
     fn call(&mut self) -> HostCall {
-        match self.random.below(13) {
+        match self.random.below(19) {
             0 => {
                 let SpawnOrder { entry, argument, limits, .. } = self.order();
                 let (program, monitor) = (None, self.random.chance(50));
@@ -127,12 +127,32 @@ impl Liar {
             9 => HostCall::Link { target: self.pid() },
             10 => HostCall::Unlink { target: self.pid() },
             11 => HostCall::TrapExits { trap: self.random.chance(70) },
+            12 | 13 => HostCall::Request {
+                to: self.pid(),
+                tag: self.random.next() % 4,
+                payload: self.payload(),
+                timeout: self.duration(),
+            },
+            14 => HostCall::Answer { to: self.pid(), id: self.id(), payload: self.payload() },
+            15 => HostCall::Await {
+                id: self.id().get(),
+                timeout: self.random.chance(50).then(|| self.duration()),
+                capacity: self.random.below(2) * usize::MAX,
+            },
+            16 => HostCall::SetTimer { after: self.duration(), tag: self.random.next() % 4 },
+            17 => HostCall::CancelTimer { id: TimerId::new(self.id().get()) },
             _ => HostCall::Log { level: LogLevel::Info, text: "ö".repeat(self.random.below(999)) },
         }
     }
 
     fn body(&mut self) -> SignalBody {
-        match self.random.below(10) {
+        match self.random.below(13) {
+            8 | 9 => SignalBody::Request {
+                id: self.id(),
+                tag: self.random.next() % 4,
+                payload: self.payload(),
+            },
+            10 => SignalBody::Answer { id: self.id(), payload: self.payload() },
             0 => SignalBody::Kill,
             4 => SignalBody::Link,
             5 => SignalBody::Unlink { id: RequestId::new(self.random.next() % 100) },

@@ -16,8 +16,10 @@ use alloc::vec;
 use alloc::vec::Vec;
 use craton_abi::{
     AppId, Duration, ErrorCode, ExitReason, Incarnation, Instant, MonitorId, NodeId, Payload, Pid,
-    ProcessLimits, ProgramId, RequestId, ShardId, Signal, SignalBody, Slot, SpawnOrder, TraceId,
+    ProcessLimits, ProgramId, RequestId, ShardId, Signal, SignalBody, Slot, SpawnOrder, TimerId,
+    TraceId,
 };
+use craton_process::WaitQueue;
 
 extern crate std;
 
@@ -29,8 +31,10 @@ mod messages;
 mod model;
 mod monitors;
 mod random;
+mod requests;
 mod scheduling;
 mod spawning;
+mod timers;
 
 /// One shard whose processes are run as far as they go; a test says what each asks next.
 struct Rig {
@@ -243,6 +247,13 @@ fn check(shard: &Shard) {
     let waiting: usize = live().map(|(_, process)| process.senders.len()).sum();
     let sending = live().filter(|(_, p)| matches!(p.state, State::Sending { .. })).count();
     assert_eq!(waiting + shard.windows.waiting(), sending, "waiting senders");
+    let answering = live().filter(|(_, p)| matches!(p.state, State::Answering { .. })).count();
+    let queued: usize = shard.answering.values().map(WaitQueue::len).sum();
+    assert_eq!(queued, answering, "waiting answers");
+    for (_, id, owner) in shard.timers.alarms() {
+        let owner = shard.live(owner).expect("a timer without owner");
+        assert!(owner.mailbox.expects_news(id.get()), "a timer that its owner does not know");
+    }
     for &(parent, child) in &shard.unheard {
         let process = shard.processes.get(child).and_then(Tenant::live);
         assert_eq!(process.map(|process| process.parent), Some(parent), "an unheard child");

@@ -194,6 +194,12 @@ impl World {
                 SignalBody::Message { .. } => {
                     self.push(member, member, LANE_OTHER, Input::Gone { pid: to });
                 }
+                SignalBody::Request { id, .. } => {
+                    self.push(member, member, LANE_OTHER, Input::Gone { pid: to });
+                    let body = SignalBody::Down { id, reason: ExitReason::NoProcess };
+                    let answer = Signal { from: to, to: from, body, ..signal };
+                    self.push(member, member, lane, Input::Signal(answer));
+                }
                 SignalBody::Monitor { id } => {
                     let body = SignalBody::Down { id, reason: ExitReason::NoProcess };
                     let answer = Signal { from: to, to: from, body, ..signal };

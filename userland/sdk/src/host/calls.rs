@@ -3,6 +3,7 @@
 //! Owns their meaning here. A killed process unwinds at the next of its calls.
 
 use super::world::{Current, Ended, Item, Tie, World, current, spawn as spawn_thread};
+use crate::mailbox::Select;
 use crate::process::SpawnCall;
 use alloc::borrow::ToOwned;
 use alloc::format;
@@ -17,6 +18,7 @@ pub(crate) struct ReceiveHeader {
     pub(crate) len: u32,
     pub(crate) from: [u8; Pid::BYTES],
     pub(crate) tag: u64,
+    pub(crate) id: u64,
 }
 
 /// The calling process, which ends here if another's deed ended it.
@@ -133,7 +135,7 @@ pub(crate) fn send(to: &Pid, tag: u64, payload: &[u8], timeout_nanos: i64) -> i3
         return ErrorCode::TooLong.code();
     }
     let deadline = deadline(timeout_nanos, Some(limit::SEND_TIMEOUT.as_nanos()));
-    let offer = |world: &mut World| world.offer(current.pid, *to, tag, payload);
+    let offer = |world: &mut World| world.offer(current.pid, *to, (tag, 0), payload);
     match wait(&current, deadline, offer) {
         Some(Ok(())) => 0,
         Some(Err(code)) => code.code(),
@@ -141,14 +143,58 @@ pub(crate) fn send(to: &Pid, tag: u64, payload: &[u8], timeout_nanos: i64) -> i3
     }
 }
 
+pub(crate) fn request(to: &Pid, tag: u64, payload: &[u8], timeout_nanos: i64) -> i64 {
+    let current = living();
+    if payload.len() > limit::MESSAGE_BYTES_MAX {
+        return ErrorCode::TooLong.code().into();
+    }
+    if current.shared.with(|world| world.requests(current.pid)) >= limit::REQUESTS_PER_PROCESS_MAX {
+        return ErrorCode::LimitRequests.code().into();
+    }
+    let deadline = deadline(timeout_nanos, Some(limit::SEND_TIMEOUT.as_nanos()));
+    let offer = |world: &mut World| world.offer_request(current.pid, *to, tag, payload);
+    match wait(&current, deadline, offer) {
+        Some(Ok(id)) => i64::try_from(id.get()).unwrap_or(i64::MAX),
+        Some(Err(code)) => code.code().into(),
+        None => ErrorCode::Full.code().into(),
+    }
+}
+
+pub(crate) fn answer(to: &Pid, id: u64, payload: &[u8]) -> i32 {
+    let current = living();
+    if payload.len() > limit::MESSAGE_BYTES_MAX {
+        return ErrorCode::TooLong.code();
+    }
+    let id = MonitorId::new(id);
+    current.shared.with(|world| world.answer(current.pid, *to, id, payload));
+    0
+}
+
+pub(crate) fn set_timer(after_nanos: i64, tag: u64) -> i64 {
+    let current = living();
+    let due = deadline(after_nanos, Some(0)).unwrap_or_else(Instant::now);
+    let id = current.shared.with(|world| world.set_timer(current.pid, due, tag));
+    id.map_or(ErrorCode::LimitTimers.code().into(), |id| i64::try_from(id).unwrap_or(i64::MAX))
+}
+
+pub(crate) fn cancel_timer(id: u64) -> i32 {
+    let current = living();
+    i32::from(current.shared.with(|world| world.cancel_timer(current.pid, id)))
+}
+
 pub(crate) fn receive(
     to: &mut [u8],
-    tag: Option<u64>,
+    select: Select,
     timeout_nanos: i64,
     header: &mut ReceiveHeader,
 ) -> i32 {
     let current = living();
-    let take = |world: &mut World| world.take(current.pid, tag, to.len());
+    if let Select::Id(id) = select
+        && !current.shared.with(|world| world.expects(current.pid, id))
+    {
+        return ErrorCode::Invalid.code();
+    }
+    let take = |world: &mut World| world.take(current.pid, select, to.len());
     let item = match wait(&current, deadline(timeout_nanos, None), take) {
         None => return ErrorCode::TimedOut.code(),
         Some(Err(len)) => {
@@ -157,14 +203,16 @@ pub(crate) fn receive(
         }
         Some(Ok(item)) => item,
     };
-    let (kind, from, tag, payload) = match item {
-        Item::Message { from, tag, payload } => (0, from, tag, payload),
-        Item::Down { pid, monitor, reason } => (1, pid, monitor.get(), reason.to_bytes()),
-        Item::Exit { pid, reason } => (2, pid, 0, reason.to_bytes()),
+    let (kind, from, tag, id, payload) = match item {
+        Item::Message { from, tag, request, payload } => (0, from, tag, request, payload),
+        Item::Down { pid, monitor, reason } => (1, pid, monitor.get(), 0, reason.to_bytes()),
+        Item::Exit { pid, reason } => (2, pid, 0, 0, reason.to_bytes()),
+        Item::Answer { from, id, payload } => (3, from, id.get(), 0, payload),
+        Item::Timer { id, tag } => (4, Pid::default(), tag, id, Vec::new()),
     };
     to[..payload.len()].copy_from_slice(&payload);
     let len = u32::try_from(payload.len()).unwrap_or(u32::MAX);
-    *header = ReceiveHeader { kind, len, from: from.to_bytes(), tag };
+    *header = ReceiveHeader { kind, len, from: from.to_bytes(), tag, id };
     0
 }
 

@@ -5,6 +5,7 @@
 
 use super::{Fault, FaultKind, Scenario, node_id};
 use crate::entry::EntryTable;
+use crate::mailbox::Select;
 use alloc::borrow::ToOwned;
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -20,9 +21,31 @@ use std::time::{Duration, Instant};
 
 /// What lies in a mailbox.
 pub(crate) enum Item {
-    Message { from: Pid, tag: u64, payload: Vec<u8> },
-    Down { pid: Pid, monitor: MonitorId, reason: ExitReason },
-    Exit { pid: Pid, reason: ExitReason },
+    /// The request is 0 if it is none.
+    Message {
+        from: Pid,
+        tag: u64,
+        request: u64,
+        payload: Vec<u8>,
+    },
+    Down {
+        pid: Pid,
+        monitor: MonitorId,
+        reason: ExitReason,
+    },
+    Exit {
+        pid: Pid,
+        reason: ExitReason,
+    },
+    Answer {
+        from: Pid,
+        id: MonitorId,
+        payload: Vec<u8>,
+    },
+    Timer {
+        id: u64,
+        tag: u64,
+    },
 }
 
 /// Who is tied to a process from its first instant.
@@ -33,28 +56,32 @@ pub(crate) struct Tie {
 
 pub(super) struct World {
     entries: EntryTable,
-    processes: BTreeMap<Pid, Process>,
+    pub(super) processes: BTreeMap<Pid, Process>,
     nodes_lost: Vec<u64>,
     pub(super) nodes: u64,
     pub(super) shards: u8,
     slots: u32,
-    monitors: u64,
+    pub(super) monitors: u64,
     fault: Option<Fault>,
     pub(super) sends: u64,
     pub(super) log: Vec<String>,
     pub(super) seed: u64,
 }
 
-struct Process {
-    entry: String,
-    node: u64,
-    queue: VecDeque<Item>,
-    bytes: usize,
-    watchers: Vec<(MonitorId, Pid)>,
-    links: BTreeSet<Pid>,
-    traps_exits: bool,
+pub(super) struct Process {
+    pub(super) entry: String,
+    pub(super) node: u64,
+    pub(super) queue: VecDeque<Item>,
+    pub(super) bytes: usize,
+    pub(super) watchers: Vec<(MonitorId, Pid)>,
+    /// Requests that are not answered.
+    pub(super) requests: BTreeSet<MonitorId>,
+    /// Timers that are not due, and their tags.
+    pub(super) timers: BTreeMap<(Instant, u64), u64>,
+    pub(super) links: BTreeSet<Pid>,
+    pub(super) traps_exits: bool,
     /// Set by a kill or the end of a linked process; the thread ends at its next host call.
-    doom: Option<ExitReason>,
+    pub(super) doom: Option<ExitReason>,
 }
 
 pub(crate) struct Shared {
@@ -118,6 +145,8 @@ impl Shared {
                 Some(deadline) => deadline - now,
                 None => Duration::from_secs(3600),
             };
+            let alarm = world.next_timer().map_or(timeout, |at| at.saturating_duration_since(now));
+            let timeout = timeout.min(alarm);
             let waited = self.changed.wait_timeout(world, timeout);
             world = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
@@ -127,7 +156,7 @@ impl Shared {
         let take = |world: &mut World| {
             [one, other]
                 .iter()
-                .find_map(|pid| world.take(*pid, None, usize::MAX).and_then(Result::ok))
+                .find_map(|pid| world.take(*pid, Select::Any, usize::MAX).and_then(Result::ok))
         };
         self.wait(None, take).expect("waits for ever")
     }
@@ -151,9 +180,30 @@ impl Shared {
     }
 }
 
+impl Item {
+    /// Of a notice, answer or timer.
+    pub(super) fn id(&self) -> Option<u64> {
+        match self {
+            Item::Down { monitor: id, .. } | Item::Answer { id, .. } => Some(id.get()),
+            Item::Timer { id, .. } => Some(*id),
+            Item::Message { .. } | Item::Exit { .. } => None,
+        }
+    }
+}
+
 impl Process {
     fn is_operator(&self) -> bool {
         self.entry == "console" || self.entry == "stdin"
+    }
+
+    /// Queues the timers that are due.
+    pub(super) fn ring(&mut self, now: Instant) {
+        while let Some(entry) = self.timers.first_entry()
+            && entry.key().0 <= now
+        {
+            let (id, tag) = (entry.key().1, entry.remove());
+            self.queue.push_back(Item::Timer { id, tag });
+        }
     }
 
     fn has_room(&self, bytes: usize) -> bool {
@@ -189,6 +239,8 @@ impl World {
             queue: VecDeque::new(),
             bytes: 0,
             watchers: Vec::new(),
+            requests: BTreeSet::new(),
+            timers: BTreeMap::new(),
             links: BTreeSet::new(),
             traps_exits: false,
             doom: None,
@@ -210,17 +262,21 @@ impl World {
     pub(crate) fn take(
         &mut self,
         pid: Pid,
-        tag: Option<u64>,
+        select: Select,
         capacity: usize,
     ) -> Option<Result<Item, usize>> {
         let process = self.processes.get_mut(&pid)?;
-        let wanted = |item: &Item| match item {
-            Item::Message { tag: is, .. } => tag.is_none_or(|tag| tag == *is),
-            Item::Down { .. } | Item::Exit { .. } => true,
+        process.ring(Instant::now());
+        let wanted = |item: &Item| match (select, item) {
+            (Select::Any, _) => true,
+            (Select::Tag(tag), Item::Message { tag: is, .. }) => tag == *is,
+            (Select::Tag(_), _) => true,
+            (Select::Id(id), item) => item.id() == Some(id),
         };
         let at = process.queue.iter().position(wanted)?;
         let len = match &process.queue[at] {
-            Item::Message { payload, .. } => payload.len(),
+            Item::Message { payload, .. } | Item::Answer { payload, .. } => payload.len(),
+            Item::Timer { .. } => 0,
             Item::Down { reason, .. } | Item::Exit { reason, .. } => reason.to_bytes().len(),
         };
         if len > capacity {
@@ -238,7 +294,7 @@ impl World {
         &mut self,
         from: Pid,
         to: Pid,
-        tag: u64,
+        (tag, request): (u64, u64),
         payload: &[u8],
     ) -> Option<Result<(), ErrorCode>> {
         match self.processes.get(&to) {
@@ -247,22 +303,28 @@ impl World {
             Some(process) if !process.has_room(payload.len()) => return None,
             Some(_) => {}
         }
-        self.push_message(from, to, tag, payload.to_vec());
+        self.push_message(from, to, (tag, request), payload.to_vec());
         Some(Ok(()))
     }
 
-    fn absence(&self, pid: Pid) -> ErrorCode {
+    pub(super) fn absence(&self, pid: Pid) -> ErrorCode {
         let lost = self.nodes_lost.iter().any(|node| node_id(*node) == pid.node);
         if lost { ErrorCode::NoConnection } else { ErrorCode::NoProcess }
     }
 
-    pub(crate) fn push_message(&mut self, from: Pid, to: Pid, tag: u64, payload: Vec<u8>) {
+    pub(crate) fn push_message(
+        &mut self,
+        from: Pid,
+        to: Pid,
+        (tag, request): (u64, u64),
+        payload: Vec<u8>,
+    ) {
         self.sends += 1;
         let kind = self.fault_due(tag);
         let dropped = matches!(kind, Some(FaultKind::DropMessage(_)));
         if let Some(process) = self.processes.get_mut(&to).filter(|_| !dropped) {
             process.bytes += payload.len();
-            process.queue.push_back(Item::Message { from, tag, payload });
+            process.queue.push_back(Item::Message { from, tag, request, payload });
         }
         match kind {
             Some(FaultKind::Kill(entry)) => {
@@ -297,81 +359,6 @@ impl World {
     pub(crate) fn kill(&mut self, pid: Pid) {
         if let Some(process) = self.processes.get_mut(&pid) {
             process.doom = Some(ExitReason::Killed);
-        }
-    }
-
-    pub(crate) fn watch(&mut self, watcher: Pid, target: Pid) -> MonitorId {
-        self.monitors += 1;
-        let id = MonitorId::new(self.monitors);
-        if let Some(process) = self.processes.get_mut(&target) {
-            process.watchers.push((id, watcher));
-        } else {
-            self.notify(watcher, id, target, self.reason_of_absence(target));
-        }
-        id
-    }
-
-    fn reason_of_absence(&self, pid: Pid) -> ExitReason {
-        match self.absence(pid) {
-            ErrorCode::NoConnection => ExitReason::NoConnection,
-            _ => ExitReason::NoProcess,
-        }
-    }
-
-    pub(crate) fn link(&mut self, one: Pid, other: Pid) {
-        if one == other {
-            return;
-        }
-        if let Some(process) = self.processes.get_mut(&one) {
-            process.links.insert(other);
-        }
-        if let Some(process) = self.processes.get_mut(&other) {
-            process.links.insert(one);
-        } else {
-            self.link_broken(one, other, self.reason_of_absence(other));
-        }
-    }
-
-    pub(crate) fn unlink(&mut self, one: Pid, other: Pid) {
-        for (of, with) in [(one, other), (other, one)] {
-            if let Some(process) = self.processes.get_mut(&of) {
-                process.links.remove(&with);
-            }
-        }
-    }
-
-    /// What was set before.
-    pub(crate) fn trap_exits(&mut self, pid: Pid, trap: bool) -> bool {
-        let process = self.processes.get_mut(&pid);
-        process.is_some_and(|process| core::mem::replace(&mut process.traps_exits, trap))
-    }
-
-    fn link_broken(&mut self, pid: Pid, with: Pid, reason: ExitReason) {
-        let Some(process) = self.processes.get_mut(&pid) else { return };
-        if !process.links.remove(&with) {
-            return;
-        }
-        if process.traps_exits {
-            process.queue.push_back(Item::Exit { pid: with, reason });
-        } else if reason != ExitReason::Normal && process.doom.is_none() {
-            process.doom = Some(reason);
-        }
-    }
-
-    /// Takes a monitor back; whether its notice was queued.
-    pub(crate) fn unwatch(&mut self, watcher: Pid, id: MonitorId) -> bool {
-        for process in self.processes.values_mut() {
-            process.watchers.retain(|(other, by)| (*other, *by) != (id, watcher));
-        }
-        let Some(process) = self.processes.get_mut(&watcher) else { return false };
-        let before = process.queue.len();
-        process.queue.retain(|item| !matches!(item, Item::Down { monitor, .. } if *monitor == id));
-        process.queue.len() < before
-    }
-
-    fn notify(&mut self, watcher: Pid, monitor: MonitorId, pid: Pid, reason: ExitReason) {
-        if let Some(process) = self.processes.get_mut(&watcher) {
-            process.queue.push_back(Item::Down { pid, monitor, reason });
         }
     }
 

@@ -7,7 +7,7 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
-use craton_abi::{Duration, ExitReason, MonitorId, Payload, Pid, Place, ProcessLimits};
+use craton_abi::{Duration, ExitReason, MonitorId, Payload, Pid, Place, ProcessLimits, TimerId};
 
 /// What the host is doing with a process.
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]
@@ -23,6 +23,9 @@ enum Asked {
     #[default]
     Nothing,
     Send(Pid, u64),
+    Request(Pid, u64),
+    Timer,
+    CancelTimer(TimerId),
     Receive {
         tag: Option<u64>,
     },
@@ -39,6 +42,9 @@ pub(super) struct Actor {
     pub(super) limits: ProcessLimits,
     asked: Asked,
     monitors: Vec<MonitorId>,
+    /// Requests that it has not answered.
+    requests: Vec<(Pid, MonitorId)>,
+    timers: Vec<TimerId>,
     /// The last receive found something longer than the room it offered.
     wants_room: bool,
 }
@@ -46,7 +52,8 @@ pub(super) struct Actor {
 impl Actor {
     pub(super) fn new(limits: ProcessLimits) -> Self {
         let (host, asked) = (Host::Starting, Asked::Nothing);
-        Actor { host, limits, asked, monitors: Vec::new(), wants_room: false }
+        let (monitors, requests, timers) = (Vec::new(), Vec::new(), Vec::new());
+        Actor { host, limits, asked, monitors, requests, timers, wants_room: false }
     }
 
     /// The process goes on, perhaps with an answer.
@@ -61,7 +68,32 @@ impl Actor {
         match (asked, reply) {
             (Asked::Send(to, serial), HostReply::Done) => ledger.sent(me, to, serial),
             (Asked::Send(to, serial), HostReply::Failed(_)) => ledger.unsent(me, to, serial),
+            (Asked::Request(to, serial), HostReply::Monitoring(id)) => {
+                ledger.sent(me, to, serial);
+                ledger.monitoring(me, to, id);
+                self.monitors.push(id);
+            }
+            (Asked::Request(to, serial), HostReply::Failed(_)) => ledger.unsent(me, to, serial),
+            (Asked::Timer, HostReply::Timer(id)) => {
+                self.timers.push(id);
+                ledger.timer_set(me, id);
+            }
+            (Asked::CancelTimer(id), HostReply::Flag(_)) => ledger.timer_over(me, id),
             (Asked::Receive { tag }, HostReply::Received(received)) => match received {
+                Received::Request { from, tag: of, payload, id } => {
+                    assert!(tag.is_none_or(|tag| tag == of), "another tag");
+                    ledger.received(from, me, of, &payload.0);
+                    self.requests.push((from, id));
+                }
+                Received::Answer { from, id, payload } => {
+                    assert_eq!(payload.0, id.get().to_le_bytes(), "another's answer");
+                    self.monitors.retain(|&held| held != id);
+                    ledger.answer_received(from, me, id);
+                }
+                Received::Timer { id, .. } => {
+                    self.timers.retain(|&held| held != id);
+                    ledger.timer_over(me, id);
+                }
                 Received::Message { from, tag: of, payload } => {
                     assert!(tag.is_none_or(|tag| tag == of), "another tag");
                     ledger.received(from, me, of, &payload.0);
@@ -138,7 +170,19 @@ impl Actor {
                 let text = String::from("a line");
                 self.other(HostCall::Log { level: LogLevel::Debug, text })
             }
+            90 if !self.requests.is_empty() => self.answer(me, random, ledger),
+            91 => {
+                self.asked = Asked::Timer;
+                let after = Duration::from_micros(random.next() % 900);
+                HostCall::SetTimer { after, tag: random.next() % 3 }
+            }
+            92 if !self.timers.is_empty() => {
+                let id = self.timers.swap_remove(random.below(self.timers.len()));
+                self.asked = Asked::CancelTimer(id);
+                HostCall::CancelTimer { id }
+            }
             90..93 => self.other(HostCall::Yield),
+            93..96 if !self.requests.is_empty() => self.answer(me, random, ledger),
             _ => return Outcome::Preempted,
         };
         Outcome::Call(call)
@@ -151,7 +195,8 @@ impl Actor {
 
     fn send(&mut self, me: Pid, to: Pid, random: &mut Random, ledger: &mut Ledger) -> HostCall {
         let serial = ledger.attempt(me, to);
-        self.asked = Asked::Send(to, serial);
+        let asks = random.chance(20);
+        self.asked = if asks { Asked::Request(to, serial) } else { Asked::Send(to, serial) };
         let mut payload = serial.to_le_bytes().to_vec();
         let extra = match random.below(60) {
             0 => 1 << 20,
@@ -161,7 +206,18 @@ impl Actor {
         payload.resize((8 + random.below(extra)).min(1 << 20), 0);
         let timeout =
             *random.pick(&[Duration::ZERO, Duration::from_millis(1), Duration::from_secs(60)]);
-        HostCall::Send { to, tag: random.next() % 3, payload: Payload(payload), timeout }
+        let (tag, payload) = (random.next() % 3, Payload(payload));
+        if asks {
+            return HostCall::Request { to, tag, payload, timeout };
+        }
+        HostCall::Send { to, tag, payload, timeout }
+    }
+
+    fn answer(&mut self, me: Pid, random: &mut Random, ledger: &mut Ledger) -> HostCall {
+        let (to, id) = self.requests.swap_remove(random.below(self.requests.len()));
+        ledger.answered(me, to, id);
+        let payload = Payload(id.get().to_le_bytes().to_vec());
+        self.other(HostCall::Answer { to, id, payload })
     }
 
     fn receive(&mut self, random: &mut Random) -> HostCall {

@@ -1,7 +1,7 @@
 //! The reference: what was asked, what was heard, and what the contract says about it.
 
 use alloc::collections::{BTreeMap, BTreeSet};
-use craton_abi::{ExitReason, Incarnation, MonitorId, NodeId, Pid};
+use craton_abi::{ExitReason, Incarnation, MonitorId, NodeId, Pid, TimerId};
 
 #[derive(Default)]
 pub(super) struct Ledger {
@@ -12,6 +12,10 @@ pub(super) struct Ledger {
     ended: BTreeMap<Pid, ExitReason>,
     lost: BTreeSet<(NodeId, Incarnation)>,
     heard: BTreeSet<Pid>,
+    /// Requests that were answered, and by whom.
+    answers: BTreeMap<(Pid, MonitorId), Pid>,
+    /// Timers whose notice is to come.
+    timers: BTreeSet<(Pid, TimerId)>,
     totals: Totals,
 }
 
@@ -47,6 +51,8 @@ pub(super) struct Totals {
     /// Samples of processes that waited for credit, or with a deadline.
     waited_for_credit: u64,
     waited: u64,
+    answers: u64,
+    timers: u64,
 }
 
 impl Ledger {
@@ -87,7 +93,8 @@ impl Ledger {
     pub(super) fn demonitored(&mut self, watcher: Pid, id: MonitorId, noticed: bool) {
         assert!(self.closed.insert((watcher, id)), "taken back twice");
         let target = self.monitors[&(watcher, id)];
-        assert!(!noticed || self.is_over(target), "a notice of a living process");
+        let answered = self.answers.contains_key(&(watcher, id));
+        assert!(!noticed || answered || self.is_over(target), "a notice of a living process");
         self.totals.demonitored += 1;
         self.totals.notices_taken_back += u64::from(noticed);
     }
@@ -116,6 +123,27 @@ impl Ledger {
             let overtaken = pair.messages.iter().any(|fate| fate.sent && !fate.received);
             assert!(!overtaken, "the end of {from} overtook its message to {watcher}");
         }
+    }
+
+    pub(super) fn answered(&mut self, by: Pid, asker: Pid, id: MonitorId) {
+        assert!(self.answers.insert((asker, id), by).is_none(), "a request came twice");
+    }
+
+    pub(super) fn answer_received(&mut self, from: Pid, asker: Pid, id: MonitorId) {
+        assert_eq!(self.answers.get(&(asker, id)), Some(&from), "an answer from nowhere");
+        assert_eq!(self.monitors.get(&(asker, id)), Some(&from), "another was asked");
+        assert!(self.closed.insert((asker, id)), "an answer too many");
+        self.totals.answers += 1;
+    }
+
+    pub(super) fn timer_set(&mut self, owner: Pid, id: TimerId) {
+        assert!(self.timers.insert((owner, id)), "an id again");
+    }
+
+    /// Its notice was received, or it was taken back.
+    pub(super) fn timer_over(&mut self, owner: Pid, id: TimerId) {
+        assert!(self.timers.remove(&(owner, id)), "a notice too many");
+        self.totals.timers += 1;
     }
 
     pub(super) fn heard(&mut self, child: Pid) {
@@ -160,6 +188,13 @@ impl Ledger {
             let told = self.closed.contains(&(watcher, id));
             assert!(!owed || told, "{watcher} does not know of the end of {target}");
         }
+        for (&(asker, id), &by) in &self.answers {
+            let owed = lives(asker) && !self.is_lost(by);
+            assert!(!owed || self.closed.contains(&(asker, id)), "{asker} misses an answer");
+        }
+        for &(owner, id) in &self.timers {
+            assert!(!lives(owner), "{owner} misses its timer {id}");
+        }
         for pid in self.ended.keys() {
             assert!(!lives(*pid), "{pid} ended and lives");
         }
@@ -191,6 +226,8 @@ impl Totals {
         self.crashes += more.crashes;
         self.waited_for_credit += more.waited_for_credit;
         self.waited += more.waited;
+        self.answers += more.answers;
+        self.timers += more.timers;
     }
 
     /// Each thing that the model is about happened often.
@@ -208,6 +245,8 @@ impl Totals {
             self.crashes,
             self.waited_for_credit,
             self.waited,
+            self.answers,
+            self.timers,
         ] {
             assert!(count >= 100, "too little happened: {self:?}");
         }
