@@ -6,14 +6,15 @@
 //! comes in as [`Clocks`], everything else through the platform layer.
 
 use crate::instance::{self, Birth, Instance};
+use crate::platform;
 use crate::process::{Desk, Exchange};
 use crate::programs::{Program, Programs};
-use crate::{STACK_BYTES, platform};
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use craton_abi::{
-    Duration, ErrorCode, ExitReason, Instant, Payload, Pid, ProcessLimits, ProgramId, Slot,
+    Duration, ErrorCode, ExitReason, Instant, Payload, Pid, ProcessLimits, ProgramId, Resource,
+    Slot,
 };
 use craton_hal::fiber::Left;
 use craton_shard::port::{Outcome, Resume};
@@ -71,8 +72,7 @@ const _: () = {
 struct Process {
     seat: Seat,
     program: Arc<Program>,
-    /// Bytes of its linear memory.
-    memory_bytes: u64,
+    memory: platform::Made,
     /// It asked for something and has no answer yet.
     waits: bool,
 }
@@ -133,8 +133,8 @@ impl Engine {
                 Seat::new(fresh, Instance::run).ok_or(ErrorCode::LimitMemory)?
             }
         };
-        let memory_bytes = seat.at_rest().map_or(0, |instance| instance.memory_bytes());
-        self.processes.insert(pid.slot, Process { seat, program, memory_bytes, waits: false });
+        let memory = seat.at_rest().ok_or(ErrorCode::Invalid)?.memory().clone();
+        self.processes.insert(pid.slot, Process { seat, program, memory, waits: false });
         Ok(())
     }
 
@@ -188,18 +188,22 @@ impl Engine {
                 _ => None,
             },
             ended: None,
-            memory_bytes: process.memory_bytes,
             desk,
         };
         let start = (self.clocks.monotonic)();
-        let left = process.seat.run(slice, &mut exchange);
+        process.memory.use_here();
+        let mut left = process.seat.run(slice, &mut exchange);
+        if left == Left::Starved && give_back(&mut self.warm) {
+            left = process.seat.run(slice, &mut exchange);
+        }
         let used = (self.clocks.monotonic)().since(start);
-        process.memory_bytes = exchange.memory_bytes;
+        let starved = Outcome::Exited(ExitReason::Limit(Resource::Memory));
         let outcome = match left {
-            Left::Preempted => Outcome::Preempted,
-            // Without a call it paused in a long operation.
-            Left::Suspended => exchange.call.map_or(Outcome::Preempted, Outcome::Call),
             Left::Finished => Outcome::Exited(exchange.ended.unwrap_or(ExitReason::Normal)),
+            Left::Starved => starved,
+            _ if process.memory.is_short() => starved,
+            Left::Preempted => Outcome::Preempted,
+            Left::Suspended => exchange.call.map_or(Outcome::Preempted, Outcome::Call),
         };
         process.waits = matches!(outcome, Outcome::Call(_));
         self.runs = self.runs.wrapping_add(1);
@@ -217,7 +221,7 @@ impl Engine {
         if let Some(instance) = seat.at_rest().filter(|_| wanted)
             && instance.wipe()
         {
-            let bytes = instance.mapped_bytes();
+            let bytes = instance.memory().mapped();
             self.keep(Warm { seat, program, bytes });
         }
     }
@@ -239,8 +243,7 @@ impl Engine {
 
     /// Gives back the instances, stacks and memories that are kept for the next processes.
     pub fn give_back(&mut self) {
-        self.warm = Vec::new();
-        platform::give_back();
+        give_back(&mut self.warm);
     }
 
     /// Every process that it hosts.
@@ -248,8 +251,18 @@ impl Engine {
         self.processes.keys().copied()
     }
 
-    /// Bytes that a process takes: its memory and its stack. Zero if there is none.
+    /// Bytes that a process takes: what is mapped of its memory and its stack. Zero if there is
+    /// none.
     pub fn memory_bytes(&self, slot: Slot) -> u64 {
-        self.processes.get(&slot).map_or(0, |process| process.memory_bytes + STACK_BYTES as u64)
+        let bytes = |process: &Process| process.memory.mapped() + process.seat.stack_bytes();
+        self.processes.get(&slot).map_or(0, |process| bytes(process) as u64)
     }
+}
+
+/// Gives back instances, and all else that is kept for the next processes. False if that was
+/// nothing.
+fn give_back(warm: &mut Vec<Warm>) -> bool {
+    let some = !warm.is_empty();
+    *warm = Vec::new();
+    platform::give_back() || some
 }

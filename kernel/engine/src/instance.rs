@@ -69,6 +69,10 @@ impl Instance {
         guest.memory = Some(exported);
         guest.limiter.begin();
         let memory = memory.ok_or(ErrorCode::Invalid)?;
+        if memory.is_short() {
+            // Its first data took what is the kernel's own.
+            return Err(ErrorCode::LimitMemory);
+        }
         Ok(Instance { store, instance, memory, entry: String::from(entry), function })
     }
 
@@ -87,9 +91,9 @@ impl Instance {
         platform::end(reason);
     }
 
-    /// Bytes of its linear memory, as long as it has not run.
-    pub(crate) fn memory_bytes(&self) -> u64 {
-        self.store.data().limiter.memory_bytes()
+    /// Its memory, as its engine knows it.
+    pub(crate) fn memory(&self) -> &platform::Made {
+        &self.memory
     }
 
     /// Takes away what its process left. False if it cannot be used again.
@@ -109,11 +113,6 @@ impl Instance {
             || memory.grow(&mut self.store, 0).is_ok() && memory.data_size(&self.store) == minimum
     }
 
-    /// Bytes that are mapped for its memory.
-    pub(crate) fn mapped_bytes(&self) -> usize {
-        self.memory.mapped()
-    }
-
     fn begin(&mut self, entry: &str, birth: Birth) -> Result<(), ErrorCode> {
         let bytes = self.memory.minimum() as u64;
         if bytes > birth.limits.memory_bytes {
@@ -130,7 +129,7 @@ impl Instance {
         guest.argument = birth.argument;
         guest.random = Random::Seed(birth.seed);
         guest.clocks = birth.clocks;
-        guest.limiter.begin_anew(&birth.limits, bytes);
+        guest.limiter.begin_anew(&birth.limits);
         Ok(())
     }
 }

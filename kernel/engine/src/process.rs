@@ -68,8 +68,6 @@ pub(crate) struct Exchange<'a> {
     pub(crate) reply: Option<HostReply>,
     /// How it ended; set by the fiber as the last thing it does.
     pub(crate) ended: Option<ExitReason>,
-    /// Bytes of its linear memory.
-    pub(crate) memory_bytes: u64,
 }
 
 /// Holds a process to its limits.
@@ -77,10 +75,6 @@ pub(crate) struct Limiter {
     memory_bytes_max: u64,
     /// Whether the last growth was refused: a trap right after it means out of memory.
     refused: bool,
-    /// Bytes of memory before the last growth, in case the frames for it are missing.
-    before: u64,
-    /// Bytes of memory, the last growth included.
-    memory_bytes: u64,
     /// Elements of all tables.
     table_elements: usize,
     /// As many as they had in the beginning.
@@ -90,14 +84,7 @@ pub(crate) struct Limiter {
 impl Limiter {
     pub(crate) fn new(limits: &ProcessLimits) -> Self {
         let memory_bytes_max = limits.memory_bytes;
-        Limiter {
-            memory_bytes_max,
-            refused: false,
-            before: 0,
-            memory_bytes: 0,
-            table_elements: 0,
-            table_elements_first: 0,
-        }
+        Limiter { memory_bytes_max, refused: false, table_elements: 0, table_elements_first: 0 }
     }
 
     /// The instance is made: what it has now is what it had in the beginning.
@@ -111,20 +98,9 @@ impl Limiter {
     }
 
     /// Holds the next process of the same instance to its own limits.
-    pub(crate) fn begin_anew(&mut self, limits: &ProcessLimits, memory_bytes: u64) {
+    pub(crate) fn begin_anew(&mut self, limits: &ProcessLimits) {
         self.memory_bytes_max = limits.memory_bytes;
         self.refused = false;
-        self.before = 0;
-        self.memory_bytes = memory_bytes;
-    }
-
-    pub(crate) fn memory_bytes(&self) -> u64 {
-        self.memory_bytes
-    }
-
-    fn set_memory_bytes(&mut self, bytes: u64) {
-        self.memory_bytes = bytes;
-        platform::note_memory(bytes);
     }
 
     pub(crate) fn has_refused(&self) -> bool {
@@ -135,21 +111,16 @@ impl Limiter {
 impl ResourceLimiter for Limiter {
     fn memory_growing(
         &mut self,
-        current: usize,
+        _current: usize,
         desired: usize,
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
         self.refused = desired as u64 > self.memory_bytes_max;
-        self.before = current as u64;
-        if !self.refused {
-            self.set_memory_bytes(desired as u64);
-        }
         Ok(!self.refused)
     }
 
     fn memory_grow_failed(&mut self, _error: Error) -> wasmtime::Result<()> {
         self.refused = true;
-        self.set_memory_bytes(self.before);
         Ok(())
     }
 

@@ -7,14 +7,15 @@
 //! ```text
 //!            1 resume                  2 suspend
 //!   ready ------------> running ---------------------> ready
-//!                        |   |  3 interrupt in text
-//!                        |   +-----------------------> preempted -- 1 resume --> running
+//!                        |   |  3 interrupt in text, or a fault there without memory
+//!                        |   +----------> preempted or starved -- 1 resume --> running
 //!                        +-- 4 body returns ---------> finished
 //! ```
 
 use crate::cpu::current;
 use crate::interrupt::{Context, CpuLocal, cpu};
-use crate::memory::Reservation;
+use crate::memory::demand::{self, Stack};
+use crate::memory::layout::PAGE_BYTES;
 use crate::timer;
 use alloc::boxed::Box;
 use core::arch::naked_asm;
@@ -39,6 +40,9 @@ pub enum Left {
     Suspended,
     /// An interrupt took the CPU from it.
     Preempted,
+    /// There was no memory for its stack or for what it touched in module text: if there is some
+    /// now it can be resumed.
+    Starved,
     /// Its body returned.
     Finished,
 }
@@ -46,14 +50,15 @@ pub enum Left {
 /// What interrupts and switches know of a fiber.
 #[repr(C, align(16))]
 pub(crate) struct Inner {
-    /// Every register of a preempted fiber. Valid in state `Preempted` only.
+    /// Every register of a fiber that an interrupt or a fault stopped. Valid in states `Preempted`
+    /// and `Starved` only.
     pub(crate) context: Context,
     pub(crate) left: Left,
     /// Stack pointer of a fiber that left by [`suspend`] or has not run yet.
     stack_pointer: usize,
     /// See [`local_word`].
     word: *mut u8,
-    stack: Reservation,
+    stack: Stack,
     /// `None` in a fiber that waits for its next one.
     body: Option<Box<dyn FnMut()>>,
 }
@@ -61,7 +66,8 @@ pub(crate) struct Inner {
 impl Fiber {
     /// A fiber that will call `body` on a stack of `stack_bytes`. `None` for want of memory.
     ///
-    /// The stack has unmapped pages at both ends: running over it is a fault, never corruption.
+    /// Its pages come as it grows. It has unmapped pages at both ends: running over it is a fault,
+    /// never corruption.
     ///
     /// # Safety
     ///
@@ -71,10 +77,7 @@ impl Fiber {
     /// into its stack. The body runs with interrupts as its resumer has them, on one CPU at a time,
     /// and does not unwind.
     pub unsafe fn new(stack_bytes: usize, body: Box<dyn FnMut()>) -> Option<Fiber> {
-        let mut stack = Reservation::new(stack_bytes).ok()?;
-        if stack.commit(stack_bytes).is_err() {
-            return None;
-        }
+        let stack = Stack::new(stack_bytes).ok()?;
         let inner = Box::new(Inner {
             context: Context::EMPTY,
             left: Left::Finished,
@@ -87,6 +90,13 @@ impl Fiber {
         // SAFETY: the caller promises it of `body`.
         unsafe { fiber.renew(body) };
         Some(fiber)
+    }
+
+    /// Bytes of its stack that it has touched, in whole pages.
+    pub fn stack_bytes(&self) -> usize {
+        // SAFETY: `self` owns `inner`; nobody changes this field, but for its atomics.
+        let stack = unsafe { &(*self.inner.as_ptr()).stack };
+        stack.mapped_pages() * PAGE_BYTES as usize
     }
 
     /// Drops the body, as dropping the fiber does, and keeps the stack for another.
@@ -136,7 +146,8 @@ impl Fiber {
             return_address: first_entry as *const () as usize,
             above: [0; 2],
         };
-        // SAFETY: the frame lies in the committed stack, below its 16-byte aligned top.
+        // SAFETY: the frame lies in the stack's first page, which is mapped, below its 16-byte
+        // aligned top.
         unsafe { ptr::write(fiber.stack_pointer as *mut FirstFrame, frame) };
     }
 
@@ -159,6 +170,12 @@ impl Fiber {
         // SAFETY: as above.
         let word = unsafe { (*inner).word };
         assert!(left != Left::Finished, "a finished fiber cannot run");
+        // SAFETY: as above; nobody changes the field while the fiber lives, but for its atomics.
+        let stack = unsafe { &(*inner).stack };
+        if !demand::suffices(stack) {
+            return Left::Starved;
+        }
+        cpu.set_stack(ptr::from_ref(stack) as u64);
         let outer_word = cpu.replace_word(word);
         cpu.set_held(false);
         cpu.enter(inner);
@@ -170,16 +187,18 @@ impl Fiber {
             timer::arm(slice.min(WOKEN_SLICE));
         }
         match left {
-            Left::Preempted => {
+            Left::Preempted | Left::Starved => {
                 // SAFETY: `self` owns `inner`; no reference is made.
                 let context = unsafe { &raw const (*inner).context };
-                // SAFETY: the context was saved whole by the interrupt that preempted the fiber,
-                // and its stack is as it was.
+                // SAFETY: the context was saved whole by the interrupt or fault that stopped the
+                // fiber, and its stack is as it was.
                 unsafe { switch_to_context(cpu.scheduler_stack_pointer(), context) }
             }
             // SAFETY: the stack pointer was saved by `switch` in `suspend`, or made by `new`.
             _ => unsafe { switch(cpu.scheduler_stack_pointer(), stack_pointer) },
         }
+        cpu.set_stack(0);
+        demand::prepare();
         activity.end_run();
         cpu.cancel_return_points();
         let word = cpu.replace_word(outer_word);
@@ -211,8 +230,7 @@ impl Inner {
     pub(crate) unsafe fn stack_range(fiber: *const Inner) -> core::ops::Range<usize> {
         // SAFETY: the caller's promise, of the one field that is borrowed.
         let stack = unsafe { &(*fiber).stack };
-        let base = stack.as_ptr() as usize;
-        base..base + stack.committed_bytes()
+        stack.range()
     }
 }
 

@@ -20,9 +20,11 @@ pub use text::{TEXT_RANGES_MAX, register_text, unregister_text};
 
 use crate::fiber::{Inner, Left};
 use crate::idt;
+use crate::memory::demand::{self, Served};
 use core::arch::{asm, global_asm};
 use core::sync::atomic::{AtomicPtr, Ordering};
 use craton_abi::Duration;
+use x86_64::registers::control::Cr2;
 
 /// Vector of each CPU's one-shot timer.
 pub const TIMER_VECTOR: u8 = 0x40;
@@ -36,9 +38,15 @@ pub const FLUSH_VECTOR: u8 = 0xf1;
 pub const SPURIOUS_VECTOR: u8 = 0xff;
 /// The debug exception.
 pub const DEBUG_VECTOR: u8 = 1;
+/// The page fault.
+pub const PAGE_FAULT_VECTOR: u8 = 14;
 /// The lowest vector that is no exception.
 pub const FIRST_VECTOR: u8 = 32;
 
+/// Bits of a page fault's error code (Intel SDM vol. 3, 4.7): something is mapped there; an
+/// instruction was to be fetched.
+const FAULT_PRESENT: u64 = 1 << 0;
+const FAULT_FETCH: u64 = 1 << 4;
 /// How soon the timer looks again after it found a fiber outside text.
 const RETRY: Duration = Duration::from_micros(500);
 /// How many words of a fiber's stack are searched for a return address into text.
@@ -53,7 +61,8 @@ pub(crate) struct Context {
     vector_state: [u8; 512],
     general: [u64; 15],
     vector: u64,
-    padding: u64,
+    /// Nothing, or a page fault's error code.
+    error: u64,
     rip: u64,
     cs: u64,
     rflags: u64,
@@ -71,7 +80,7 @@ impl Context {
         vector_state: [0; 512],
         general: [0; 15],
         vector: 0,
-        padding: 0,
+        error: 0,
         rip: 0,
         cs: 0,
         rflags: 0,
@@ -81,7 +90,7 @@ impl Context {
 }
 
 global_asm!(
-    ".globl craton_interrupt_stubs, craton_debug_stub, craton_interrupt_restore",
+    ".globl craton_interrupt_stubs, craton_debug_stub, craton_fault_stub, craton_interrupt_restore",
     ".balign 16",
     "craton_interrupt_stubs:",
     ".set craton_vector, {first}",
@@ -96,6 +105,10 @@ global_asm!(
     "craton_debug_stub:",
     "push 0",
     "push {debug}",
+    "jmp craton_interrupt",
+    // The CPU pushes an error code where the others have nothing.
+    "craton_fault_stub:",
+    "push {page_fault}",
     "craton_interrupt:",
     "push rax; push rbx; push rcx; push rdx; push rsi; push rdi; push rbp",
     "push r8; push r9; push r10; push r11; push r12; push r13; push r14; push r15",
@@ -113,11 +126,22 @@ global_asm!(
     "pop rbp; pop rdi; pop rsi; pop rdx; pop rcx; pop rbx; pop rax",
     "add rsp, 16",
     "iretq",
+    "2: cmp rax, {foreign}",
+    "je 3f",
     // The fiber was preempted: go on where `Fiber::resume` waits, as `fiber::switch` would.
-    "2: mov rsp, rax",
+    "mov rsp, rax",
     "pop r15; pop r14; pop r13; pop r12; pop rbx; pop rbp",
     "sti",
     "ret",
+    // A fault that is none of a fiber's: as if the exceptions' own stub had been entered.
+    "3: fxrstor64 [rsp]",
+    "add rsp, 512",
+    "pop r15; pop r14; pop r13; pop r12; pop r11; pop r10; pop r9; pop r8",
+    "pop rbp; pop rdi; pop rsi; pop rdx; pop rcx; pop rbx; pop rax",
+    "add rsp, 8",
+    "jmp craton_page_fault_trap",
+    page_fault = const PAGE_FAULT_VECTOR,
+    foreign = const FOREIGN,
     first = const FIRST_VECTOR,
     debug = const DEBUG_VECTOR,
     dispatch = sym dispatch,
@@ -128,6 +152,8 @@ unsafe extern "C" {
     fn stubs();
     #[link_name = "craton_debug_stub"]
     fn debug_stub();
+    #[link_name = "craton_fault_stub"]
+    fn fault_stub();
     /// The second half of the stub: from a context at the stack pointer to what it describes.
     #[link_name = "craton_interrupt_restore"]
     pub(crate) fn restore();
@@ -136,13 +162,20 @@ unsafe extern "C" {
 /// Bytes from one stub to the next.
 const STUB_BYTES: usize = 16;
 
-/// Takes over #DB and the vectors from 32 on.
+/// What [`dispatch`] answers of a page fault that the exceptions' own handler is to see.
+const FOREIGN: usize = 1;
+
+/// Takes over #DB, #PF and the vectors from 32 on.
 pub fn install() {
     let debug = debug_stub as *const () as u64;
     // SAFETY: the stub keeps the contract of `set_gate`: it saves every register with `fxsave64`
     // and pushes, clears the direction flag, calls Rust with an aligned stack, and leaves by
     // `iretq` or for the scheduler's stack.
     unsafe { idt::set_gate(DEBUG_VECTOR, debug) };
+    let fault = fault_stub as *const () as u64;
+    // SAFETY: as above; what it does not serve it leaves to the handler that was there before, with
+    // everything as it was.
+    unsafe { idt::set_gate(PAGE_FAULT_VECTOR, fault) };
     for vector in FIRST_VECTOR..=u8::MAX {
         let index = usize::from(vector - FIRST_VECTOR);
         let stub = stubs as *const () as usize + index * STUB_BYTES;
@@ -170,6 +203,7 @@ extern "C" fn dispatch(context: &Context) -> usize {
         return cpu.preempt(context).unwrap_or(0);
     }
     match vector {
+        PAGE_FAULT_VECTOR => return cpu.page_fault(context),
         SPURIOUS_VECTOR => return 0,
         // Concerns no process: what was interrupted goes on.
         FLUSH_VECTOR => {
@@ -200,14 +234,35 @@ impl CpuLocal {
         if fiber.is_null() || self.is_held() || !text::is_text(context.rip as usize) {
             return None;
         }
+        Some(self.preempt_as(context, Left::Preempted))
+    }
+
+    /// Takes the CPU from the running fiber, which is in module text.
+    fn preempt_as(self, context: &Context, left: Left) -> usize {
+        let fiber = self.fiber();
         // SAFETY: the running fiber's record is kept alive by `Fiber::resume`, which waits on this
         // CPU's scheduler stack and does not touch it before it is returned to. The body runs and
         // has its own field borrowed, so this one alone is written.
         unsafe { (*fiber).context = context.clone() };
         // SAFETY: as above.
-        unsafe { (*fiber).left = Left::Preempted };
+        unsafe { (*fiber).left = left };
         self.count_preemption();
-        Some(self.leave())
+        self.leave()
+    }
+
+    /// Lets pages of the running fiber come, or ends its run for want of them.
+    fn page_fault(self, context: &Context) -> usize {
+        if context.error & (FAULT_PRESENT | FAULT_FETCH) != 0 {
+            return FOREIGN;
+        }
+        let address = Cr2::read_raw();
+        let may_leave =
+            !self.fiber().is_null() && !self.is_held() && text::is_text(context.rip as usize);
+        match demand::serve(address, may_leave) {
+            Served::Mapped => 0,
+            Served::Foreign => FOREIGN,
+            Served::Short => self.preempt_as(context, Left::Starved),
+        }
     }
 
     /// The running fiber, if there is one, cannot be preempted yet: waits for its return to text.

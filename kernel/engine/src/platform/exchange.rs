@@ -10,6 +10,7 @@ use core::sync::atomic::{AtomicPtr, Ordering};
 use craton_abi::{Duration, ExitReason};
 use craton_hal::cpu::{self, CPUS_MAX};
 use craton_hal::fiber::{self, Fiber, Left};
+use craton_hal::memory::is_short_here;
 use craton_shard::port::{HostCall, HostReply};
 
 /// For each CPU, the exchange of the fiber that runs on it.
@@ -45,12 +46,10 @@ fn with_exchange<R>(access: impl FnOnce(&mut Exchange<'_>) -> R) -> R {
 /// Brings a request to the desk and, if that gives it back, leaves the fiber with it; returns when
 /// there is an answer. `None` if the process was let go on without one.
 pub(crate) fn ask(request: HostCall) -> Option<HostReply> {
-    let answer = with_exchange(|exchange| match (exchange.desk)(request) {
-        Ok(reply) => Some(reply),
-        Err(request) => {
-            exchange.call = Some(request);
-            None
-        }
+    let answer = with_exchange(|exchange| {
+        // Who has used memory that is the kernel's own goes no further.
+        let answer = if is_short_here() { Err(request) } else { (exchange.desk)(request) };
+        answer.map_err(|request| exchange.call = Some(request)).ok()
     });
     if answer.is_some() {
         return answer;
@@ -59,22 +58,7 @@ pub(crate) fn ask(request: HostCall) -> Option<HostReply> {
     with_exchange(|exchange| exchange.reply.take())
 }
 
-/// Leaves the fiber if one runs, as if an interrupt had preempted it.
-pub(crate) fn pause() {
-    if !running().load(Ordering::Relaxed).is_null() {
-        fiber::suspend();
-    }
-}
-
 /// Says how the running process ended: the last that its fiber does.
 pub(crate) fn end(reason: ExitReason) {
     with_exchange(|exchange| exchange.ended = Some(reason));
-}
-
-/// Says how large the running process's memory is now. Before a process runs nobody is told: who
-/// makes it looks for himself.
-pub(crate) fn note_memory(bytes: u64) {
-    if !running().load(Ordering::Relaxed).is_null() {
-        with_exchange(|exchange| exchange.memory_bytes = bytes);
-    }
 }

@@ -16,7 +16,7 @@ mod symbols;
 mod warm;
 
 #[cfg(feature = "metal")]
-pub(crate) use exchange::{ask, end, note_memory, pause};
+pub(crate) use exchange::{ask, end};
 #[cfg(feature = "metal")]
 pub(crate) use metal::new_engine;
 #[cfg(feature = "metal")]

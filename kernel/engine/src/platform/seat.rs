@@ -54,6 +54,11 @@ impl<T> Seat<T> {
         }
     }
 
+    /// Bytes of its stack that it has touched, in whole pages.
+    pub(crate) fn stack_bytes(&self) -> usize {
+        self.fiber.as_ref().map_or(0, Fiber::stack_bytes)
+    }
+
     /// Runs the fiber until it leaves its stack, for `slice` at most.
     pub(crate) fn run(&mut self, slice: Duration, exchange: &mut Exchange<'_>) -> Left {
         let Some(fiber) = self.fiber.as_mut() else { return Left::Finished };

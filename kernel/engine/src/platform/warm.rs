@@ -2,11 +2,11 @@
 //!
 //! Owns the `MemoryCreator` that wasmtime asks, and for each CPU the memories and stacks that are
 //! kept warm for its next processes. A memory stays mapped and is full of zeros again, since
-//! [`Reservation::zero`] wipes what the last process wrote before the next one can see it. All of
+//! [`Sparse::zero`] wipes what the last process wrote before the next one can see it. All of
 //! it is made, grown and dropped on the CPU whose engine has its process, and given back when
 //! memory is wanted for anything else.
 
-use super::{PAGE_BYTES, pause};
+use super::PAGE_BYTES;
 use crate::STACK_BYTES;
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -14,12 +14,10 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use craton_hal::cpu::{self, CPUS_MAX};
 use craton_hal::fiber::Fiber;
-use craton_hal::memory::{self, Reservation};
+use craton_hal::memory::{self, Sparse};
 use spin::Mutex;
 use wasmtime::{Error, LinearMemory, MemoryCreator, MemoryType, Result};
 
-/// Growing maps this much before others may run.
-const CHUNK_BYTES: usize = 64 << 10;
 /// Address space of every memory that needs no more, so that one fits the next process.
 const USUAL_BYTES: usize = craton_abi::limit::PROCESS_MEMORY_BYTES as usize;
 /// A memory that grew beyond this is not kept.
@@ -37,7 +35,7 @@ struct Local {
     limit: u64,
     /// The memory that was made last.
     made: Option<Made>,
-    memories: Vec<Reservation>,
+    memories: Vec<Sparse>,
     memories_bytes: usize,
     /// Fibers without a body.
     stacks: Vec<Fiber>,
@@ -101,15 +99,15 @@ pub(crate) fn keep_stack(mut fiber: Fiber) {
 
 impl Local {
     /// A warm memory that can grow to `capacity`.
-    fn take(&mut self, capacity: usize) -> Option<Reservation> {
+    fn take(&mut self, capacity: usize) -> Option<Sparse> {
         let pages = self.memories.pop_if(|pages| pages.max_bytes() >= capacity)?;
-        self.memories_bytes -= pages.committed_bytes();
+        self.memories_bytes -= pages.mapped_bytes();
         Some(pages)
     }
 
     /// Keeps a memory, zeroed, or gives it back where it is not worth keeping.
-    fn keep(&mut self, pages: Reservation) -> Option<Reservation> {
-        let bytes = pages.committed_bytes();
+    fn keep(&mut self, pages: Sparse) -> Option<Sparse> {
+        let bytes = pages.mapped_bytes();
         let fits = self.memories.len() < WARM_MAX && self.memories_bytes + bytes <= WARM_BYTES_MAX;
         if !fits || pages.max_bytes() != USUAL_BYTES {
             return Some(pages);
@@ -120,7 +118,7 @@ impl Local {
     }
 }
 
-/// Makes linear memories: address space for the whole limit, pages as they are asked for.
+/// Makes linear memories: address space for the whole limit, pages as they are touched.
 pub(super) struct Memories;
 
 // SAFETY: memories are zeroed, at least as large as asked for, and never move. The shared
@@ -141,13 +139,16 @@ unsafe impl MemoryCreator for Memories {
         let capacity = maximum.unwrap_or(limit).min(limit).max(minimum).max(PAGE_BYTES);
         let warm = local.take(capacity);
         drop(local);
-        let pages = warm.map_or_else(|| Reservation::new(capacity.max(USUAL_BYTES)), Ok);
+        if !has_room(minimum) {
+            return Err(String::from("no memory"));
+        }
+        let pages = warm.map_or_else(|| Sparse::new(capacity.max(USUAL_BYTES)), Ok);
         let Some(mut pages) = pages.ok().filter(|pages| pages.max_bytes() >= capacity) else {
             return Err(String::from("no addresses"));
         };
-        if !commit(&mut pages, minimum) {
-            return Err(String::from("no memory"));
-        }
+        pages.allow(minimum);
+        // Its first data comes next.
+        pages.use_here();
         let memory = Pages { pages: Some(pages), bytes: minimum, minimum, capacity };
         let made = Made(Arc::new(Mutex::new(memory)));
         self::local().lock().made = Some(made.clone());
@@ -155,14 +156,9 @@ unsafe impl MemoryCreator for Memories {
     }
 }
 
-/// Maps `bytes` of a memory. What is kept warm gives way.
-fn commit(pages: &mut Reservation, bytes: usize) -> bool {
-    pages.commit(bytes).is_ok() || give_back() && pages.commit(bytes).is_ok()
-}
-
 struct Pages {
     /// `None` only when the memory was dropped.
-    pages: Option<Reservation>,
+    pages: Option<Sparse>,
     bytes: usize,
     minimum: usize,
     capacity: usize,
@@ -180,17 +176,30 @@ impl Made {
         let mut memory = self.0.lock();
         let minimum = memory.minimum;
         let Some(pages) = memory.pages.as_mut() else { return false };
-        if pages.committed_bytes() > KEPT_BYTES_MAX {
+        if pages.mapped_bytes() > KEPT_BYTES_MAX {
             return false;
         }
         pages.zero();
+        pages.allow(minimum);
         memory.bytes = minimum;
         true
     }
 
+    /// Lets this CPU touch it, until it is to touch another.
+    pub(crate) fn use_here(&self) {
+        if let Some(pages) = &self.0.lock().pages {
+            pages.use_here();
+        }
+    }
+
+    /// Whether host calls have used memory for it that is the kernel's own.
+    pub(crate) fn is_short(&self) -> bool {
+        self.0.lock().pages.as_ref().is_some_and(Sparse::is_short)
+    }
+
     /// Bytes that are mapped for it.
     pub(crate) fn mapped(&self) -> usize {
-        self.0.lock().pages.as_ref().map_or(0, Reservation::committed_bytes)
+        self.0.lock().pages.as_ref().map_or(0, Sparse::mapped_bytes)
     }
 
     /// How large it is in the beginning.
@@ -202,8 +211,8 @@ impl Made {
 /// A linear memory, as wasmtime knows it.
 struct Linear(Made);
 
-// SAFETY: `as_ptr` is the base of a reservation of which at least `bytes` are mapped, readable and
-// writable, until this value is dropped. It never moves, and stays mapped where it was wiped.
+// SAFETY: `as_ptr` is the base of a range of addresses of which `bytes` may be read and written, as
+// pages of them come where they are touched, until this value is dropped. It never moves.
 unsafe impl LinearMemory for Linear {
     fn byte_size(&self) -> usize {
         self.0.0.lock().bytes
@@ -213,41 +222,33 @@ unsafe impl LinearMemory for Linear {
         self.0.0.lock().capacity
     }
 
-    /// Maps in chunks: between two the process can be suspended, and dropped. The frames above this
-    /// one, of wasmtime's library call, hold references into the store and numbers.
+    /// Refuses at once what could not be had now, so that a program hears of it. What is granted is
+    /// not set aside: it can still be missing when it is touched.
     fn grow_to(&mut self, bytes: usize) -> Result<()> {
-        loop {
-            let mut memory = self.0.0.lock();
-            let capacity = memory.capacity;
-            let Some(pages) = memory.pages.as_mut().filter(|_| bytes <= capacity) else {
-                return Err(Error::msg("no memory"));
-            };
-            let next = (pages.committed_bytes() + CHUNK_BYTES).min(bytes);
-            if !commit(pages, next) {
-                return Err(Error::msg("no memory"));
-            }
-            if next == bytes {
-                memory.bytes = bytes;
-                return Ok(());
-            }
-            // Owned across the pause would be a lock that nobody ever opens.
-            drop(memory);
-            pause();
-        }
+        let mut memory = self.0.0.lock();
+        let (before, capacity) = (memory.bytes, memory.capacity);
+        let fits = bytes <= capacity && has_room(bytes.saturating_sub(before));
+        let Some(pages) = memory.pages.as_mut().filter(|_| fits) else {
+            return Err(Error::msg("no memory"));
+        };
+        pages.allow(bytes);
+        memory.bytes = bytes;
+        Ok(())
     }
 
     fn as_ptr(&self) -> *mut u8 {
-        self.0.0.lock().pages.as_ref().map_or(core::ptr::null_mut(), Reservation::as_ptr)
+        self.0.0.lock().pages.as_ref().map_or(core::ptr::null_mut(), Sparse::as_ptr)
     }
 }
 
 impl Drop for Linear {
     fn drop(&mut self) {
         let Some(mut pages) = self.0.0.lock().pages.take() else { return };
-        if pages.committed_bytes() > KEPT_BYTES_MAX || !has_spare() {
+        if pages.mapped_bytes() > KEPT_BYTES_MAX || !has_spare() {
             return;
         }
         pages.zero();
+        pages.allow(0);
         let refused = local().lock().keep(pages);
         drop(refused);
     }

@@ -18,6 +18,10 @@ enum Word {
     Fiber,
     /// Where `Fiber::resume` waits.
     SchedulerStackPointer,
+    /// The stack of the fiber that was resumed, until its resumer goes on; else null.
+    Stack,
+    /// The memory that may be touched: see `memory/demand.rs`.
+    Memory,
     /// See `fiber::local_word`.
     Local,
     /// Whether debug registers wait for a return into text.
@@ -84,6 +88,24 @@ impl CpuLocal {
     /// Where a switch saves the stack pointer of `Fiber::resume`.
     pub(crate) fn scheduler_stack_pointer(self) -> *mut usize {
         self.word_of(Word::SchedulerStackPointer).as_ptr().cast()
+    }
+
+    /// What page faults find of the stack in use, or null.
+    pub(crate) fn stack(self) -> u64 {
+        self.read(Word::Stack)
+    }
+
+    pub(crate) fn set_stack(self, stack: u64) {
+        self.write(Word::Stack, stack);
+    }
+
+    /// What page faults find of the memory in use, or null.
+    pub(crate) fn memory(self) -> u64 {
+        self.read(Word::Memory)
+    }
+
+    pub(crate) fn set_memory(self, memory: u64) {
+        self.write(Word::Memory, memory);
     }
 
     pub(crate) fn word(self) -> *mut u8 {

@@ -7,6 +7,7 @@
 
 pub(crate) mod addresses;
 pub(crate) mod classes;
+pub(crate) mod demand;
 pub(crate) mod frames;
 pub mod heap;
 pub mod layout;
@@ -23,6 +24,7 @@ mod start;
 pub(crate) mod tlb;
 pub mod vm;
 
+pub use demand::{Sparse, is_short_here};
 pub use paging::Protection;
 pub use physical::DmaBuffer;
 #[cfg(feature = "metal")]

@@ -267,6 +267,23 @@ impl<S: TableStore> Mapper<S> {
         }
     }
 
+    /// Unmaps all pages of 4 KiB in a range and tells the frame of each. Skips what has no table.
+    pub(crate) fn unmap_range(&mut self, start: u64, end: u64, mut each: impl FnMut(u64)) {
+        let mut page = start;
+        while page < end {
+            let next = (page - page % LARGE_PAGE_BYTES + LARGE_PAGE_BYTES).min(end);
+            if let Ok(table) = self.table_of(page) {
+                let pages = ((next - page) / PAGE_BYTES) as usize;
+                let entries = table.iter_mut().skip(index(page, 1)).take(pages);
+                for entry in entries.filter(|entry| !entry.is_unused()) {
+                    each(entry.addr().as_u64());
+                    entry.set_unused();
+                }
+            }
+            page = next;
+        }
+    }
+
     /// The table of the last level that covers an address.
     fn table_of(&mut self, address: u64) -> Result<&mut PageTable, MapError> {
         let entry = self.entry(address, 2, false)?;

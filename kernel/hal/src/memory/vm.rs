@@ -8,7 +8,9 @@
 //! CPUs when it returns (`tlb.rs`). Locks are taken in the order heap, address space, frames.
 
 use super::addresses::{Addresses, Node};
-use super::layout::{PAGE_BYTES, PHYSICAL_MAP_BASE, RESERVATIONS_BASE, RESERVATIONS_BYTES};
+use super::layout::{
+    LARGE_PAGE_BYTES, PAGE_BYTES, PHYSICAL_MAP_BASE, RESERVATIONS_BASE, RESERVATIONS_BYTES,
+};
 use super::paging::{Cache, MapError, Mapper, Protection, TableStore};
 use super::physical::{self, Purpose};
 use super::tlb as shared;
@@ -20,9 +22,6 @@ use x86_64::{PhysAddr, VirtAddr};
 
 /// Flushing more pages than this one by one costs more than flushing all.
 const FLUSH_PAGES_MAX: u64 = 64;
-/// Pages that [`Reservation::zero`] looks at in one go.
-const ZERO_PAGES: usize = 64;
-
 /// So many fresh frames are mapped at once.
 const FRESH_BATCH: usize = 16;
 
@@ -82,7 +81,7 @@ impl TableStore for MachineTables {
 /// The kernel's address space.
 pub(super) struct Space {
     pub(super) mapper: Mapper<MachineTables>,
-    addresses: Addresses,
+    pub(super) addresses: Addresses,
 }
 
 pub(super) static SPACE: shared::Lock<Option<Space>> = shared::Lock::new(None);
@@ -114,6 +113,31 @@ impl Space {
         }
         self.mapper.prune(start, end);
         flush(start, end);
+    }
+
+    /// As [`Space::unmap_all`], of single pages.
+    pub(super) fn unmap_some(&mut self, pages: impl Iterator<Item = u64> + Clone) {
+        for page in pages.clone() {
+            if let Ok(frame) = self.mapper.unmap(page) {
+                physical::give_unmapped(frame);
+            }
+            tlb::flush(VirtAddr::new_truncate(page));
+        }
+        // Those of one table mostly follow one another.
+        let mut last = None;
+        for page in pages {
+            if last.replace(page / LARGE_PAGE_BYTES) != Some(page / LARGE_PAGE_BYTES) {
+                self.mapper.prune(page, page + PAGE_BYTES);
+                tlb::flush(VirtAddr::new_truncate(page));
+            }
+        }
+    }
+
+    /// As [`Space::unmap_all`], of a range in which much is not mapped.
+    pub(super) fn unmap_tables(&mut self, start: u64, end: u64) {
+        self.mapper.unmap_range(start, end, physical::give_unmapped);
+        self.mapper.prune(start, end);
+        tlb::flush_all();
     }
 
     /// Changes pages and, where they become executable, the physical map's view of their frames
@@ -162,7 +186,7 @@ impl Space {
         self.addresses.add_nodes(unsafe { &mut *nodes });
     }
 
-    fn give_addresses(&mut self, start: u64, pages: usize) {
+    pub(super) fn give_addresses(&mut self, start: u64, pages: usize) {
         if self.addresses.needs_nodes() {
             self.add_nodes();
         }
@@ -237,7 +261,7 @@ fn flush(start: u64, end: u64) {
 
 /// Maps fresh frames, zeroed, on unmapped pages; all of them or none. The frames are taken and
 /// zeroed outside of the lock, so that CPUs can do it at once.
-fn map_fresh(start: u64, pages: usize, purpose: Purpose) -> Result<(), VmError> {
+pub(super) fn map_fresh(start: u64, pages: usize, purpose: Purpose) -> Result<(), VmError> {
     let mut mapped = 0;
     while mapped < pages {
         let mut frames = [0; FRESH_BATCH];
@@ -330,28 +354,6 @@ impl Reservation {
         map_fresh(start, more, purpose)?;
         self.committed_pages += more;
         Ok(())
-    }
-
-    /// Fills with zeros what was written to since it was committed or last zeroed: the dirty bits
-    /// of the page tables know (Intel SDM vol. 3, 4.8). Nothing refers to the bytes meanwhile.
-    ///
-    /// Only for a reservation that one CPU alone uses: another that has written to it could go on
-    /// doing so without setting the bit again.
-    pub fn zero(&mut self) {
-        let end = self.base + self.committed_bytes() as u64;
-        for start in (self.base..end).step_by(ZERO_PAGES * PAGE_BYTES as usize) {
-            let end = end.min(start + ZERO_PAGES as u64 * PAGE_BYTES);
-            let (mut frames, mut count) = ([0; ZERO_PAGES], 0);
-            with_space(|space| {
-                space.mapper.take_dirty(start, end, |page, frame| {
-                    tlb::flush(VirtAddr::new_truncate(page));
-                    frames[count] = frame;
-                    count += 1;
-                });
-            });
-            // Through the physical map, which sets no dirty bit here, and with the lock free.
-            frames[..count].iter().for_each(|&frame| physical::zero(frame));
-        }
     }
 
     /// Changes what the pages of a range of bytes allow; the range lies within what is committed
