@@ -44,12 +44,12 @@ pub(crate) fn new_fiber(body: Body) -> Option<Fiber> {
     // For both blocks below.
     // SAFETY: `body` calls a wasm function whose frames are suspended only in `ask`, reached from
     // host calls, and stopped by interrupts and faults only in module text while no trap is under
-    // way (`symbols.rs`). Module text owns nothing. Host calls own
-    // nothing across `ask` (the rule of `calls.rs`). Between them lie wasmtime's frames of a call
-    // and of a host call, which hold references into the store and plain values; killing ten thousand processes in every such state with no byte lost
-    // is the self-test's guard of that for the pinned version. Nothing points into the stack but
-    // the store, which is dropped with the fiber (`seat.rs`). The engine that has the fiber is one
-    // CPU's, and the kernel is built with `panic = abort`.
+    // way (`symbols.rs`). Module text owns nothing. Host calls own nothing across `ask` (the rule
+    // of `calls.rs`). Between them lie wasmtime's frames of a call and of a host call, which hold
+    // references into the store and plain values; killing ten thousand processes in every such
+    // state with no byte lost is the self-test's guard of that for the pinned version. Nothing
+    // points into the stack but the store, which is dropped with the fiber (`seat.rs`). The engine
+    // that has the fiber is one CPU's, and the kernel is built with `panic = abort`.
     match warm::take_stack() {
         Some(mut fiber) => {
             // SAFETY: see above.
