@@ -311,7 +311,7 @@ impl Mailbox {
     }
 
     /// Waits for a message with this tag; notices are kept for the next receive.
-    pub(crate) fn tagged(&mut self, tag: u64) -> Result<Envelope<'_>, Error> {
+    pub fn tagged(&mut self, tag: u64) -> Result<Envelope<'_>, Error> {
         loop {
             let header = self.take(Select::Tag(tag), None)?;
             if header.kind == KIND_MESSAGE {
