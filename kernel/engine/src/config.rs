@@ -43,8 +43,8 @@ const BACKTRACE_FRAMES_MAX: usize = 32;
 /// - A kernel catches no faults for a guest, so every bound is checked in the code
 ///   (`signals_based_traps`). wasmtime 48 then turns its Spectre guards on heap and table accesses
 ///   off, as they rest on a fault at address zero; `docs/threats.md` counts on none.
-/// - Memory has no guard pages and no reservation to lean on: the kernel's own reservation moves
-///   nothing while it grows.
+/// - Memory has no guard pages and no reservation to lean on: it may move while it
+///   grows, so that a small one takes few addresses (`memory_may_move`, on by default).
 /// - Each WebAssembly proposal is named, on or off, so that a default that changes with a feature
 ///   of the crate cannot make the two sides differ. 128-bit vectors are on, because the interrupt
 ///   path saves them; what needs AVX state is never generated, as the level is x86-64-v2.

@@ -18,8 +18,12 @@ use craton_hal::memory::{self, Sparse};
 use spin::Mutex;
 use wasmtime::{Error, LinearMemory, MemoryCreator, MemoryType, Result};
 
-/// Address space of every memory that needs no more, so that one fits the next process.
-const USUAL_BYTES: usize = craton_abi::limit::PROCESS_MEMORY_BYTES as usize;
+/// Addresses of every memory that needs no more, so that one fits the next process. Few, so that
+/// many small memories share a page table.
+const USUAL_BYTES: usize = 192 << 10;
+/// A memory that outgrows this gets addresses for all that it may ever need: moving costs a bit for
+/// each page.
+const MOVED_BYTES_MAX: usize = 1 << 20;
 /// A memory that grew beyond this is not kept.
 const KEPT_BYTES_MAX: usize = 1 << 20;
 /// A CPU keeps no more memories than this, and as many stacks.
@@ -98,9 +102,9 @@ pub(crate) fn keep_stack(mut fiber: Fiber) {
 }
 
 impl Local {
-    /// A warm memory that can grow to `capacity`.
-    fn take(&mut self, capacity: usize) -> Option<Sparse> {
-        let pages = self.memories.pop_if(|pages| pages.max_bytes() >= capacity)?;
+    /// A warm memory with room for `bytes`.
+    fn take(&mut self, bytes: usize) -> Option<Sparse> {
+        let pages = self.memories.pop_if(|pages| pages.max_bytes() >= bytes)?;
         self.memories_bytes -= pages.mapped_bytes();
         Some(pages)
     }
@@ -118,11 +122,13 @@ impl Local {
     }
 }
 
-/// Makes linear memories: address space for the whole limit, pages as they are touched.
+/// Makes linear memories: addresses for what they need, pages as they are touched. One that grows
+/// out of its addresses moves to others, which compiled code expects (`memory_may_move`).
 pub(super) struct Memories;
 
-// SAFETY: memories are zeroed, at least as large as asked for, and never move. The shared
-// configuration has no guard pages and no reservation that code could lean on.
+// SAFETY: memories are zeroed and at least as large as asked for; they move only while they grow,
+// which the shared configuration allows. It has no guard pages and no reservation that code could
+// lean on.
 unsafe impl MemoryCreator for Memories {
     fn new_memory(
         &self,
@@ -135,15 +141,15 @@ unsafe impl MemoryCreator for Memories {
         let mut local = local().lock();
         let limit = local.limit.min(1 << 32) as usize;
         // The process's limiter holds it to its limit; the next process may have a higher one.
-        let limit = limit.max(USUAL_BYTES);
+        let limit = limit.max(craton_abi::limit::PROCESS_MEMORY_BYTES as usize);
         let capacity = maximum.unwrap_or(limit).min(limit).max(minimum).max(PAGE_BYTES);
-        let warm = local.take(capacity);
+        let warm = local.take(minimum);
         drop(local);
         if !has_room(minimum) {
             return Err(String::from("no memory"));
         }
-        let pages = warm.map_or_else(|| Sparse::new(capacity.max(USUAL_BYTES)), Ok);
-        let Some(mut pages) = pages.ok().filter(|pages| pages.max_bytes() >= capacity) else {
+        let pages = warm.map_or_else(|| Sparse::new(minimum.max(USUAL_BYTES)), Ok);
+        let Ok(mut pages) = pages else {
             return Err(String::from("no addresses"));
         };
         pages.allow(minimum);
@@ -212,14 +218,16 @@ impl Made {
 struct Linear(Made);
 
 // SAFETY: `as_ptr` is the base of a range of addresses of which `bytes` may be read and written, as
-// pages of them come where they are touched, until this value is dropped. It never moves.
+// pages of them come where they are touched, until this value is dropped or grown. wasmtime asks
+// for it again when it has grown.
 unsafe impl LinearMemory for Linear {
     fn byte_size(&self) -> usize {
         self.0.0.lock().bytes
     }
 
+    /// Up to here it grows where it is.
     fn byte_capacity(&self) -> usize {
-        self.0.0.lock().capacity
+        self.0.0.lock().pages.as_ref().map_or(0, Sparse::max_bytes)
     }
 
     /// Refuses at once what could not be had now, so that a program hears of it. What is granted is
@@ -231,6 +239,12 @@ unsafe impl LinearMemory for Linear {
         let Some(pages) = memory.pages.as_mut().filter(|_| fits) else {
             return Err(Error::msg("no memory"));
         };
+        if bytes > pages.max_bytes() {
+            let more = if bytes > MOVED_BYTES_MAX { capacity } else { bytes.next_power_of_two() };
+            if pages.rehouse(more).is_err() {
+                return Err(Error::msg("no addresses"));
+            }
+        }
         pages.allow(bytes);
         memory.bytes = bytes;
         Ok(())

@@ -225,6 +225,19 @@ impl Sparse {
         self.pages.pages_max * PAGE_BYTES as usize
     }
 
+    /// Gives it other addresses, of which `max_bytes` can be allowed; its pages move along. On an
+    /// error nothing has changed. Nothing refers to the bytes meanwhile.
+    pub fn rehouse(&mut self, max_bytes: usize) -> Result<(), VmError> {
+        let mut other = Sparse::new(max_bytes.max(self.max_bytes()))?;
+        let (from, to) = (self.pages.base, other.pages.base);
+        let bytes = self.max_bytes() as u64;
+        with_space(|space| space.move_pages(from..from + bytes, to)).ok_or(VmError::NoMemory)??;
+        core::mem::swap(&mut self.pages.base, &mut other.pages.base);
+        core::mem::swap(&mut self.pages.pages_max, &mut other.pages.pages_max);
+        // The other, which has no page, gives back the addresses that were this one's.
+        Ok(())
+    }
+
     /// Bytes that may be used.
     pub fn allowed_bytes(&self) -> usize {
         self.pages.allowed.load(Relaxed) as usize
@@ -262,7 +275,7 @@ impl Sparse {
                 page..page + PAGE_BYTES
             }));
         }
-        let end = pages.base + self.max_bytes() as u64;
+        let end = pages.base + pages.allowed.load(Relaxed).next_multiple_of(PAGE_BYTES);
         let step = ZERO_PAGES as u64 * PAGE_BYTES;
         for start in (pages.base..end).step_by(step as usize) {
             zero_dirty(core::iter::once(start..end.min(start + step)));

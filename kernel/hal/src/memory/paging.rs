@@ -267,6 +267,23 @@ impl<S: TableStore> Mapper<S> {
         }
     }
 
+    /// The first page of 4 KiB that is mapped in a range, and its frame.
+    pub(crate) fn next_mapped(&mut self, start: u64, end: u64) -> Option<(u64, u64)> {
+        let mut page = start;
+        while page < end {
+            let next = (page - page % LARGE_PAGE_BYTES + LARGE_PAGE_BYTES).min(end);
+            if let Ok(table) = self.table_of(page) {
+                let pages = ((next - page) / PAGE_BYTES) as usize;
+                let mut entries = table.iter().skip(index(page, 1)).take(pages).enumerate();
+                if let Some((i, entry)) = entries.find(|(_, entry)| !entry.is_unused()) {
+                    return Some((page + i as u64 * PAGE_BYTES, entry.addr().as_u64()));
+                }
+            }
+            page = next;
+        }
+        None
+    }
+
     /// Unmaps all pages of 4 KiB in a range and tells the frame of each. Skips what has no table.
     pub(crate) fn unmap_range(&mut self, start: u64, end: u64, mut each: impl FnMut(u64)) {
         let mut page = start;

@@ -10,7 +10,7 @@ use core::alloc::Layout;
 /// The unit of the size classes, and the least alignment of an object.
 const UNIT_BYTES: usize = 16;
 /// Objects above this size are whole pages.
-pub const SMALL_BYTES_MAX: usize = 2048;
+pub const SMALL_BYTES_MAX: usize = 4096;
 /// How many classes there are.
 pub(super) const CLASSES: usize = class_of(SMALL_BYTES_MAX / UNIT_BYTES) + 1;
 /// Pieces are multiples of this, and aligned to it.
@@ -24,7 +24,6 @@ const PIECE_OBJECTS_MIN: usize = 4;
 
 const _: () = assert!(object_bytes(CLASSES - 1) == SMALL_BYTES_MAX, "the last class fits");
 const _: () = assert!(SMALL_BYTES_MAX.is_multiple_of(UNIT_BYTES), "classes count in units");
-const _: () = assert!(GRANULE_BYTES.is_multiple_of(SMALL_BYTES_MAX), "any class can be aligned");
 
 /// Bytes of each object of a class.
 pub(super) const fn object_bytes(class: usize) -> usize {
@@ -32,9 +31,10 @@ pub(super) const fn object_bytes(class: usize) -> usize {
 }
 
 /// Objects of a class lie one behind the other from a granule's start: all are aligned to the
-/// largest power of two that divides their size.
+/// largest power of two that divides their size, up to a granule.
 const fn class_align(class: usize) -> usize {
-    1 << object_bytes(class).trailing_zeros()
+    let align = 1 << object_bytes(class).trailing_zeros();
+    if align > GRANULE_BYTES { GRANULE_BYTES } else { align }
 }
 
 /// The class for a layout: large enough, and all of its objects aligned well enough. `None` if it
@@ -107,7 +107,7 @@ mod tests {
     fn pieces_and_batches_are_small_and_waste_little() {
         for class in 0..CLASSES {
             let (granules, objects) = (piece_granules(class), piece_objects(class));
-            assert!(granules <= 4 && objects >= PIECE_OBJECTS_MIN, "class {class}");
+            assert!(granules <= 8 && objects >= PIECE_OBJECTS_MIN, "class {class}");
             assert!(objects * object_bytes(class) * 8 >= granules * GRANULE_BYTES * 7);
             assert!((2..=BATCH_MAX).contains(&batch(class)), "class {class}");
             assert!(batch(class) * object_bytes(class) <= BATCH_BYTES, "class {class}");

@@ -133,6 +133,33 @@ impl Space {
         }
     }
 
+    /// Maps what is mapped in a range, none of it executable, from `to` on instead. On an error all
+    /// is as it was.
+    pub(super) fn move_pages(&mut self, range: Range<u64>, to: u64) -> Result<(), VmError> {
+        let (start, end) = (range.start, range.end);
+        let mut outcome = Ok(());
+        let mapper = &mut self.mapper;
+        let mut page = start;
+        while let Some((at, frame)) = mapper.next_mapped(page, end) {
+            let there = to + (at - start);
+            let mapped = mapper.map(there, frame, Protection::ReadWrite, Cache::WriteBack);
+            if let Err(error) = mapped {
+                outcome = Err(error.into());
+                break;
+            }
+            page = at + PAGE_BYTES;
+        }
+        // Each frame is mapped twice now: the one mapping or the other goes.
+        let (gone, gone_end) = match outcome {
+            Ok(()) => (start, end),
+            Err(_) => (to, to + (end - start)),
+        };
+        mapper.unmap_range(gone, gone_end, |_| ());
+        mapper.prune(gone, gone_end);
+        flush(gone, gone_end);
+        outcome
+    }
+
     /// As [`Space::unmap_all`], of a range in which much is not mapped.
     pub(super) fn unmap_tables(&mut self, start: u64, end: u64) {
         self.mapper.unmap_range(start, end, physical::give_unmapped);

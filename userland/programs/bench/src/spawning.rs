@@ -52,7 +52,10 @@ pub fn idlers(count: u64) -> Result<Figure> {
     for number in 0..count {
         match IDLE.spawn(&(), SpawnOptions::here()) {
             Ok(child) => alive.push(child.pid),
-            Err(error) => return Err(format!("{number} of {count} were spawned: {error}")),
+            Err(error) => {
+                alive.iter().try_for_each(kill).map_err(|error| failed(&error))?;
+                return Err(format!("{number} of {count} were spawned: {error}"));
+            }
         }
     }
     if let Some(last) = alive.last() {
