@@ -53,6 +53,7 @@ mod run;
 // With `std` a program has both from there.
 #[cfg(all(target_arch = "wasm32", target_os = "unknown"))]
 mod runtime;
+mod supervisor;
 #[cfg(target_arch = "wasm32")]
 #[allow(unsafe_code)] // docs/decisions/0005-unsafe-in-the-sdk.md
 mod sys;
@@ -75,5 +76,6 @@ pub use process::{
     Child, Monitor, SpawnOptions, exit, kill, link, me, trap_exits, unlink, yield_now,
 };
 pub use run::{Output, Run, Stdin};
+pub use supervisor::{ChildSpec, Restart, Shutdown, Strategy, Supervisor, SupervisorError};
 pub use system::{Level, WallTime, log, nodes, now, random, random_u64, shards, wall_time};
 pub use timer::Timer;

@@ -21,6 +21,8 @@ const CAPACITY_FIRST: usize = 256;
 const TIMEOUT_NEVER: i64 = -1;
 /// Lets the system's default decide how long to wait for room.
 const TIMEOUT_DEFAULT: i64 = -1;
+/// The tag of no message: who waits for it gets notices alone.
+const TAG_NEVER: u64 = u64::MAX;
 /// Kinds of [`ReceiveHeader`].
 const KIND_MESSAGE: u32 = 0;
 const KIND_DOWN: u32 = 1;
@@ -319,6 +321,30 @@ impl Mailbox {
             }
             let notice = self.notice(&header)?;
             self.kept.push_back(notice);
+        }
+    }
+
+    /// Waits for the end of a linked process; other notices are kept, messages stay queued.
+    pub(crate) fn exit_of(
+        &mut self,
+        pid: &Pid,
+        deadline: Option<Instant>,
+    ) -> Result<ExitReason, Error> {
+        let is_it = |notice: &Notice| matches!(notice, Notice::Exit(exit) if exit.pid == *pid);
+        if let Some(place) = self.kept.iter().position(is_it)
+            && let Some(Notice::Exit(exit)) = self.kept.remove(place)
+        {
+            return Ok(exit.reason);
+        }
+        loop {
+            let header = self.take(Select::Tag(TAG_NEVER), deadline)?;
+            if header.kind == KIND_MESSAGE {
+                continue;
+            }
+            match self.notice(&header)? {
+                Notice::Exit(exit) if exit.pid == *pid => return Ok(exit.reason),
+                other => self.kept.push_back(other),
+            }
         }
     }
 
