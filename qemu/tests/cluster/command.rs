@@ -18,7 +18,7 @@ use std::time::Instant;
 /// In the environment of everything that belongs to a test's cluster.
 const MARK: &str = "CRATON_TEST_MARK";
 /// The last thing that `craton up` says before it waits.
-const STAYS: &str = "next: ";
+pub(crate) const STAYS: &str = "next: ";
 /// The first thing that it says.
 const BOOTS: &str = "booting ";
 
@@ -36,20 +36,20 @@ fn tool() -> PathBuf {
 }
 
 /// A name for a cluster, and a folder that is empty when the test is over.
-struct Place {
-    name: String,
-    folder: PathBuf,
+pub(crate) struct Place {
+    pub(crate) name: String,
+    pub(crate) folder: PathBuf,
 }
 
 impl Place {
-    fn new(test: &str) -> Place {
+    pub(crate) fn new(test: &str) -> Place {
         let name = format!("test-{test}-{}", std::process::id());
         let folder = std::env::temp_dir().join(format!("craton-{name}"));
         std::fs::create_dir_all(folder.join("tmp")).unwrap();
         Place { name, folder }
     }
 
-    fn craton(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn craton(&self, arguments: &[&str]) -> Command {
         // Tied to this process: if the test is killed, so is what it started.
         let mut command = Command::new("setpriv");
         command
@@ -66,13 +66,13 @@ impl Place {
     }
 
     /// What a command for this cluster says.
-    fn ask(&self, verb: &str, arguments: &[&str]) -> Output {
+    pub(crate) fn ask(&self, verb: &str, arguments: &[&str]) -> Output {
         let all = [&[verb, "--cluster", &self.name], arguments].concat();
         self.craton(&all).output().unwrap()
     }
 
     /// Starts a cluster and waits for the line that begins so.
-    fn up(&self, line: &str) -> Child {
+    pub(crate) fn up(&self, line: &str) -> Child {
         let mut child = self
             .craton(&["up", "--nodes", "2", "--cluster", &self.name])
             .stdout(Stdio::piped())
@@ -101,7 +101,7 @@ impl Place {
 
     /// Waits until no process and no file of the cluster is left, and its name is free.
     #[track_caller]
-    fn expect_nothing_left(&self) {
+    pub(crate) fn expect_nothing_left(&self) {
         let limit = Instant::now() + LONG;
         loop {
             let left = self.processes();
@@ -130,11 +130,11 @@ fn wait_for_end(process: &OwnedFd) {
     assert_eq!(ended, 1, "a process outlived its cluster");
 }
 
-fn signal(child: &Child, signal: Signal) {
+pub(crate) fn signal(child: &Child, signal: Signal) {
     kill_process(Pid::from_child(child), signal).unwrap();
 }
 
-fn text(bytes: &[u8]) -> String {
+pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
@@ -150,7 +150,7 @@ fn help_is_there_for_every_verb() {
         help
     };
     let all = help(&["--help"]);
-    for verb in ["key", "build", "up", "down", "run", "nodes", "ps", "logs"] {
+    for verb in ["key", "new", "build", "up", "down", "run", "nodes", "ps", "logs"] {
         assert!(all.lines().any(|line| line.trim_start().starts_with(verb)), "{verb}: {all}");
         help(&[verb, "--help"]);
     }

@@ -7,6 +7,7 @@ mod build;
 mod key;
 mod listing;
 mod machines;
+mod new;
 mod run;
 mod up;
 
@@ -28,6 +29,8 @@ use std::process::ExitCode;
 pub enum Verb {
     /// Make and show the keys of a cluster
     Key(key::Key),
+    /// Make an app from a template
+    New(new::New),
     /// Compile a program and sign it
     Build(build::Build),
     /// Boot a cluster of local machines in QEMU and stay until Ctrl-C
@@ -116,6 +119,7 @@ impl Target {
 pub fn run(verb: Verb) -> Result<ExitCode> {
     match verb {
         Verb::Key(key) => key.run().map(|()| ExitCode::SUCCESS),
+        Verb::New(new) => new.run().map(|()| ExitCode::SUCCESS),
         Verb::Build(build) => build.run().map(|()| ExitCode::SUCCESS),
         Verb::Up(up) => up.run().map(|()| ExitCode::SUCCESS),
         Verb::Boot(boot) => boot.run(),

@@ -1,0 +1,148 @@
+//! What the author of a program does with the tool, from `craton new` to a run.
+//!
+//! Every program here is built by the tool as a user's would be, outside of the repository, and
+//! runs on one cluster. What a machine has no compiler for is said and not tested.
+
+use crate::bed::top;
+use crate::command::{Place, STAYS, signal, text};
+use rustix::process::Signal;
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+/// A program of the standard library alone.
+const ORDINARY: &str = r#"
+use std::collections::HashMap;
+
+fn main() {
+    let mut seen: HashMap<String, usize> = HashMap::new();
+    for argument in std::env::args().skip(1) {
+        *seen.entry(argument).or_default() += 1;
+    }
+    println!("{} twice: {:?}", std::env::var("CRATON_PROGRAM").unwrap(), seen.get("b"));
+    let start = std::time::Instant::now();
+    std::thread::sleep(std::time::Duration::from_millis(2));
+    assert!(start.elapsed().as_millis() >= 2);
+    for line in std::io::stdin().lines() {
+        eprintln!("read {}", line.unwrap());
+    }
+    std::process::exit(7);
+}
+"#;
+
+fn has(command: &str, arguments: &[&str]) -> bool {
+    Command::new(command).args(arguments).output().is_ok_and(|output| output.status.success())
+}
+
+/// The first of some names that a compiler may have.
+fn first_of<'a>(commands: &[&'a str], arguments: &[&str]) -> Option<&'a str> {
+    commands.iter().copied().find(|command| has(command, arguments))
+}
+
+fn expect(output: &Output, status: i32, stdout: &[&str]) {
+    assert_eq!(output.status.code(), Some(status), "{}", text(&output.stderr));
+    let said = text(&output.stdout);
+    for line in stdout {
+        assert!(said.lines().any(|one| one.starts_with(line)), "{line:?} is not in {said:?}");
+    }
+}
+
+/// One program after the other on one cluster: each costs little more than its compiler.
+#[test]
+fn programs_of_every_make_are_built_and_run() {
+    let place = Place::new("author");
+    let mut up = place.up(STAYS);
+    new_app(&place);
+    ordinary_program(&place);
+    c_program(&place);
+    assemblyscript_program(&place);
+    signal(&up, Signal::TERM);
+    assert!(up.wait().unwrap().success());
+    place.expect_nothing_left();
+}
+
+fn new_app(place: &Place) {
+    let new = |name: &str| place.craton(&["new", name]).output().unwrap();
+    expect(&new("squares"), 0, &["squares: "]);
+    for (name, words) in [("squares", "it is there already"), ("No Name", "small letters")] {
+        let refused = new(name);
+        expect(&refused, 1, &[]);
+        assert!(text(&refused.stderr).contains(words), "{}", text(&refused.stderr));
+    }
+    let run = place.ask("run", &["squares", "3", "12"]);
+    expect(&run, 0, &["3 * 3 = 9, says ", "12 * 12 = 144, says "]);
+    let run = place.ask("run", &["squares", "three"]);
+    expect(&run, 1, &[]);
+    assert!(text(&run.stderr).contains("not a number: three"), "{}", text(&run.stderr));
+}
+
+fn ordinary_program(place: &Place) {
+    let package = place.folder.join("ordinary");
+    std::fs::create_dir_all(package.join("src")).unwrap();
+    let manifest = "[package]\nname = \"ordinary\"\nedition = \"2024\"\n[workspace]\n";
+    std::fs::write(package.join("Cargo.toml"), manifest).unwrap();
+    std::fs::write(package.join("src/main.rs"), ORDINARY).unwrap();
+    let build = |target: &str| {
+        let mut build = place.craton(&["build", "ordinary", "--output", target]);
+        build.env("CARGO_TARGET_DIR", place.folder.join(format!("{target}.target")));
+        (build.output().unwrap(), std::fs::read(place.folder.join(target)).unwrap_or_default())
+    };
+    let (built, first) = build("first.craton");
+    if !built.status.success() {
+        let error = text(&built.stderr);
+        assert!(error.contains("no wasm32-wasip1 on this machine\n  try: "), "{error}");
+        assert!(
+            error.contains("target add wasm32-wasip1") || error.contains("--target"),
+            "{error}"
+        );
+        eprintln!("there is no standard library for wasm32-wasip1: not tested");
+        return;
+    }
+    let (_, second) = build("second.craton");
+    assert!(first == second && !first.is_empty(), "two builds differ");
+    let mut run = place
+        .craton(&["run", "--cluster", &place.name, "first.craton", "a", "b", "b"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    run.stdin.take().unwrap().write_all(b"one\ntwo").unwrap();
+    let output = run.wait_with_output().unwrap();
+    expect(&output, 7, &["ordinary twice: Some(2)"]);
+    assert_eq!(text(&output.stderr), "read one\nread two\n");
+}
+
+/// The command that a source's first comment names, made by `compiler`, run on the cluster.
+fn compiled(place: &Place, compiler: &mut Command, source: &Path, module: &str) -> Output {
+    let made = compiler.arg(source).arg("-o").arg(place.folder.join(module)).output().unwrap();
+    assert!(made.status.success(), "{}", text(&made.stderr));
+    place.ask("run", &[module, "you", "me"])
+}
+
+fn c_program(place: &Place) {
+    let links = ["--target=wasm32", "-fuse-ld=lld", "-nostdlib", "-Wl,--version"];
+    let Some(clang) = first_of(&["clang-19", "clang"], &links) else {
+        eprintln!("there is no clang with a linker for wasm32: not tested");
+        return;
+    };
+    let mut compiler = Command::new(clang);
+    compiler.args(["--target=wasm32", "-O2", "-mbulk-memory", "-nostdlib", "-Wl,--no-entry"]);
+    compiler.args(["-Wall", "-Wextra", "-Werror"]);
+    let run = compiled(place, &mut compiler, &top().join("userland/c/greet.c"), "c.wasm");
+    expect(&run, 0, &["hello, you", "hello, me"]);
+}
+
+fn assemblyscript_program(place: &Place) {
+    if !has("asc", &["--version"]) {
+        eprintln!("there is no asc: not tested");
+        return;
+    }
+    let mut compiler = Command::new("asc");
+    compiler.args(["--runtime", "stub", "--exportStart", "_initialize", "--use", "abort="]);
+    // It takes paths relative to where it is.
+    compiler.current_dir("/");
+    let source = top().join("userland/assemblyscript/greet.ts").canonicalize().unwrap();
+    let run = compiled(place, &mut compiler, &source, "as.wasm");
+    expect(&run, 0, &["hello, you and me, from AssemblyScript"]);
+}
