@@ -38,13 +38,21 @@ typedef struct {
     uint32_t kind;
     uint32_t len;
     craton_pid from;
-    uint64_t tag; /* of a message; of a notice the monitor's id */
-    uint64_t reserved;
+    uint64_t tag; /* of a message or timer; else the id of the monitor or request */
+    uint64_t id;  /* of a message that is a request; of a timer */
 } craton_received;
 
 CRATON_ASSERT(sizeof(craton_received) == 48, "the ABI says 48 bytes");
 
-enum craton_kind { CRATON_MESSAGE = 0, CRATON_DOWN = 1, CRATON_EXIT = 2 };
+enum craton_kind {
+    CRATON_MESSAGE = 0,
+    CRATON_DOWN = 1,
+    CRATON_EXIT = 2,
+    CRATON_ANSWER = 3,
+    CRATON_TIMER = 4
+};
+/* What `receive` takes: whatever is next, a message with the tag or a notice, one notice by id. */
+enum craton_select { CRATON_ANY = 0, CRATON_TAGGED = 1, CRATON_BY_ID = 2 };
 enum craton_level { CRATON_ERROR = 0, CRATON_WARN = 1, CRATON_INFO = 2, CRATON_DEBUG = 3 };
 enum craton_place { CRATON_HERE = 0, CRATON_ANYWHERE = 1, CRATON_NODE = 2, CRATON_NEAR = 3 };
 enum craton_spawn_flags { CRATON_MONITORED = 1, CRATON_LINKED = 2 };
@@ -64,7 +72,8 @@ enum craton_error {
     CRATON_DENIED = -12,
     CRATON_LIMIT_PROGRAMS = -13,
     CRATON_LIMIT_REQUESTS = -14,
-    CRATON_LIMIT_LINKS = -15
+    CRATON_LIMIT_LINKS = -15,
+    CRATON_LIMIT_TIMERS = -16
 };
 
 /* The first byte of an exit reason, which a notice has as its payload. */
@@ -101,8 +110,15 @@ CRATON_IMPORT(send)
 int32_t craton_send(const craton_pid *to, uint64_t tag, const void *message, uint32_t len,
                     int64_t timeout);
 CRATON_IMPORT(receive)
-int32_t craton_receive(void *to, uint32_t capacity, int32_t use_tag, uint64_t tag, int64_t timeout,
+int32_t craton_receive(void *to, uint32_t capacity, int32_t select, uint64_t tag, int64_t timeout,
                        craton_received *out);
+CRATON_IMPORT(request)
+int64_t craton_request(const craton_pid *to, uint64_t tag, const void *message, uint32_t len,
+                       int64_t timeout);
+CRATON_IMPORT(answer)
+int32_t craton_answer(const craton_pid *to, uint64_t id, const void *answer, uint32_t len);
+CRATON_IMPORT(set_timer) int64_t craton_set_timer(int64_t after, uint64_t tag);
+CRATON_IMPORT(cancel_timer) int32_t craton_cancel_timer(uint64_t id);
 CRATON_IMPORT(monitor) int64_t craton_monitor(const craton_pid *target);
 CRATON_IMPORT(demonitor) int32_t craton_demonitor(uint64_t id);
 CRATON_IMPORT(link) int32_t craton_link(const craton_pid *target);

@@ -73,7 +73,7 @@ CRATON_ENTRY("main") void run(void) {
     /* From each child one message, and then the notice of its end. */
     for (uint32_t ended = 0; ended < run.arguments;) {
         craton_received received;
-        if (craton_receive(payload, PAYLOAD_BYTES, 0, 0, CRATON_FOREVER, &received) < 0)
+        if (craton_receive(payload, PAYLOAD_BYTES, CRATON_ANY, 0, CRATON_FOREVER, &received) < 0)
             fail("nothing can be received");
         if (received.kind == CRATON_MESSAGE && received.tag == TAG_GREETING) {
             payload[received.len] = '\n';

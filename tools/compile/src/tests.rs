@@ -116,6 +116,15 @@ fn flaws_are_named() {
 }
 
 #[test]
+fn the_header_for_c_declares_every_call() {
+    let header = include_str!("../../../userland/c/craton.h");
+    for import in craton_engine::IMPORTS {
+        let declared = format!("CRATON_IMPORT({})", import.name);
+        assert!(header.contains(&declared), "userland/c/craton.h: {}", import.name);
+    }
+}
+
+#[test]
 fn what_is_no_module_is_refused_without_a_panic() {
     let good = wasm(GOOD);
     for end in 0..good.len() {
