@@ -11,6 +11,7 @@ mod measure;
 mod messages;
 mod preemption;
 mod soak;
+mod sockets;
 mod wasi;
 
 use crate::command_line;
@@ -44,6 +45,8 @@ const TESTS: &[Test] = &[
     ("engine_send_and_receive", calls::send_and_receive),
     ("engine_requests_and_timers", calls::requests_and_timers),
     ("engine_watch_and_nodes", calls::watch_and_nodes),
+    ("engine_sockets", sockets::streams),
+    ("engine_datagrams_and_names", sockets::datagrams_and_names),
     ("engine_wasi_own", wasi::own),
     ("engine_wasi_streams", wasi::streams),
     ("engine_wasi_ends", wasi::ends),

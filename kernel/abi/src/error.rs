@@ -42,11 +42,25 @@ pub enum ErrorCode {
     LimitLinks = -15,
     /// The process has set as many timers as it may.
     LimitTimers = -16,
+    /// The number is no open socket of the caller, or of another kind.
+    NoSocket = -17,
+    /// Nobody listens there.
+    Refused = -18,
+    /// The connection is over: reset by the peer, or its peer is lost.
+    Reset = -19,
+    /// There is no way to that address, or this node has no address yet.
+    Unreachable = -20,
+    /// The port is in use on this node.
+    InUse = -21,
+    /// There is no such name, or it has no address.
+    NoName = -22,
+    /// The process or its node has as many sockets as it may.
+    LimitSockets = -23,
 }
 
 impl ErrorCode {
     /// Every code, from -1 downwards.
-    pub const ALL: [ErrorCode; 16] = [
+    pub const ALL: [ErrorCode; 23] = [
         ErrorCode::NoProcess,
         ErrorCode::NoConnection,
         ErrorCode::Full,
@@ -63,6 +77,13 @@ impl ErrorCode {
         ErrorCode::LimitRequests,
         ErrorCode::LimitLinks,
         ErrorCode::LimitTimers,
+        ErrorCode::NoSocket,
+        ErrorCode::Refused,
+        ErrorCode::Reset,
+        ErrorCode::Unreachable,
+        ErrorCode::InUse,
+        ErrorCode::NoName,
+        ErrorCode::LimitSockets,
     ];
 
     /// The number that the guest sees: always negative.
@@ -95,6 +116,13 @@ impl fmt::Display for ErrorCode {
             ErrorCode::LimitRequests => "limit: requests",
             ErrorCode::LimitLinks => "limit: links",
             ErrorCode::LimitTimers => "limit: timers",
+            ErrorCode::NoSocket => "no-socket",
+            ErrorCode::Refused => "refused",
+            ErrorCode::Reset => "reset",
+            ErrorCode::Unreachable => "unreachable",
+            ErrorCode::InUse => "in-use",
+            ErrorCode::NoName => "no-name",
+            ErrorCode::LimitSockets => "limit: sockets",
         })
     }
 }
@@ -112,6 +140,6 @@ mod tests {
             assert_eq!(ErrorCode::from_code(error.code()), Some(error));
         }
         assert_eq!(ErrorCode::from_code(0), None);
-        assert_eq!(ErrorCode::from_code(-17), None);
+        assert_eq!(ErrorCode::from_code(-1 - ErrorCode::ALL.len() as i32), None);
     }
 }

@@ -15,6 +15,7 @@ pub mod limit;
 mod offload;
 pub mod run;
 mod signal;
+mod socket;
 mod time;
 
 pub use error::ErrorCode;
@@ -25,4 +26,5 @@ pub use id::{
 };
 pub use offload::Offload;
 pub use signal::{Payload, Place, ProcessLimits, Signal, SignalBody, SpawnOrder};
+pub use socket::{SocketCall, SocketEvent, SocketId, SocketOrder, SocketReply};
 pub use time::{Duration, Instant};

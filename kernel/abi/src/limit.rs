@@ -39,6 +39,20 @@ pub const REQUESTS_PER_PROCESS_MAX: usize = 256;
 pub const TIMERS_PER_PROCESS_MAX: usize = 1024;
 /// Links that one process may make and hold at once, with the notices of those that ended.
 pub const LINKS_PER_PROCESS_MAX: usize = 4096;
+/// Sockets that one process may have at once.
+pub const SOCKETS_PER_PROCESS_MAX: usize = 4_096;
+/// Sockets that all processes of a node may have at once.
+pub const SOCKETS_PER_NODE_MAX: usize = 12_288;
+/// Buffers of the sockets of one process, in bytes.
+pub const SOCKET_BUFFER_BYTES_MAX: usize = 32 << 20;
+/// Bytes that one call reads from or writes to a socket.
+pub const SOCKET_CALL_BYTES_MAX: usize = 64 << 10;
+/// Connections of one listener that its process has not accepted yet.
+pub const SOCKET_BACKLOG: usize = 1_024;
+/// Connections that were given to one process and not taken yet.
+pub const SOCKETS_GIVEN_MAX: usize = 64;
+/// Longest name that is resolved.
+pub const HOST_NAME_BYTES_MAX: usize = 255;
 /// Processes on one shard.
 pub const PROCESSES_PER_SHARD_MAX: usize = 1 << 17;
 /// Memory of a process, unless the spawn says otherwise.

@@ -14,6 +14,7 @@ use crate::guest::{BadPointer, Region};
 use crate::imports::MODULE;
 use crate::platform;
 use crate::process::Guest;
+use crate::sockets;
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -38,7 +39,8 @@ pub(crate) type Call<'a> = Caller<'a, Guest>;
 pub(crate) fn link(linker: &mut Linker<Guest>) -> Result<()> {
     link_own(linker)?;
     link_signals(linker)?;
-    request::link(linker)
+    request::link(linker)?;
+    sockets::link(linker)
 }
 
 /// What concerns the caller alone.
@@ -96,13 +98,13 @@ pub(crate) fn memory_mut<'a>(call: &'a mut Call<'_>) -> &'a mut [u8] {
 }
 
 /// A fixed number of bytes at `pointer`.
-fn read<const N: usize>(call: &Call<'_>, pointer: i32) -> Result<[u8; N], BadPointer> {
+pub(crate) fn read<const N: usize>(call: &Call<'_>, pointer: i32) -> Result<[u8; N], BadPointer> {
     let memory = memory(call);
     let region = Region::prove(memory, pointer, N as i32)?;
     region.of(memory).try_into().map_err(|_| BadPointer)
 }
 
-fn read_pid(call: &Call<'_>, pointer: i32) -> Result<Pid, BadPointer> {
+pub(crate) fn read_pid(call: &Call<'_>, pointer: i32) -> Result<Pid, BadPointer> {
     read(call, pointer).map(|bytes| Pid::from_bytes(&bytes))
 }
 

@@ -57,7 +57,7 @@ const fn import(
 }
 
 /// Every function of the guest ABI.
-pub const IMPORTS: [Import; 24] = [
+pub const IMPORTS: [Import; 37] = [
     import("self_pid", &[I32], None),
     import("argument_len", &[], Some(I32)),
     import("argument_read", &[I32, I32], Some(I32)),
@@ -82,6 +82,19 @@ pub const IMPORTS: [Import; 24] = [
     import("kill", &[I32], Some(I32)),
     import("nodes", &[I32, I32], Some(I32)),
     import("shards", &[I64], Some(I32)),
+    import("tcp_listen", &[I32, I32], Some(I32)),
+    import("tcp_accept", &[I32, I64, I32], Some(I32)),
+    import("tcp_connect", &[I32, I32, I64], Some(I32)),
+    import("socket_read", &[I32, I32, I32, I64], Some(I32)),
+    import("socket_write", &[I32, I32, I32, I64], Some(I32)),
+    import("socket_finish", &[I32], Some(I32)),
+    import("socket_close", &[I32], Some(I32)),
+    import("socket_give", &[I32, I32], Some(I32)),
+    import("socket_take", &[I64, I32], Some(I32)),
+    import("udp_bind", &[I32], Some(I32)),
+    import("udp_send", &[I32, I32, I32, I32], Some(I32)),
+    import("udp_receive", &[I32, I32, I32, I64, I32], Some(I32)),
+    import("resolve", &[I32, I32, I32, I32, I64], Some(I32)),
 ];
 
 /// Every function of [`WASI_MODULE`] that a node has: what a command-line program needs that uses

@@ -28,6 +28,8 @@ mod process;
 #[cfg(feature = "metal")]
 mod programs;
 #[cfg(feature = "metal")]
+mod sockets;
+#[cfg(feature = "metal")]
 mod wasi;
 
 pub use config::{CPU_FEATURES, ENGINE_VERSION, STACK_BYTES, TARGET, WASM_STACK_BYTES, config};

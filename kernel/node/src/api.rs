@@ -16,7 +16,7 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
-use craton_abi::{ErrorCode, ProgramId, ShardId};
+use craton_abi::{ErrorCode, ProgramId, ShardId, SocketEvent, SocketOrder};
 use craton_session::ConnId;
 use craton_shard::port::{HostAnswer, HostEffect, LogLevel};
 
@@ -79,6 +79,8 @@ pub enum NodeInput {
     },
     /// The host of the processes of shard 0 answers a [`NodeEffect::Host`], or tells of one.
     Host(HostAnswer),
+    /// What the network has to tell a process.
+    Socket(SocketEvent),
     /// A line of the kernel's own log, for `craton logs`.
     LogLine(String),
     /// How much memory the machine has left, for placement and listings.
@@ -144,6 +146,9 @@ pub enum NodeEffect {
         /// What.
         mail: Mail,
     },
+    /// Something that processes of any shard want of the network: each call is answered once by
+    /// [`NodeInput::Socket`].
+    Socket(SocketOrder),
     /// Write a line to the console. The node has kept it for `craton logs`.
     Log {
         /// How grave it is.
@@ -154,7 +159,8 @@ pub enum NodeEffect {
         text: String,
     },
     /// The node was declared dead and has begun a new life: drop every instance of shard 0 and
-    /// answer nothing for them. Loaded programs stay loaded. Workers are told by mail.
+    /// every socket of a process, and answer nothing for them. Loaded programs stay loaded. Workers
+    /// are told by mail.
     Restart,
 }
 
@@ -192,6 +198,6 @@ pub enum WorkerEffect {
 impl NodeEffect {
     /// Whether it is void once the node begins a new life.
     pub(crate) fn is_of_life(&self) -> bool {
-        matches!(self, NodeEffect::Host(_) | NodeEffect::Post { .. })
+        matches!(self, NodeEffect::Host(_) | NodeEffect::Post { .. } | NodeEffect::Socket(_))
     }
 }

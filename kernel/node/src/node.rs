@@ -16,7 +16,10 @@ use alloc::format;
 use alloc::string::ToString;
 use alloc::vec::Vec;
 use core::fmt;
-use craton_abi::{Duration, ExitReason, Incarnation, Instant, NodeId, Pid, ShardId, Slot, limit};
+use craton_abi::{
+    Duration, ExitReason, Incarnation, Instant, NodeId, Pid, ShardId, Slot, SocketEvent,
+    SocketOrder, limit,
+};
 use craton_session::{CertificateError, ConnId};
 use craton_shard::port::{
     Effect, HostAnswer, HostCall, HostEffect, HostReply, Input, LogLevel, Outcome,
@@ -190,6 +193,7 @@ impl Node {
             NodeInput::Carried { bundle } => control.carried(bundle, now, work),
             NodeInput::Loaded { program, result } => control.loaded(program, result, now, work),
             NodeInput::Host(answer) => self.host_said(answer, work),
+            NodeInput::Socket(event) => self.network_said(event, work),
             NodeInput::LogLine(line) => control.log.push(line),
             NodeInput::Memory { free_bytes } => control.memory_free = free_bytes,
             NodeInput::MemoryShort => self.relieve(now, work),
@@ -211,6 +215,21 @@ impl Node {
             }
             HostAnswer::Memory { slot, bytes } => hosts.set_memory(slot, bytes),
             HostAnswer::Started { .. } | HostAnswer::Ran { .. } => {}
+        }
+    }
+
+    /// What the network has to tell a process, of this life or of one before.
+    fn network_said(&self, event: SocketEvent, work: &mut Work) {
+        let (to, me) = (event.to(), &self.control.me);
+        if (to.node, to.incarnation) != (me.node, me.incarnation) {
+            return;
+        }
+        if to.slot.shard().index() < usize::from(self.control.shards) {
+            work.input_for(to.slot, Input::Socket(event));
+        } else {
+            // It was given to a process that cannot be.
+            let order = SocketOrder::Release { owner: to, orderly: false };
+            work.effect(NodeEffect::Socket(order));
         }
     }
 
@@ -298,6 +317,7 @@ impl Node {
                 let nodes = control.nodes_alive().collect();
                 work.input_for(slot, Input::Nodes { slot, nodes });
             }
+            Effect::Socket(order) => work.effect(NodeEffect::Socket(order)),
             Effect::Log { pid, level, text } => {
                 control.say(level, &pid.to_string(), text, now, work);
             }
@@ -356,6 +376,7 @@ fn destination(effect: &Effect) -> Option<(NodeId, Incarnation)> {
         | Effect::WantRoom { .. }
         | Effect::Place { .. }
         | Effect::AskNodes { .. }
+        | Effect::Socket(_)
         | Effect::Log { .. }
         | Effect::Exited { .. } => None,
     }

@@ -86,6 +86,7 @@ impl Shard {
                 out.push(Effect::AskNodes { slot });
                 None
             }
+            HostCall::Socket(call) => self.call_socket(slot, *call, out),
         }
     }
 

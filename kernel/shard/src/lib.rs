@@ -14,6 +14,8 @@
 //!   that it was placed on is lost. [`port::Effect::SpawnReply`] to a parent that is no process (a
 //!   console) is answered by [`port::Input::SpawnHeard`]. A child's signals may come before the
 //!   answer to its spawn.
+//! - Each call in [`port::Effect::Socket`] is answered by one [`port::Input::Socket`], and what is
+//!   told of a process comes in the order in which it was told.
 //! - When a node is lost [`port::Input::NodeLost`] comes. Whatever the shard said to that life of
 //!   the node until then, and has not arrived there, never arrives; after it nothing comes that the
 //!   node said before it was lost. What is for a node that is unknown comes back: of a message its
@@ -37,6 +39,7 @@ mod process;
 mod request;
 mod run_queue;
 mod shard;
+mod socket;
 mod spawn;
 #[cfg(test)]
 mod tests;

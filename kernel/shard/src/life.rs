@@ -10,6 +10,7 @@ use crate::shard::{Shard, Whereabouts};
 use alloc::vec::Vec;
 use craton_abi::{
     ErrorCode, ExitReason, Incarnation, MonitorId, NodeId, Pid, Signal, SignalBody, Slot,
+    SocketOrder,
 };
 use craton_process::{Closed, Notice, node_range};
 
@@ -38,7 +39,8 @@ impl Shard {
                 self.leave(to, ticket, out);
             }
             State::Answering { to, ticket, .. } => self.leave_answering(to, ticket),
-            State::Running | State::Calling | State::Spawning { .. } | State::Asking => {}
+            State::Running | State::Calling | State::Spawning { .. } => {}
+            State::Asking | State::OnSocket => {}
         }
         let Some(process) = self.take_out(slot, host_works) else { return };
         if !host_works {
@@ -87,6 +89,10 @@ impl Shard {
     ) {
         let pid = self.pid(slot);
         let Process { app, trace, parent, mailbox, senders, watchers, links, .. } = process;
+        if process.has_sockets {
+            let orderly = reason.is_orderly();
+            out.push(Effect::Socket(SocketOrder::Release { owner: pid, orderly }));
+        }
         self.unheard.remove(&(parent, slot));
         self.fail_waiting(senders, ErrorCode::NoProcess);
         let Closed { sources, watched, timers } = mailbox.close();

@@ -16,7 +16,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use craton_abi::{
     Duration, ErrorCode, ExitReason, Incarnation, NodeId, Payload, Pid, Place, ProcessLimits,
-    ProgramId, RequestId, Signal, Slot, SpawnOrder,
+    ProgramId, RequestId, Signal, Slot, SocketEvent, SocketOrder, SpawnOrder,
 };
 pub use craton_process::Source;
 
@@ -48,6 +48,9 @@ pub enum Input {
         /// The nodes alive, this one first.
         nodes: Vec<LivingNode>,
     },
+    /// What whoever has the network tells a process: the answer to [`Effect::Socket`], or that a
+    /// connection was given to it.
+    Socket(SocketEvent),
     /// A signal from another shard or node, its sender authenticated.
     Signal(Signal),
     /// A mailbox elsewhere took messages that this shard's processes sent.
@@ -224,6 +227,9 @@ pub enum Effect {
         /// Who asks.
         slot: Slot,
     },
+    /// For whoever has the network. Each call is answered once by [`Input::Socket`], unless its
+    /// process is released before.
+    Socket(SocketOrder),
     /// Write a line to the node's log.
     Log {
         /// Whose line.

@@ -9,7 +9,7 @@
 //!                          | 5 answered           v
 //!                          +------------------ Calling
 //!                          |                      | 4 has to wait
-//!                          +--- Receiving, Sending, Answering, Spawning, Asking
+//!                          +--- Receiving, Sending, Answering, Spawning, Asking, OnSocket
 //! ```
 //!
 //! A process ends in any state. While the host works on it (`Starting`, `Running`) its slot is
@@ -57,6 +57,8 @@ pub(crate) struct Process {
     pub(crate) links: Links,
     /// Ends of linked processes come as notices.
     pub(crate) traps_exits: bool,
+    /// It may have sockets: the network is told of its end.
+    pub(crate) has_sockets: bool,
     /// CPU time charged, for the run queue.
     pub(crate) virtual_time: Duration,
 }
@@ -92,6 +94,8 @@ pub(crate) enum State {
     Spawning { request: RequestId, monitor: Option<MonitorId>, link: Option<EarlyEnds> },
     /// It waits for the list of nodes.
     Asking,
+    /// It waits for the network.
+    OnSocket,
 }
 
 /// What a process waits for.

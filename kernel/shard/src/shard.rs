@@ -115,6 +115,7 @@ impl Shard {
             Input::Ran { slot, outcome, used } => self.ran(slot, outcome, used, out),
             Input::Nodes { slot, nodes } => self.nodes(slot, nodes, out),
             Input::Signal(signal) => self.signal(signal, out),
+            Input::Socket(event) => self.socket(event, out),
             Input::Credit { mailbox, messages, bytes } => {
                 self.credit(mailbox, messages, bytes, out);
             }

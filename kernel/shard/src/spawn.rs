@@ -101,6 +101,7 @@ impl Shard {
             watchers,
             links,
             traps_exits: false,
+            has_sockets: false,
             virtual_time: self.run_queue.floor(),
         };
         let slot = self

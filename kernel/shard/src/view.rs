@@ -58,5 +58,6 @@ fn describe(state: &State) -> String {
         State::Answering { to, .. } => return format!("answering {to}"),
         State::Spawning { .. } => "spawning",
         State::Asking => "asking for nodes",
+        State::OnSocket => "waiting for the network",
     })
 }

@@ -12,7 +12,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
-use craton_abi::{Instant, limit};
+use craton_abi::{Instant, SocketEvent, SocketOrder, limit};
 use craton_hal::memory;
 use craton_hal::virtio::Broken;
 use craton_hal::virtio::net::{Info, Net, Pair};
@@ -20,6 +20,7 @@ use craton_net::{AddressSource, Config, Event, Owner, Shard, Stack, Steer, Strea
 use craton_node::{Node, NodeEffect, NodeInput};
 use craton_services::{Enabled, Services};
 use craton_session::ConnId;
+use craton_sockets::Sockets;
 use log::warn;
 
 /// Bytes moved between the node and a stream at once.
@@ -29,13 +30,19 @@ const EVENTS_PER_POLL_MAX: usize = 256;
 /// Whom the buffers of the services count against; the node's own are owner 0's.
 const SERVICES: Owner = Owner(1);
 
-/// The network as the node sees it.
+/// The sockets of processes count against owners above this.
+const PROCESSES: Owner = Owner(1 << 8);
+
+/// The network as the node and its processes see it.
 pub(crate) struct Network {
     nic: Nic,
     board: Arc<Board>,
     stack: Stack,
     membership: UdpId,
     services: Services,
+    sockets: Sockets,
+    /// What is told to processes; kept for its room, and empty in between.
+    told: Vec<SocketEvent>,
     streams: BTreeMap<ConnId, StreamId>,
     conns: BTreeMap<StreamId, ConnId>,
     /// Connections for which the node has bytes.
@@ -84,6 +91,8 @@ impl Network {
             stack,
             membership,
             services,
+            sockets: Sockets::new(PROCESSES),
+            told: Vec::new(),
             streams: BTreeMap::new(),
             conns: BTreeMap::new(),
             ready: BTreeSet::new(),
@@ -114,6 +123,8 @@ impl Network {
             self.take(event, node, now, out);
         }
         self.services.poll(&mut self.stack, now);
+        self.sockets.poll(&mut self.stack, now, &mut self.told);
+        self.tell(node, now, out);
         let mut datagram = Vec::new();
         for _ in 0..EVENTS_PER_POLL_MAX {
             let Some(from) = self.stack.receive_from(self.membership, &mut datagram) else { break };
@@ -135,6 +146,11 @@ impl Network {
         if matches!(event, Event::Address(_) | Event::Announced(_)) {
             let (address, announced) = (self.stack.address(), self.stack.announced());
             self.board.tell_addresses(address.cloned(), announced.clone());
+        }
+        if self.sockets.take(&event, &mut self.stack, now, &mut self.told) {
+            self.dirty = true;
+            self.tell(node, now, out);
+            return;
         }
         match event {
             Event::Address(Some(address)) => {
@@ -163,6 +179,26 @@ impl Network {
                 self.lost(stream, node, now, out);
             }
             Event::Closed { stream, .. } => self.lost(stream, node, now, out),
+        }
+    }
+
+    /// Does what processes want of the network.
+    pub(super) fn socket(
+        &mut self,
+        order: SocketOrder,
+        node: &mut Node,
+        now: Instant,
+        out: &mut Vec<NodeEffect>,
+    ) {
+        self.sockets.order(order, &mut self.stack, now, &mut self.told);
+        self.dirty = true;
+        self.tell(node, now, out);
+    }
+
+    /// Tells processes what came of what they wanted.
+    fn tell(&mut self, node: &mut Node, now: Instant, out: &mut Vec<NodeEffect>) {
+        for event in self.told.drain(..) {
+            node.step(NodeInput::Socket(event), now, out);
         }
     }
 
@@ -261,8 +297,9 @@ impl Network {
 
     /// When to poll next if no frame comes.
     pub(super) fn deadline(&mut self, now: Instant) -> Option<Instant> {
-        let due = [self.stack.deadline(now), self.services.deadline()];
-        due.into_iter().flatten().min()
+        let own = [self.services.deadline(), self.sockets.deadline()];
+        let due = own.into_iter().chain([self.stack.deadline(now)]);
+        due.flatten().min()
     }
 
     /// Whether something waits to be given to the stack, or to be sent by it.
@@ -299,6 +336,7 @@ impl Network {
 
     /// Forgets every connection: the node starts a new life.
     pub(super) fn reset(&mut self, now: Instant) {
+        self.sockets.reset(&mut self.stack, now);
         for (_, stream) in core::mem::take(&mut self.streams) {
             self.stack.abort(stream, now);
         }

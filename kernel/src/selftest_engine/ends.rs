@@ -227,6 +227,18 @@ pub(super) fn bad_pointers(bench: &mut Bench) -> Outcomes {
         "bad_wasi_poll_from",
         "bad_wasi_poll_to",
         "bad_wasi_poll_told",
+        "bad_tcp_accept",
+        "bad_tcp_connect",
+        "bad_socket_read",
+        "bad_socket_write",
+        "bad_socket_give",
+        "bad_socket_take",
+        "bad_udp_send_to",
+        "bad_udp_send_bytes",
+        "bad_udp_receive_room",
+        "bad_udp_receive_from",
+        "bad_resolve_name",
+        "bad_resolve_room",
     ];
     for entry in entries {
         match bench.run(entry, b"")? {

@@ -7,6 +7,9 @@
 use crate::limit;
 use alloc::collections::BTreeMap;
 
+/// One in so many bytes is kept for the node itself.
+const NODE_SHARE: usize = 8;
+
 /// Who wanted a socket. Meaningless to the stack; 0 is the node itself.
 #[derive(Copy, Clone, Debug, Default, Eq, PartialEq, Ord, PartialOrd, Hash)]
 pub struct Owner(pub u64);
@@ -38,6 +41,11 @@ impl Budget {
         Budget { used: 0, limit, accounts: BTreeMap::new() }
     }
 
+    /// Bytes that all owners may have.
+    pub(crate) fn limit(&self) -> usize {
+        self.limit
+    }
+
     /// Bytes in use, of all owners or of one.
     pub(crate) fn used(&self, owner: Option<Owner>) -> usize {
         owner.map_or(self.used, |owner| self.accounts.get(&owner).map_or(0, |account| account.used))
@@ -51,7 +59,9 @@ impl Budget {
 
     /// Counts bytes that are about to be allocated.
     pub(crate) fn charge(&mut self, owner: Owner, bytes: usize) -> Result<(), Refused> {
-        if bytes > self.limit.saturating_sub(self.used) {
+        // Whoever else has sockets, the node can be talked to.
+        let kept = if owner == Owner::default() { 0 } else { self.limit / NODE_SHARE };
+        if bytes > (self.limit - kept).saturating_sub(self.used) {
             return Err(Refused::All);
         }
         if self.accounts.len() >= limit::OWNERS_MAX && !self.accounts.contains_key(&owner) {
@@ -75,6 +85,17 @@ impl Budget {
         self.forget_idle(owner);
     }
 
+    /// Counts what one owner has against another.
+    pub(crate) fn pass(&mut self, from: Owner, to: Owner, bytes: usize) -> Result<(), Refused> {
+        self.refund(from, bytes);
+        self.charge(to, bytes).inspect_err(|_| {
+            // As it was: there was room for it a moment ago.
+            let account = self.accounts.entry(from).or_default();
+            account.used += bytes;
+            self.used += bytes;
+        })
+    }
+
     fn forget_idle(&mut self, owner: Owner) {
         if let Some(Account { used: 0, limit: None }) = self.accounts.get(&owner) {
             self.accounts.remove(&owner);
@@ -88,7 +109,7 @@ mod tests {
 
     #[test]
     fn what_is_charged_is_limited_and_refunded() {
-        let mut budget = Budget::new(100);
+        let mut budget = Budget::new(100 + 100 / 7);
         let (a, b) = (Owner(1), Owner(2));
         budget.set_limit(a, Some(40));
         assert_eq!(budget.charge(a, 41), Err(Refused::Owner));
@@ -97,6 +118,14 @@ mod tests {
         assert_eq!(budget.charge(b, 61), Err(Refused::All));
         assert_eq!(budget.charge(b, 60), Ok(()));
         assert_eq!((budget.used(None), budget.used(Some(a)), budget.used(Some(b))), (100, 40, 60));
+        assert_eq!(budget.pass(b, a, 60), Err(Refused::Owner));
+        assert_eq!((budget.used(None), budget.used(Some(a)), budget.used(Some(b))), (100, 40, 60));
+        assert_eq!(budget.pass(a, b, 40), Ok(()));
+        assert_eq!((budget.used(None), budget.used(Some(a)), budget.used(Some(b))), (100, 0, 100));
+        assert_eq!(budget.pass(b, a, 40), Ok(()));
+        assert_eq!(budget.charge(b, 1), Err(Refused::All));
+        assert_eq!(budget.charge(Owner::default(), 14), Ok(()), "the node's own share");
+        budget.refund(Owner::default(), 14);
         budget.refund(a, 40);
         budget.refund(b, 60);
         assert_eq!((budget.used(None), budget.accounts.len()), (0, 1), "a's limit is kept");

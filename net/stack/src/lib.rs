@@ -93,7 +93,8 @@ pub use handle::{ConnectError, Shared, TcpListener, TcpStream, UdpSocket};
 pub use resolver::{ResolveError, ResolveId};
 pub use stack::{Stack, Usage};
 pub use stream::{
-    Buffers, Closed, DialError, DialOptions, ListenError, ListenOptions, NoStream, StreamId,
+    Buffers, Closed, DialError, DialOptions, ListenError, ListenOptions, NoStream, PassError,
+    StreamId,
 };
 pub use tuple::{Steer, Target};
 pub use udp::{BindError, DatagramError, UdpId};

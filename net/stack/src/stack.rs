@@ -25,7 +25,8 @@ use crate::neighbour::Neighbours;
 use crate::resolver::{Kinds, ResolveId, Resolver};
 use crate::slaac::{self, Slaac};
 use crate::stream::{
-    Closed, DialError, DialOptions, ListenError, ListenOptions, NoStream, Notice, StreamId,
+    Closed, DialError, DialOptions, ListenError, ListenOptions, NoStream, Notice, PassError,
+    StreamId,
 };
 use crate::streams::Streams;
 use crate::timewait::TimeWaits;
@@ -266,6 +267,11 @@ impl Stack {
         self.streams.buffer_bytes(Some(owner))
     }
 
+    /// Bytes of buffers that all owners together may have.
+    pub fn buffer_bytes_max(&self) -> usize {
+        self.streams.budget.limit()
+    }
+
     /// Limits the buffers of an owner; without a limit only that of all counts.
     pub fn limit_buffers(&mut self, owner: Owner, bytes_max: Option<usize>) {
         self.streams.budget.set_limit(owner, bytes_max);
@@ -388,6 +394,20 @@ impl Stack {
     /// Resets: nothing more is delivered. The id is dead at once, no event follows.
     pub fn abort(&mut self, stream: StreamId, now: Instant) {
         self.streams.abort(stream, now);
+    }
+
+    /// Counts a stream's buffers against another owner from now on.
+    ///
+    /// # Errors
+    ///
+    /// If the stream is gone, or the owner's buffers are as large as they may be.
+    pub fn pass(&mut self, stream: StreamId, to: Owner) -> Result<(), PassError> {
+        self.streams.pass(stream, to)
+    }
+
+    /// Whether an address is the node's own.
+    pub fn is_ours(&self, address: IpAddr) -> bool {
+        self.ours(address)
     }
 
     /// Asks for the addresses of a name; [`Event::Resolved`] follows within seconds.

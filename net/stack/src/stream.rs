@@ -157,6 +157,15 @@ pub enum ListenError {
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]
 pub struct NoStream;
 
+/// Why a stream cannot be another owner's; nothing was done.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub enum PassError {
+    /// The stream has ended.
+    NoStream,
+    /// The new owner's buffers are as large as they may be.
+    LimitOwner,
+}
+
 /// What a stream has to tell, most urgent first.
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Notice {

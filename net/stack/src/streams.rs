@@ -13,7 +13,7 @@ use crate::budget::{Budget, Owner, Refused};
 use crate::handover::Seat;
 use crate::limit;
 use crate::stream::{
-    Closed, DialError, DialOptions, ListenError, ListenOptions, Phase, Stream, StreamId,
+    Closed, DialError, DialOptions, ListenError, ListenOptions, PassError, Phase, Stream, StreamId,
 };
 use crate::tuple::{Steer, Tuple};
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -312,6 +312,19 @@ impl Streams {
             }
             Some(Phase::Ended(_)) | None => {}
         }
+    }
+
+    /// Counts a stream's buffers against another owner.
+    pub(crate) fn pass(&mut self, id: StreamId, to: Owner) -> Result<(), PassError> {
+        let stream = self.get(id).ok_or(PassError::NoStream)?;
+        let (from, bytes) = (stream.owner, stream.buffers.total());
+        if stream.seat.is_some() {
+            self.budget.pass(from, to, bytes).map_err(|_| PassError::LimitOwner)?;
+        }
+        if let Some(stream) = self.get_mut(id) {
+            stream.owner = to;
+        }
+        Ok(())
     }
 
     /// Buffers of an owner, or of all.

@@ -7,7 +7,9 @@ use crate::checker::Violation;
 use crate::machine::{MAIL_MAX, Machine};
 use crate::net::{End, OPERATOR, Place};
 use crate::world::{ACTORS_MAX, Event, Sabotage, World};
-use craton_abi::{Duration, ErrorCode, Incarnation, ShardId, Slot};
+use craton_abi::{
+    Duration, ErrorCode, Incarnation, ShardId, Slot, SocketEvent, SocketOrder, SocketReply,
+};
 use craton_node::{Mail, NodeEffect, NodeInput, WorkerEffect, WorkerInput};
 use craton_session::ConnId;
 use craton_shard::port::{
@@ -132,6 +134,12 @@ impl World {
                 inputs.extend(self.host(place, effect).map(NodeInput::Host));
             }
             NodeEffect::Post { to, mail } => self.post(place, 0, to, mail),
+            // The network here is between nodes only.
+            NodeEffect::Socket(SocketOrder::Call { from, .. }) => {
+                let reply = SocketReply::Failed(ErrorCode::Unreachable);
+                inputs.push_back(NodeInput::Socket(SocketEvent::Done { to: from, reply }));
+            }
+            NodeEffect::Socket(_) => {}
             NodeEffect::Log { level, module, text } => self.read_log(place, level, &module, &text),
             NodeEffect::Restart => {
                 inputs.clear();

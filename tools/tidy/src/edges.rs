@@ -20,6 +20,7 @@ pub const HOUSE: &[(&str, &[&str])] = &[
     ("craton-cluster", &["craton-abi", "craton-session"]),
     ("craton-net", &["craton-abi"]),
     ("craton-services", &["craton-abi", "craton-net"]),
+    ("craton-sockets", &["craton-abi", "craton-net"]),
     (
         "craton-node",
         &[
@@ -48,6 +49,7 @@ pub const HOUSE: &[(&str, &[&str])] = &[
             "craton-services",
             "craton-session",
             "craton-shard",
+            "craton-sockets",
             "craton-wire",
         ],
     ),

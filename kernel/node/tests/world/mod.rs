@@ -5,7 +5,8 @@
 //! every pair of CPUs has its order, and everything else may overtake.
 
 use craton_abi::{
-    AppId, Duration, Incarnation, Instant, Payload, Pid, ProgramId, ShardId, Slot, TraceId, limit,
+    AppId, Duration, Incarnation, Instant, Payload, Pid, ProgramId, ShardId, Slot, SocketOrder,
+    TraceId, limit,
 };
 use craton_node::{
     Mail, Node, NodeConfig, NodeEffect, NodeInput, Worker, WorkerEffect, WorkerInput,
@@ -105,6 +106,8 @@ pub(crate) struct World {
     /// Bytes that nodes sent to nodes.
     pub(crate) bytes_between: usize,
     pub(crate) logs: Vec<String>,
+    /// What processes of each node wanted of the network.
+    pub(crate) orders: Vec<(usize, SocketOrder)>,
 }
 
 /// The key of every guest.
@@ -147,6 +150,7 @@ impl World {
             loads: vec![0; count],
             bytes_between: 0,
             logs: Vec::new(),
+            orders: Vec::new(),
         };
         for index in 0..count {
             let life = Incarnation::new(100 + index as u64);
@@ -403,6 +407,8 @@ impl World {
                 inputs.extend(self.host(index, effect).map(NodeInput::Host));
             }
             NodeEffect::Post { to, mail } => self.post(index, ShardId::new(0), to, mail),
+            // What processes want of the network is answered by a test, if it is about that.
+            NodeEffect::Socket(order) => self.orders.push((index, order)),
             NodeEffect::Log { module, text, .. } => {
                 self.logs.push(format!("{index} {module}: {text}"));
             }

@@ -7,7 +7,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use craton_abi::{
     Duration, ErrorCode, ExitReason, MonitorId, NodeId, Payload, Pid, Place, ProcessLimits,
-    ProgramId, TimerId,
+    ProgramId, SocketCall, SocketReply, TimerId,
 };
 
 /// What a process asks of its shard.
@@ -133,6 +133,8 @@ pub enum HostCall {
     Yield,
     /// Which nodes are alive. Answered by [`HostReply::Nodes`].
     Nodes,
+    /// Something of the network. Answered by [`HostReply::Socket`].
+    Socket(Box<SocketCall>),
 }
 
 /// What [`HostCall::Spawn`] asks for.
@@ -203,6 +205,8 @@ pub enum HostReply {
     },
     /// The nodes alive, the caller's own first.
     Nodes(Vec<LivingNode>),
+    /// What the network answers.
+    Socket(Box<SocketReply>),
     /// It could not be done.
     Failed(ErrorCode),
 }

@@ -4,7 +4,7 @@ use super::random::{Random, Replay, seeds};
 use super::*;
 use crate::port::LogLevel;
 use craton_abi::limit::{ARGUMENT_BYTES_MAX, MESSAGE_BYTES_MAX};
-use craton_abi::{Place, Resource, TrapKind};
+use craton_abi::{Place, Resource, SocketCall, SocketEvent, SocketId, SocketReply, TrapKind};
 
 const SEEDS: u64 = 10;
 const INPUTS: usize = 10_000;
@@ -93,7 +93,7 @@ impl Liar {
     }
 
     fn call(&mut self) -> HostCall {
-        match self.random.below(19) {
+        match self.random.below(20) {
             0 => {
                 let SpawnOrder { entry, argument, limits, .. } = self.order();
                 let (program, monitor) = (None, self.random.chance(50));
@@ -141,6 +141,7 @@ impl Liar {
             },
             16 => HostCall::SetTimer { after: self.duration(), tag: self.random.next() % 4 },
             17 => HostCall::CancelTimer { id: TimerId::new(self.id().get()) },
+            18 => HostCall::Socket(Box::new(SocketCall::Take { timeout: None })),
             _ => HostCall::Log { level: LogLevel::Info, text: "ö".repeat(self.random.below(999)) },
         }
     }
@@ -174,8 +175,17 @@ impl Liar {
         Input::SpawnReply { request, parent, result }
     }
 
+    fn socket_event(&mut self) -> SocketEvent {
+        let to = self.pid();
+        if self.random.chance(50) {
+            return SocketEvent::Done { to, reply: SocketReply::Count(self.random.next() as u32) };
+        }
+        let (app, socket) = (AppId::new(self.random.next() % 3), SocketId::new(1));
+        SocketEvent::Given { to, app, socket }
+    }
+
     fn input(&mut self) -> Input {
-        match self.random.below(16) {
+        match self.random.below(17) {
             0 | 1 => Input::Spawn(Box::new(self.order())),
             2 | 3 => {
                 let result = if self.random.chance(80) { Ok(()) } else { Err(self.error()) };
@@ -204,6 +214,7 @@ impl Liar {
             12 => Input::Gone { pid: self.pid() },
             13 => self.spawn_reply(),
             14 => Input::SpawnHeard { child: self.pid() },
+            15 => Input::Socket(self.socket_event()),
             _ => {
                 let Pid { node, incarnation, .. } = self.pid();
                 Input::NodeLost { node, incarnation }

@@ -33,6 +33,7 @@ mod monitors;
 mod random;
 mod requests;
 mod scheduling;
+mod sockets;
 mod spawning;
 mod timers;
 

@@ -6,6 +6,7 @@
 
 mod actor;
 mod ledger;
+mod network;
 
 use super::random::{Random, Replay, seeds};
 use super::*;
@@ -13,6 +14,7 @@ use actor::{Actor, Host};
 use alloc::collections::VecDeque;
 use craton_abi::limit::WINDOW_MESSAGES;
 use ledger::Ledger;
+use network::Network;
 
 const SEEDS: u64 = 200;
 const STEPS: usize = 3_000;
@@ -32,6 +34,7 @@ struct World {
     lanes: BTreeMap<Lane, VecDeque<Input>>,
     actors: BTreeMap<Pid, Actor>,
     ledger: Ledger,
+    network: Network,
     /// Spawns whose answer has not reached the parent: where they were placed.
     placed: BTreeMap<(NodeId, RequestId), (Pid, usize)>,
     /// Every pid there was, and some that never were.
@@ -68,6 +71,7 @@ impl World {
             lanes: BTreeMap::new(),
             actors: BTreeMap::new(),
             ledger: Ledger::default(),
+            network: Network::default(),
             placed: BTreeMap::new(),
             pids: vec![nobody(1, 900, 0), nobody(2, 900, 0), nobody(1, 1, 7)],
             quiet: false,
@@ -139,6 +143,7 @@ impl World {
                 self.push(member, to, LANE_OTHER, Input::Spawn(order));
             }
             Effect::Log { .. } => {}
+            Effect::Socket(order) => self.network(order),
             Effect::WantRoom { node } => {
                 self.push(member, member, LANE_OTHER, Input::Room { node });
             }
@@ -299,6 +304,7 @@ impl World {
         let config = self.shards[FRAGILE].config();
         let (node, incarnation) = (config.node, config.incarnation);
         self.ledger.lost(node, incarnation);
+        self.network_lost(node, incarnation);
         self.lanes.retain(|&(from, to, _), _| from != FRAGILE && to != FRAGILE);
         self.actors.retain(|pid, _| (pid.node, pid.incarnation) != (node, incarnation));
         self.shards[FRAGILE] = shard(2, incarnation.get() + 1, 0);
@@ -306,6 +312,8 @@ impl World {
         let unanswered = self.placed.iter().filter(|(_, (_, to))| *to == FRAGILE);
         let replies: Vec<(RequestId, Pid)> =
             unanswered.map(|(&(_, request), &(parent, _))| (request, parent)).collect();
+        // Answered with that, also if it crashes again before the answer is there.
+        self.placed.retain(|_, (_, to)| *to != FRAGILE);
         for (request, parent) in replies {
             let result = Err(ErrorCode::NoConnection);
             let reply = Input::SpawnReply { request, parent, result };
@@ -400,6 +408,7 @@ impl World {
             }
         }
         assert!(self.placed.is_empty());
+        self.assert_network();
         self.ledger.assert_kept(|pid| self.actors.contains_key(&pid));
     }
 
@@ -415,6 +424,7 @@ impl World {
             assert!(shard.watches.is_empty() && shard.unheard.is_empty());
             assert_eq!((shard.deadline(), shard.runnable()), (None, false));
         }
+        self.assert_network();
         let pids = core::mem::take(&mut self.pids);
         for pid in pids.into_iter().filter(|pid| at(pid.node, pid.slot.shard()).is_some()) {
             let id = MonitorId::new(1);
@@ -443,6 +453,7 @@ fn locate(pid: Pid) -> usize {
 #[test]
 fn model() {
     let mut totals = ledger::Totals::default();
+    let mut network_answers = 0;
     for seed in seeds(SEEDS) {
         let _replay = Replay { test: "model", seed };
         let mut world = World::new(seed);
@@ -452,11 +463,13 @@ fn model() {
         world.settle();
         world.assert_settled();
         totals.add(&world.ledger);
+        network_answers += world.network_answers();
         world.end();
     }
     // A model in which nothing happens proves nothing.
     std::println!("{totals:?}");
     if seeds(SEEDS).end - seeds(SEEDS).start == SEEDS {
         totals.assert_busy();
+        assert!(network_answers > 1_000);
     }
 }

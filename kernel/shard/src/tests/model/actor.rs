@@ -7,7 +7,9 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
-use craton_abi::{Duration, ExitReason, MonitorId, Payload, Pid, Place, ProcessLimits, TimerId};
+use craton_abi::{
+    Duration, ExitReason, MonitorId, Payload, Pid, Place, ProcessLimits, SocketCall, TimerId,
+};
 
 /// What the host is doing with a process.
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]
@@ -122,7 +124,7 @@ impl Actor {
                 }
             }
             (Asked::Spawn { .. }, HostReply::Failed(_)) => {}
-            (Asked::Other, HostReply::Done | HostReply::Nodes(_)) => {}
+            (Asked::Other, HostReply::Done | HostReply::Nodes(_) | HostReply::Socket(_)) => {}
             (asked, reply) => panic!("{reply:?} to {asked:?}"),
         }
     }
@@ -183,6 +185,10 @@ impl Actor {
             }
             90..93 => self.other(HostCall::Yield),
             93..96 if !self.requests.is_empty() => self.answer(me, random, ledger),
+            96..98 => {
+                let call = SocketCall::Take { timeout: None };
+                self.other(HostCall::Socket(Box::new(call)))
+            }
             _ => return Outcome::Preempted,
         };
         Outcome::Call(call)

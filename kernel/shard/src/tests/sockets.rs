@@ -1,0 +1,82 @@
+//! Calls to the network: passed on, answered, and closed with their process.
+
+use super::*;
+use craton_abi::{SocketCall, SocketEvent, SocketId, SocketOrder, SocketReply};
+
+fn listen() -> SocketCall {
+    SocketCall::Listen { port: 80, bulk: false }
+}
+
+fn opened() -> SocketReply {
+    SocketReply::Opened { socket: SocketId::new(1), peer: None }
+}
+
+fn release(owner: Pid, orderly: bool) -> Effect {
+    Effect::Socket(SocketOrder::Release { owner, orderly })
+}
+
+impl Rig {
+    /// A process that has asked the network and waits.
+    fn asking(&mut self) -> Pid {
+        let pid = self.process();
+        assert_eq!(self.call(pid, HostCall::Socket(Box::new(listen()))), None);
+        let order = SocketOrder::Call { from: pid, app: APP, call: listen() };
+        assert_eq!(self.effects(), [Effect::Socket(order)]);
+        pid
+    }
+
+    fn done(&mut self, to: Pid) {
+        self.step(Input::Socket(SocketEvent::Done { to, reply: opened() }));
+    }
+}
+
+#[test]
+fn a_call_is_passed_on_and_answered_once() {
+    let mut rig = Rig::new();
+    let pid = rig.asking();
+    assert_eq!(rig.state(pid), "waiting for the network");
+    rig.done(pid);
+    assert_eq!(rig.answer(pid), Some(HostReply::Socket(Box::new(opened()))));
+    rig.done(pid);
+    assert!(matches!(&rig.effects()[..], [Effect::Log { .. }]), "nobody asked");
+}
+
+#[test]
+fn sockets_are_released_with_their_process_however_it_ends() {
+    let mut rig = Rig::new();
+    // While it waits.
+    let pid = rig.asking();
+    rig.signal(away(9, 0), pid, SignalBody::Kill);
+    assert!(rig.effects().contains(&release(pid, false)));
+    rig.done(pid);
+    assert_eq!(rig.effects(), [], "an answer that comes late is for nobody");
+    // While it runs, in order and not.
+    for (reason, orderly) in
+        [(ExitReason::Normal, true), (ExitReason::Shutdown, true), (ExitReason::Killed, false)]
+    {
+        let pid = rig.asking();
+        rig.done(pid);
+        rig.ran(pid, Outcome::Exited(reason));
+        assert!(rig.effects().contains(&release(pid, orderly)));
+    }
+    // One that never asked has none.
+    let pid = rig.process();
+    rig.ran(pid, Outcome::Exited(ExitReason::Normal));
+    assert!(!rig.effects().iter().any(|effect| matches!(effect, Effect::Socket(_))));
+}
+
+#[test]
+fn a_connection_that_is_given_goes_with_its_new_owner() {
+    let mut rig = Rig::new();
+    let (pid, socket) = (rig.process(), SocketId::new(1));
+    let given = |to, app| Input::Socket(SocketEvent::Given { to, app, socket });
+    rig.step(given(pid, AppId::new(99)));
+    let refuse = SocketOrder::Refuse { owner: pid, socket };
+    assert_eq!(rig.effects(), [Effect::Socket(refuse)], "another app's");
+    rig.step(given(pid, APP));
+    assert_eq!(rig.effects(), []);
+    rig.ran(pid, Outcome::Exited(ExitReason::Normal));
+    assert!(rig.effects().contains(&release(pid, true)));
+    rig.step(given(pid, APP));
+    assert_eq!(rig.effects(), [release(pid, false)], "it has ended");
+}

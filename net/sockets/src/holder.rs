@@ -1,0 +1,104 @@
+//! What one process has.
+//!
+//! Owns [`Holder`], [`Socket`] and [`StreamState`]: numbers to sockets, and what the stack has said
+//! of each. Numbers rise, so that one that was closed is never another's.
+
+use crate::waiting::Waiting;
+use alloc::collections::{BTreeMap, VecDeque};
+use core::net::SocketAddr;
+use craton_abi::{ErrorCode, SocketId, limit};
+use craton_net::{Closed, Owner, StreamId, UdpId};
+
+/// A process with sockets.
+#[derive(Debug)]
+pub(crate) struct Holder {
+    /// Whom the stack counts its buffers against.
+    pub(crate) account: Owner,
+    pub(crate) sockets: BTreeMap<SocketId, Socket>,
+    /// Connections that were given to it and that it has not taken.
+    pub(crate) given: VecDeque<SocketId>,
+    pub(crate) waiting: Option<Waiting>,
+    last: SocketId,
+}
+
+/// One socket.
+#[derive(Debug)]
+pub(crate) enum Socket {
+    /// A port that is listened on, and connections that nobody has accepted yet.
+    Listener { port: u16, ready: VecDeque<Ready> },
+    /// A connection.
+    Stream { id: StreamId, peer: SocketAddr, state: StreamState },
+    /// A port for datagrams.
+    Datagrams { id: UdpId },
+}
+
+/// A connection that nobody has accepted yet.
+#[derive(Debug)]
+pub(crate) struct Ready {
+    pub(crate) id: StreamId,
+    pub(crate) peer: SocketAddr,
+    pub(crate) state: StreamState,
+}
+
+/// What is known of a connection.
+#[derive(Copy, Clone, Debug, Default)]
+pub(crate) struct StreamState {
+    pub(crate) open: bool,
+    /// The peer sends no more.
+    pub(crate) finished: bool,
+    /// We send no more.
+    pub(crate) we_finished: bool,
+    pub(crate) closed: Option<Closed>,
+}
+
+impl Holder {
+    pub(crate) fn new(account: Owner) -> Self {
+        Holder {
+            account,
+            sockets: BTreeMap::new(),
+            given: VecDeque::new(),
+            waiting: None,
+            last: SocketId::default(),
+        }
+    }
+
+    /// Gives a socket a number. The caller has seen that there is room.
+    pub(crate) fn add(&mut self, socket: Socket) -> Option<SocketId> {
+        if self.last >= SocketId::MAX {
+            return None;
+        }
+        self.last = SocketId::new(self.last.get() + 1);
+        self.sockets.insert(self.last, socket);
+        Some(self.last)
+    }
+
+    /// Whether it may have another.
+    pub(crate) fn has_room(&self) -> bool {
+        self.sockets.len() < limit::SOCKETS_PER_PROCESS_MAX && self.last < SocketId::MAX
+    }
+
+    /// The connection with this number.
+    pub(crate) fn stream(&mut self, socket: SocketId) -> Result<Connection<'_>, ErrorCode> {
+        match self.sockets.get_mut(&socket) {
+            Some(Socket::Stream { id, peer, state }) => {
+                Ok(Connection { id: *id, peer: *peer, state })
+            }
+            _ => Err(ErrorCode::NoSocket),
+        }
+    }
+
+    /// The socket for datagrams with this number.
+    pub(crate) fn datagrams(&self, socket: SocketId) -> Result<UdpId, ErrorCode> {
+        match self.sockets.get(&socket) {
+            Some(Socket::Datagrams { id }) => Ok(*id),
+            _ => Err(ErrorCode::NoSocket),
+        }
+    }
+}
+
+/// A connection of a holder.
+pub(crate) struct Connection<'a> {
+    pub(crate) id: StreamId,
+    pub(crate) peer: SocketAddr,
+    pub(crate) state: &'a mut StreamState,
+}
