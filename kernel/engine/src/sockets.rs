@@ -1,7 +1,7 @@
 //! The host calls of the network: `tcp_*`, `udp_*`, `socket_*` and `resolve`.
 //!
-//! Owns what happens when a guest calls one of them. All of them leave the fiber with a [`SocketCall`]; the rule of `calls.rs` holds here too: across
-//! [`ask`] a function owns nothing.
+//! Owns what happens when a guest calls one of them. All of them leave the fiber with a
+//! [`SocketCall`]; the rule of `calls.rs` holds here too: across [`ask`] a function owns nothing.
 
 use crate::calls::{Call, ask, memory, memory_mut, read, read_pid};
 use crate::guest::{BadPointer, Region};

@@ -48,6 +48,7 @@ mod error;
 pub mod host;
 mod mailbox;
 mod message;
+pub mod net;
 mod process;
 mod run;
 // With `std` a program has both from there.

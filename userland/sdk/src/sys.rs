@@ -6,6 +6,7 @@
 //! See docs/decisions/0005-unsafe-in-the-sdk.md.
 
 use crate::mailbox::Select;
+use crate::net::RawAddress;
 use crate::process::SpawnCall;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -33,6 +34,7 @@ const _: () = assert!(core::mem::offset_of!(ReceiveHeader, tag) == 32, "the ABI 
 
 mod import {
     use super::ReceiveHeader;
+    use crate::net::RawAddress;
     use craton_abi::Pid;
 
     #[link(wasm_import_module = "craton")]
@@ -97,6 +99,46 @@ mod import {
         pub(crate) unsafe fn kill(target: *const [u8; Pid::BYTES]) -> i32;
         pub(crate) unsafe fn nodes(to: *mut u64, capacity: usize) -> i32;
         pub(crate) safe fn shards(node: u64) -> i32;
+        pub(crate) safe fn tcp_listen(port: i32, flags: i32) -> i32;
+        pub(crate) unsafe fn tcp_accept(socket: u32, timeout: i64, from: *mut RawAddress) -> i32;
+        pub(crate) unsafe fn tcp_connect(to: *const RawAddress, flags: i32, timeout: i64) -> i32;
+        pub(crate) unsafe fn socket_read(
+            socket: u32,
+            to: *mut u8,
+            capacity: usize,
+            timeout: i64,
+        ) -> i32;
+        pub(crate) unsafe fn socket_write(
+            socket: u32,
+            bytes: *const u8,
+            len: usize,
+            timeout: i64,
+        ) -> i32;
+        pub(crate) safe fn socket_finish(socket: u32) -> i32;
+        pub(crate) safe fn socket_close(socket: u32) -> i32;
+        pub(crate) unsafe fn socket_give(socket: u32, to: *const [u8; Pid::BYTES]) -> i32;
+        pub(crate) unsafe fn socket_take(timeout: i64, from: *mut RawAddress) -> i32;
+        pub(crate) safe fn udp_bind(port: i32) -> i32;
+        pub(crate) unsafe fn udp_send(
+            socket: u32,
+            to: *const RawAddress,
+            bytes: *const u8,
+            len: usize,
+        ) -> i32;
+        pub(crate) unsafe fn udp_receive(
+            socket: u32,
+            to: *mut u8,
+            capacity: usize,
+            timeout: i64,
+            from: *mut RawAddress,
+        ) -> i32;
+        pub(crate) unsafe fn resolve(
+            name: *const u8,
+            name_len: usize,
+            to: *mut RawAddress,
+            capacity: usize,
+            timeout: i64,
+        ) -> i32;
     }
 }
 
@@ -220,4 +262,61 @@ pub(crate) fn kill(target: &Pid) -> i32 {
 pub(crate) fn nodes(to: &mut [u64]) -> i32 {
     // SAFETY: the pointer and length are those of one live buffer.
     unsafe { import::nodes(to.as_mut_ptr(), to.len()) }
+}
+
+pub(crate) fn tcp_listen(port: u16, flags: i32) -> i32 {
+    import::tcp_listen(port.into(), flags)
+}
+
+pub(crate) fn tcp_accept(socket: u32, timeout: i64, from: &mut RawAddress) -> i32 {
+    // SAFETY: `from` is a live array of the length that the call writes.
+    unsafe { import::tcp_accept(socket, timeout, from) }
+}
+
+pub(crate) fn tcp_connect(to: &RawAddress, flags: i32, timeout: i64) -> i32 {
+    // SAFETY: `to` is a live address.
+    unsafe { import::tcp_connect(to, flags, timeout) }
+}
+
+pub(crate) fn socket_read(socket: u32, to: &mut [u8], timeout: i64) -> i32 {
+    // SAFETY: the pointer and length are those of one live buffer.
+    unsafe { import::socket_read(socket, to.as_mut_ptr(), to.len(), timeout) }
+}
+
+pub(crate) fn socket_write(socket: u32, bytes: &[u8], timeout: i64) -> i32 {
+    // SAFETY: the pointer and length are those of one live slice.
+    unsafe { import::socket_write(socket, bytes.as_ptr(), bytes.len(), timeout) }
+}
+
+pub(crate) fn socket_give(socket: u32, to: &Pid) -> i32 {
+    let to = to.to_bytes();
+    // SAFETY: `to` is a live pid.
+    unsafe { import::socket_give(socket, &to) }
+}
+
+pub(crate) fn socket_take(timeout: i64, from: &mut RawAddress) -> i32 {
+    // SAFETY: `from` is a live array of the length that the call writes.
+    unsafe { import::socket_take(timeout, from) }
+}
+
+pub(crate) fn udp_bind(port: u16) -> i32 {
+    import::udp_bind(port.into())
+}
+
+pub(crate) fn udp_send(socket: u32, to: &RawAddress, bytes: &[u8]) -> i32 {
+    // SAFETY: `to` is a live address; the pointer and length are those of one live slice.
+    unsafe { import::udp_send(socket, to, bytes.as_ptr(), bytes.len()) }
+}
+
+pub(crate) fn udp_receive(socket: u32, to: &mut [u8], timeout: i64, from: &mut RawAddress) -> i32 {
+    // SAFETY: the pointer and length are those of one live buffer; `from` is a live array of the
+    // length that the call writes.
+    unsafe { import::udp_receive(socket, to.as_mut_ptr(), to.len(), timeout, from) }
+}
+
+pub(crate) fn resolve(name: &str, to: &mut [RawAddress], timeout: i64) -> i32 {
+    let (name, len) = (name.as_ptr(), name.len());
+    // SAFETY: `name` and `len` are those of one live text; the other pointer and length are those
+    // of one live buffer, in items of 20 bytes as the ABI has them.
+    unsafe { import::resolve(name, len, to.as_mut_ptr(), to.len(), timeout) }
 }

@@ -85,10 +85,11 @@ fn sockets_are_limited_and_closing_makes_room() {
     world.fails(server, SocketCall::Bind { port: 9 }, ErrorCode::LimitSockets);
     let close = SocketCall::Close { socket: first.expect("there was one") };
     assert_eq!(world.call(client, close), SocketReply::Done);
-    world.run(Duration::from_millis(20));
-    let _ = world.open(client, connect(80));
+    // Its buffers are free once both sides have closed.
     let accepted = SocketCall::Close { socket: SocketId::new(2) };
     assert_eq!(world.call(server, accepted), SocketReply::Done);
+    world.run(Duration::from_millis(50));
+    let _ = world.open(client, connect(80));
     let _ = world.open(server, accept);
     world.end(client, false);
     world.end(server, false);

@@ -2,6 +2,10 @@
 //!
 //! Owns their meaning here. A killed process unwinds at the next of its calls.
 
+pub(crate) use super::net::{
+    resolve, socket_close, socket_finish, socket_give, socket_read, socket_take, socket_write,
+    tcp_accept, tcp_connect, tcp_listen, udp_bind, udp_receive, udp_send,
+};
 use super::world::{Current, Ended, Item, Tie, World, current, spawn as spawn_thread};
 use crate::mailbox::Select;
 use crate::process::SpawnCall;
@@ -22,7 +26,7 @@ pub(crate) struct ReceiveHeader {
 }
 
 /// The calling process, which ends here if another's deed ended it.
-fn living() -> Current {
+pub(super) fn living() -> Current {
     let current = current();
     if let Some(reason) = current.shared.with(|world| world.doom_of(current.pid)) {
         end(reason);
@@ -34,13 +38,13 @@ fn end(reason: ExitReason) -> ! {
     std::panic::resume_unwind(alloc::boxed::Box::new(Ended(reason)))
 }
 
-fn deadline(timeout_nanos: i64, default: Option<u64>) -> Option<Instant> {
+pub(super) fn deadline(timeout_nanos: i64, default: Option<u64>) -> Option<Instant> {
     let nanos = u64::try_from(timeout_nanos).ok().or(default)?;
     Instant::now().checked_add(Duration::from_nanos(nanos))
 }
 
 /// Waits as `Shared::wait`, and ends the process if another's deed does meanwhile.
-fn wait<R>(
+pub(super) fn wait<R>(
     current: &Current,
     deadline: Option<Instant>,
     mut attempt: impl FnMut(&mut World) -> Option<R>,

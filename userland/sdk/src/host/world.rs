@@ -3,6 +3,7 @@
 //! Owns [`World`], all of it behind the one lock of [`Shared`]; whoever waits, waits on its one
 //! condition variable. Lock order: there is one lock.
 
+use super::net::Net;
 use super::{Fault, FaultKind, Scenario, node_id};
 use crate::entry::EntryTable;
 use crate::mailbox::Select;
@@ -66,6 +67,7 @@ pub(super) struct World {
     pub(super) sends: u64,
     pub(super) log: Vec<String>,
     pub(super) seed: u64,
+    pub(super) net: Net,
 }
 
 pub(super) struct Process {
@@ -226,6 +228,7 @@ impl World {
             sends: 0,
             log: Vec::new(),
             seed: scenario.seed,
+            net: Net::default(),
         }
     }
 
@@ -364,6 +367,7 @@ impl World {
 
     fn end(&mut self, pid: Pid, reason: ExitReason) {
         let Some(process) = self.processes.remove(&pid) else { return };
+        self.net.release(pid, reason.is_orderly());
         for other in process.links {
             self.link_broken(other, pid, reason.clone());
         }

@@ -1,0 +1,151 @@
+//! Clients of all sorts, on threads.
+
+use crate::request::{Refused, Request, parse};
+use craton::host::{self, Scenario};
+use craton::net::{TcpListener, TcpStream};
+use craton::{Error, ErrorCode, ExitReason, Run, SpawnOptions, kill};
+use std::net::{Ipv4Addr, SocketAddr};
+
+mod rig {
+    use super::*;
+
+    craton::entries! {
+        /// Starts the server, talks to it as the run's arguments say, and ends it.
+        pub RIG: "main" = rig as fn(Run);
+        /// The server, which needs no console of its own here.
+        pub SERVER: "server" = server as fn(u16);
+        /// As the program's own.
+        pub CONNECTION: "connection" = crate::conversation::connection as fn(());
+    }
+
+    fn server(port: u16) -> Result<(), Error> {
+        crate::accept_all(&TcpListener::bind(port)?)
+    }
+
+    /// Says each argument on one connection, then prints all that comes back.
+    fn rig(run: Run) -> Result<(), Error> {
+        let server = SERVER.spawn(&80, SpawnOptions::here())?;
+        let to = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 80);
+        let mut client = loop {
+            // It takes a moment to listen.
+            match TcpStream::connect(to, None) {
+                Err(ErrorCode::Refused) => craton::yield_now(),
+                connected => break connected?,
+            }
+        };
+        for argument in run.arguments() {
+            // A server that has heard enough closes; what it said can still be read.
+            if client.write_all(argument.as_bytes()).is_err() {
+                break;
+            }
+        }
+        let _ = client.finish();
+        let mut block = [0; 1_000];
+        loop {
+            match client.read(&mut block)? {
+                0 => break,
+                len => run.stdout().write(&block[..len])?,
+            }
+        }
+        kill(&server.pid)
+    }
+}
+
+/// What the server answers.
+fn answers(said: &[&str]) -> String {
+    let arguments = said.iter().map(|&text| text.into()).collect();
+    let outcome = host::run(rig::ENTRIES, Scenario { arguments, ..Scenario::default() });
+    assert_eq!(outcome.reason, ExitReason::Normal, "{:?}", outcome.log);
+    assert_eq!(outcome.left_over, Vec::<String>::new());
+    String::from_utf8(outcome.stdout).expect("text")
+}
+
+#[test]
+fn one_connection_carries_many_requests_in_any_pieces() {
+    let text = answers(&[
+        "GET /hello HT",
+        "TP/1.1\r\nHost: x\r\n",
+        "\r\nPOST / HTTP/1.1\r\nHost: x\r\nContent-Le",
+        "ngth: 5\r\n\r\nab",
+        "cdeHEAD /hello HTTP/1.1\r\nHost: x\r\n\r\n",
+        "GET /nowhere?x=1 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\nignored",
+    ]);
+    let statuses: Vec<&str> = text.lines().filter(|line| line.starts_with("HTTP/1.1 ")).collect();
+    assert_eq!(
+        statuses,
+        [
+            "HTTP/1.1 200 OK",
+            "HTTP/1.1 405 Method Not Allowed",
+            "HTTP/1.1 200 OK",
+            "HTTP/1.1 404 Not Found"
+        ]
+    );
+    assert_eq!(text.matches("\r\n\r\nhello\n").count(), 1, "HEAD has no body");
+    assert!(text.ends_with("there is / and /hello\n"));
+}
+
+#[test]
+fn the_front_page_says_who_answers() {
+    let text = answers(&["GET / HTTP/1.1\r\nHost: x\r\n\r\n"]);
+    assert!(text.starts_with("HTTP/1.1 200 OK\r\n"));
+    assert!(text.contains("<td>&lt;") && text.contains("<td>127.0.0.1:"), "{text}");
+}
+
+#[test]
+fn what_is_no_request_is_answered_once() {
+    let text = answers(&["nonsense\r\n\r\nGET /hello HTTP/1.1\r\nHost: x\r\n\r\n"]);
+    assert!(text.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{text}");
+    assert_eq!(text.matches("HTTP/1.1 ").count(), 1);
+    let text = answers(&["GET / HTTP/1.1\r\nHost: x\r\n", &"a: b\r\n".repeat(2_000)]);
+    assert!(text.starts_with("HTTP/1.1 431 "), "{text}");
+}
+
+fn of(text: &str) -> Result<Option<Request>, Refused> {
+    parse(text.as_bytes())
+}
+
+#[test]
+fn whether_to_ask_again_is_as_the_version_has_it() {
+    let keeps = |text| of(text).expect("good").expect("whole").keep_alive;
+    assert!(keeps("GET / HTTP/1.1\r\nHost: x\r\n\r\n"));
+    assert!(!keeps("GET / HTTP/1.1\r\nHost: x\r\nConnection: TE, Close\r\n\r\n"));
+    assert!(!keeps("GET / HTTP/1.0\r\n\r\n"));
+    assert!(keeps("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"));
+}
+
+#[test]
+fn lengths_that_two_readers_could_read_differently_are_refused() {
+    let with = |headers: &str| of(&format!("POST / HTTP/1.1\r\nHost: x\r\n{headers}\r\n"));
+    assert_eq!(with("Content-Length: 3\r\nContent-Length: 3\r\n").map(|r| r.is_some()), Ok(true));
+    for bad in [
+        "Content-Length: 3\r\nContent-Length: 4\r\n",
+        "Content-Length: +3\r\n",
+        "Content-Length: 3, 4\r\n",
+        "Content-Length:\r\n",
+        "Content-Length: -1\r\n",
+        "Host: y\r\n",
+    ] {
+        assert_eq!(with(bad), Err(Refused(400)), "{bad}");
+    }
+    assert_eq!(with("Transfer-Encoding: chunked\r\n"), Err(Refused(501)));
+    assert_eq!(with("Content-Length: 2000000\r\n"), Err(Refused(413)));
+    assert_eq!(of("GET / HTTP/1.1\r\n\r\n"), Err(Refused(400)), "no host");
+    assert_eq!(of("GET / HTTP/2.0\r\n\r\n"), Err(Refused(505)));
+}
+
+#[test]
+fn any_bytes_are_understood_or_refused() {
+    let mut state = 1_u64;
+    let good = b"GET /hello HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n".to_vec();
+    for _ in 0..20_000 {
+        let mut bytes = good.clone();
+        for _ in 0..3 {
+            state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+            let at = (state >> 33) as usize % bytes.len();
+            bytes[at] = (state >> 24) as u8;
+        }
+        if let Ok(Some(request)) = parse(&bytes) {
+            assert!(request.head_bytes <= bytes.len());
+        }
+    }
+}

@@ -1,0 +1,297 @@
+//! The network: connections, datagrams, names.
+//!
+//! Owns [`TcpListener`], [`TcpStream`], [`UdpSocket`] and [`resolve`]. A call waits for as long as
+//! it is told, and keeps its process from all else meanwhile; so a server gives each connection to
+//! a process of its own ([`TcpStream::give`], [`TcpStream::given`]). Sockets close when they are
+//! dropped, and with their process. What every error means is in `docs/abi.md`.
+//!
+//! ```no_run
+//! use craton::net::TcpListener;
+//! use craton::{ErrorCode, SpawnOptions};
+//!
+//! fn serve() -> Result<(), craton::Error> {
+//!     let listener = TcpListener::bind(7)?;
+//!     loop {
+//!         let stream = listener.accept(None)?;
+//!         let child = CONNECTION.spawn(&(), SpawnOptions::here())?;
+//!         stream.give(&child.pid)?;
+//!     }
+//! }
+//! # craton::entries! { CONNECTION: "connection" = connection as fn(()); }
+//! # fn connection(_: ()) {}
+//! ```
+
+use crate::sys;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use craton_abi::{Duration, ErrorCode, Pid};
+
+/// An address as the host calls have it: kind, port, and up to 16 bytes.
+pub(crate) type RawAddress = [u8; 20];
+
+/// Addresses for which [`resolve`] makes room; the node gives no more.
+const ADDRESSES_MAX: usize = 16;
+const BULK: i32 = 1;
+
+/// How much a connection buffers in each direction.
+#[derive(Copy, Clone, Debug, Default, Eq, PartialEq)]
+pub enum Buffers {
+    /// 4 KiB: for thousands of connections that say little.
+    #[default]
+    Small,
+    /// 64 KiB: for few that carry much.
+    Bulk,
+}
+
+/// Accepts connections to a port.
+#[derive(Debug)]
+pub struct TcpListener(Socket);
+
+/// A connection. Dropping it closes it, after what was written.
+#[derive(Debug)]
+pub struct TcpStream {
+    socket: Socket,
+    peer: SocketAddr,
+    timeout: Option<Duration>,
+}
+
+/// A port for datagrams.
+#[derive(Debug)]
+pub struct UdpSocket(Socket);
+
+/// A number that is closed when it is dropped.
+#[derive(Debug)]
+struct Socket(u32);
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        // There is nothing to be done about a socket that is closed already.
+        let _ = sys::socket_close(self.0);
+    }
+}
+
+impl TcpListener {
+    /// Listens on a port, with small buffers for its connections.
+    ///
+    /// # Errors
+    ///
+    /// `in-use`, `denied` (a port of the node's own), `limit: sockets`.
+    pub fn bind(port: u16) -> Result<Self, ErrorCode> {
+        Self::bind_with(port, Buffers::Small)
+    }
+
+    /// As [`TcpListener::bind`], with these buffers.
+    ///
+    /// # Errors
+    ///
+    /// As [`TcpListener::bind`].
+    pub fn bind_with(port: u16, buffers: Buffers) -> Result<Self, ErrorCode> {
+        Ok(TcpListener(socket(sys::tcp_listen(port, flags(buffers)))?))
+    }
+
+    /// The next connection; `None` waits for ever.
+    ///
+    /// # Errors
+    ///
+    /// `timed-out`, or `limit: sockets`: the connection waits until there is room.
+    pub fn accept(&self, timeout: Option<Duration>) -> Result<TcpStream, ErrorCode> {
+        let mut peer = RawAddress::default();
+        let socket = socket(sys::tcp_accept(self.0.0, nanos(timeout), &mut peer))?;
+        Ok(TcpStream::new(socket, address(&peer)))
+    }
+}
+
+impl TcpStream {
+    fn new(socket: Socket, peer: SocketAddr) -> Self {
+        TcpStream { socket, peer, timeout: None }
+    }
+
+    /// Opens a connection, with large buffers; the node itself waits 5 s at most.
+    ///
+    /// # Errors
+    ///
+    /// `refused`, `timed-out`, `unreachable`, `reset`, `denied`, `limit: sockets`, `limit: memory`.
+    pub fn connect(to: SocketAddr, timeout: Option<Duration>) -> Result<Self, ErrorCode> {
+        Self::connect_with(to, Buffers::Bulk, timeout)
+    }
+
+    /// As [`TcpStream::connect`], with these buffers.
+    ///
+    /// # Errors
+    ///
+    /// As [`TcpStream::connect`].
+    pub fn connect_with(
+        to: SocketAddr,
+        buffers: Buffers,
+        timeout: Option<Duration>,
+    ) -> Result<Self, ErrorCode> {
+        let answer = sys::tcp_connect(&raw(to), flags(buffers), nanos(timeout));
+        Ok(Self::new(socket(answer)?, to))
+    }
+
+    /// Takes the next connection that another process gave to this one.
+    ///
+    /// # Errors
+    ///
+    /// `timed-out`.
+    pub fn given(timeout: Option<Duration>) -> Result<Self, ErrorCode> {
+        let mut peer = RawAddress::default();
+        let socket = socket(sys::socket_take(nanos(timeout), &mut peer))?;
+        Ok(Self::new(socket, address(&peer)))
+    }
+
+    /// Gives the connection to another process of this node, which takes it with
+    /// [`TcpStream::given`]. If that process has ended, the connection is reset.
+    ///
+    /// # Errors
+    ///
+    /// `invalid` (a process of another node, or oneself), `full`, `limit: sockets`, `limit:
+    /// memory`; the connection is closed then.
+    pub fn give(self, to: &Pid) -> Result<(), ErrorCode> {
+        check(sys::socket_give(self.socket.0, to))?;
+        // It has no such socket any more, and its numbers do not come again.
+        core::mem::forget(self.socket);
+        Ok(())
+    }
+
+    /// The address of the other end.
+    pub fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// How long reads and writes wait from now on; `None`, as in the beginning, is for ever.
+    pub fn set_timeout(&mut self, timeout: Option<Duration>) {
+        self.timeout = timeout;
+    }
+
+    /// Waits for bytes; says how many came. 0: the peer sends no more.
+    ///
+    /// # Errors
+    ///
+    /// `timed-out` (nothing was taken), `reset`.
+    pub fn read(&mut self, to: &mut [u8]) -> Result<usize, ErrorCode> {
+        count(sys::socket_read(self.socket.0, to, nanos(self.timeout)))
+    }
+
+    /// Sends some of the bytes, one at least; says how many.
+    ///
+    /// # Errors
+    ///
+    /// `timed-out` (nothing was taken), `reset`, `invalid` (after [`TcpStream::finish`]).
+    pub fn write(&mut self, bytes: &[u8]) -> Result<usize, ErrorCode> {
+        count(sys::socket_write(self.socket.0, bytes, nanos(self.timeout)))
+    }
+
+    /// Sends all of the bytes. The time-out counts anew whenever some were taken.
+    ///
+    /// # Errors
+    ///
+    /// As [`TcpStream::write`]; some of them may have been sent.
+    pub fn write_all(&mut self, mut bytes: &[u8]) -> Result<(), ErrorCode> {
+        while !bytes.is_empty() {
+            let written = self.write(bytes)?;
+            bytes = bytes.get(written..).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    /// Tells the peer that no more will be sent. Reading goes on.
+    ///
+    /// # Errors
+    ///
+    /// None that a program can cause.
+    pub fn finish(&mut self) -> Result<(), ErrorCode> {
+        check(sys::socket_finish(self.socket.0))
+    }
+}
+
+impl UdpSocket {
+    /// Has a port; 0 takes one that is free.
+    ///
+    /// # Errors
+    ///
+    /// `in-use`, `denied`, `limit: sockets`, `limit: memory`.
+    pub fn bind(port: u16) -> Result<Self, ErrorCode> {
+        Ok(UdpSocket(socket(sys::udp_bind(port))?))
+    }
+
+    /// Sends a datagram, which may be lost.
+    ///
+    /// # Errors
+    ///
+    /// `too-long`, `full`, `unreachable`, `denied`.
+    pub fn send_to(&self, bytes: &[u8], to: SocketAddr) -> Result<(), ErrorCode> {
+        check(sys::udp_send(self.0.0, &raw(to), bytes))
+    }
+
+    /// Waits for a datagram; says its length, cut to the room there is, and who sent it.
+    ///
+    /// # Errors
+    ///
+    /// `timed-out`.
+    pub fn receive_from(
+        &self,
+        to: &mut [u8],
+        timeout: Option<Duration>,
+    ) -> Result<(usize, SocketAddr), ErrorCode> {
+        let mut from = RawAddress::default();
+        let len = count(sys::udp_receive(self.0.0, to, nanos(timeout), &mut from))?;
+        Ok((len, address(&from)))
+    }
+}
+
+/// The addresses of a name, one at least.
+///
+/// # Errors
+///
+/// `no-name`, `invalid`, `timed-out`, `unreachable` (nobody can tell).
+pub fn resolve(name: &str, timeout: Option<Duration>) -> Result<Vec<IpAddr>, ErrorCode> {
+    let mut found = vec![RawAddress::default(); ADDRESSES_MAX];
+    let count = count(sys::resolve(name, &mut found, nanos(timeout)))?;
+    Ok(found.iter().take(count).map(|raw| address(raw).ip()).collect())
+}
+
+fn flags(buffers: Buffers) -> i32 {
+    if buffers == Buffers::Bulk { BULK } else { 0 }
+}
+
+fn nanos(timeout: Option<Duration>) -> i64 {
+    timeout.map_or(-1, |timeout| i64::try_from(timeout.as_nanos()).unwrap_or(i64::MAX))
+}
+
+fn count(answer: i32) -> Result<usize, ErrorCode> {
+    // A code that this SDK does not know comes from a newer node: we asked what makes no sense.
+    usize::try_from(answer).map_err(|_| ErrorCode::from_code(answer).unwrap_or(ErrorCode::Invalid))
+}
+
+fn check(answer: i32) -> Result<(), ErrorCode> {
+    count(answer).map(|_| ())
+}
+
+fn socket(answer: i32) -> Result<Socket, ErrorCode> {
+    count(answer).map(|number| Socket(number as u32))
+}
+
+/// An address as the host calls take it.
+pub(crate) fn raw(address: SocketAddr) -> RawAddress {
+    let mut raw = RawAddress::default();
+    raw[0] = if address.is_ipv4() { 4 } else { 6 };
+    raw[2..4].copy_from_slice(&address.port().to_le_bytes());
+    match address.ip() {
+        IpAddr::V4(ip) => raw[4..8].copy_from_slice(&ip.octets()),
+        IpAddr::V6(ip) => raw[4..].copy_from_slice(&ip.octets()),
+    }
+    raw
+}
+
+/// An address as the host calls give it.
+pub(crate) fn address(raw: &RawAddress) -> SocketAddr {
+    let [kind, _, low, high, ip @ ..] = *raw;
+    let [a, b, c, d, ..] = ip;
+    let ip = match kind {
+        6 => Ipv6Addr::from(ip).into(),
+        _ => Ipv4Addr::new(a, b, c, d).into(),
+    };
+    SocketAddr::new(ip, u16::from_le_bytes([low, high]))
+}
