@@ -56,6 +56,7 @@ fn programs_of_every_make_are_built_and_run() {
     ordinary_program(&place);
     c_program(&place);
     assemblyscript_program(&place);
+    programs_of_the_repository(&place);
     signal(&up, Signal::TERM);
     assert!(up.wait().unwrap().success());
     place.expect_nothing_left();
@@ -145,4 +146,15 @@ fn assemblyscript_program(place: &Place) {
     let source = top().join("userland/assemblyscript/greet.ts").canonicalize().unwrap();
     let run = compiled(place, &mut compiler, &source, "as.wasm");
     expect(&run, 0, &["hello, you and me, from AssemblyScript"]);
+}
+
+/// Those that no other test runs on machines. What `make` built of them is used again.
+fn programs_of_the_repository(place: &Place) {
+    let run = |program: &str, argument: &str| {
+        let package = top().join("userland/programs").join(program);
+        let mut run = place.craton(&["run", "--cluster", &place.name]);
+        run.arg(package).arg(argument).env("CARGO_TARGET_DIR", top().join("target/guest"));
+        run.output().unwrap()
+    };
+    expect(&run("primes", "1000000"), 0, &["78498 primes below 1000000"]);
 }
