@@ -73,7 +73,14 @@ enum craton_error {
     CRATON_LIMIT_PROGRAMS = -13,
     CRATON_LIMIT_REQUESTS = -14,
     CRATON_LIMIT_LINKS = -15,
-    CRATON_LIMIT_TIMERS = -16
+    CRATON_LIMIT_TIMERS = -16,
+    CRATON_NO_SOCKET = -17,
+    CRATON_REFUSED = -18,
+    CRATON_RESET = -19,
+    CRATON_UNREACHABLE = -20,
+    CRATON_IN_USE = -21,
+    CRATON_NO_NAME = -22,
+    CRATON_LIMIT_SOCKETS = -23
 };
 
 /* The first byte of an exit reason, which a notice has as its payload. */
@@ -89,7 +96,7 @@ enum craton_reason {
 };
 
 /* Time-outs with a meaning of their own. */
-#define CRATON_FOREVER ((int64_t)-1) /* of craton_receive */
+#define CRATON_FOREVER ((int64_t)-1) /* of craton_receive and of sockets */
 #define CRATON_DEFAULT ((int64_t)-1) /* of craton_send: 5 s */
 
 CRATON_IMPORT(self_pid) void craton_self_pid(craton_pid *out);
@@ -127,6 +134,40 @@ CRATON_IMPORT(trap_exits) int32_t craton_trap_exits(int32_t trap);
 CRATON_IMPORT(kill) int32_t craton_kill(const craton_pid *target);
 CRATON_IMPORT(nodes) int32_t craton_nodes(uint64_t *to, uint32_t capacity);
 CRATON_IMPORT(shards) int32_t craton_shards(uint64_t node);
+
+/* An end of a connection or datagram. */
+typedef struct {
+    uint16_t kind; /* 4 or 6 */
+    uint16_t port;
+    uint8_t bytes[16]; /* of an IPv4 address the first 4 */
+} craton_address;
+
+CRATON_ASSERT(sizeof(craton_address) == 20, "the ABI says 20 bytes");
+
+enum craton_socket_flags { CRATON_BULK = 1 };
+
+CRATON_IMPORT(tcp_listen) int32_t craton_tcp_listen(int32_t port, int32_t flags);
+CRATON_IMPORT(tcp_accept)
+int32_t craton_tcp_accept(int32_t socket, int64_t timeout, craton_address *from);
+CRATON_IMPORT(tcp_connect)
+int32_t craton_tcp_connect(const craton_address *to, int32_t flags, int64_t timeout);
+CRATON_IMPORT(socket_read)
+int32_t craton_socket_read(int32_t socket, void *to, uint32_t capacity, int64_t timeout);
+CRATON_IMPORT(socket_write)
+int32_t craton_socket_write(int32_t socket, const void *bytes, uint32_t len, int64_t timeout);
+CRATON_IMPORT(socket_finish) int32_t craton_socket_finish(int32_t socket);
+CRATON_IMPORT(socket_close) int32_t craton_socket_close(int32_t socket);
+CRATON_IMPORT(socket_give) int32_t craton_socket_give(int32_t socket, const craton_pid *to);
+CRATON_IMPORT(socket_take) int32_t craton_socket_take(int64_t timeout, craton_address *from);
+CRATON_IMPORT(udp_bind) int32_t craton_udp_bind(int32_t port);
+CRATON_IMPORT(udp_send)
+int32_t craton_udp_send(int32_t socket, const craton_address *to, const void *bytes, uint32_t len);
+CRATON_IMPORT(udp_receive)
+int32_t craton_udp_receive(int32_t socket, void *to, uint32_t capacity, int64_t timeout,
+                           craton_address *from);
+CRATON_IMPORT(resolve)
+int32_t craton_resolve(const char *name, uint32_t name_len, craton_address *to, uint32_t capacity,
+                       int64_t timeout);
 
 /* A run: the argument of "main" begins so; then come as many arguments, each after its length. */
 typedef struct {
