@@ -143,7 +143,8 @@ mod import {
 }
 
 pub(crate) use import::{
-    cancel_timer, clock_monotonic, clock_wall, demonitor, set_timer, shards, trap_exits, yield_now,
+    cancel_timer, clock_monotonic, clock_wall, demonitor, set_timer, shards, socket_close,
+    socket_finish, trap_exits, yield_now,
 };
 
 pub(crate) fn self_pid() -> Pid {
