@@ -13,6 +13,8 @@ NODES ?= 3
 CPUS ?= 1
 MEMORY ?= 64
 TEXT ?=
+TARGET ?=
+SECONDS ?= 60
 PROGRAM ?=
 export APPEND ?=
 
@@ -25,7 +27,7 @@ $(shell mkdir -p $(TMPDIR))
 # What make starts ends with it, even if make is killed.
 TIED := exec setpriv --pdeathsig
 
-.PHONY: help setup setup-test build kernel tool programs keys run boot debug test test-all bench lint fmt clean
+.PHONY: help setup setup-test build kernel tool programs keys run boot debug test test-all bench fuzz lint fmt clean
 
 help: ## list the verbs
 	@echo "Craton: bare machines as one computer for distributed programs"
@@ -56,6 +58,11 @@ test-all: setup-test ## the same, with every kind of machine and what takes long
 
 bench: build ## measure this machine's Craton, beside its peers where they are installed
 	@$(TIED) KILL build/craton-bench
+
+fuzz: setup ## throw mutations at a parser: TARGET=name (or all), SECONDS=60, SEED=n, INPUT=file
+	@cd tools && cargo build --release --quiet -p craton-fuzz
+	@$(TIED) KILL tools/target/release/craton-fuzz $(TARGET) --seconds $(SECONDS) \
+		$(if $(SEED),--seed $(SEED)) $(if $(INPUT),--input $(INPUT))
 
 build: setup kernel tool programs ## leave build/kernel.elf, build/craton and build/programs
 

@@ -56,8 +56,10 @@ pub(crate) struct Power {
     pub(crate) reset: Option<Write>,
 }
 
-/// Reads bytes of physical memory.
-pub(crate) type Fetch = fn(u64, usize) -> Option<&'static [u8]>;
+/// Reads bytes of physical memory: so many from an address on.
+pub(crate) trait Fetch<'m>: Fn(u64, usize) -> Option<&'m [u8]> + Copy {}
+
+impl<'m, F: Fn(u64, usize) -> Option<&'m [u8]> + Copy> Fetch<'m> for F {}
 
 pub(crate) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     bytes.get(at..at + 4)?.try_into().ok().map(u32::from_le_bytes)
@@ -81,7 +83,7 @@ pub(crate) fn find_rsdp(area: &[u8]) -> Option<usize> {
     (0..area.len()).step_by(16).find(|&at| area.get(at..).is_some_and(is_rsdp))
 }
 
-fn table(address: u64, fetch: Fetch) -> Option<&'static [u8]> {
+fn table<'m>(address: u64, fetch: impl Fetch<'m>) -> Option<&'m [u8]> {
     let header = fetch(address, HEADER_BYTES)?;
     let len = u32_at(header, 4)? as usize;
     if !(HEADER_BYTES..=TABLE_BYTES_MAX).contains(&len) {
@@ -91,7 +93,7 @@ fn table(address: u64, fetch: Fetch) -> Option<&'static [u8]> {
 }
 
 /// The first table with this signature, of those that the root pointer at `rsdp` leads to.
-pub(crate) fn find(rsdp: u64, signature: [u8; 4], fetch: Fetch) -> Option<&'static [u8]> {
+pub(crate) fn find<'m>(rsdp: u64, signature: [u8; 4], fetch: impl Fetch<'m>) -> Option<&'m [u8]> {
     let root = fetch(rsdp, RSDP_BYTES).filter(|bytes| is_rsdp(bytes))?;
     let revision_2 = root.get(15).is_some_and(|&revision| revision >= 2);
     let extended = fetch(rsdp, RSDP_2_BYTES).filter(|bytes| revision_2 && sums_to_zero(bytes));
@@ -108,17 +110,17 @@ pub(crate) fn find(rsdp: u64, signature: [u8; 4], fetch: Fetch) -> Option<&'stat
 }
 
 /// The table that describes the machine's fixed devices.
-pub(crate) fn dsdt(rsdp: u64, fetch: Fetch) -> Option<&'static [u8]> {
+pub(crate) fn dsdt<'m>(rsdp: u64, fetch: impl Fetch<'m>) -> Option<&'m [u8]> {
     dsdt_of(find(rsdp, *b"FACP", fetch)?, fetch)
 }
 
-fn dsdt_of(fadt: &[u8], fetch: Fetch) -> Option<&'static [u8]> {
+fn dsdt_of<'m>(fadt: &[u8], fetch: impl Fetch<'m>) -> Option<&'m [u8]> {
     let address = u64_at(fadt, 140).filter(|&address| address != 0);
     table(address.or(u32_at(fadt, 40).map(u64::from))?, fetch)
 }
 
 /// How the machine is switched off, as the tables from the root pointer at `rsdp` have it.
-pub(crate) fn power(rsdp: u64, fetch: Fetch) -> Option<Power> {
+pub(crate) fn power<'m>(rsdp: u64, fetch: impl Fetch<'m>) -> Option<Power> {
     let fadt = find(rsdp, *b"FACP", fetch)?;
     let dsdt = dsdt_of(fadt, fetch)?;
     Some(Power { off: off(fadt, sleep_type(dsdt)?)?, reset: reset(fadt) })

@@ -6,7 +6,7 @@
 //! address, and silenced: what firmware had routed would reach vectors of ours. The lock is held
 //! for two register accesses and never by a handler.
 
-mod madt;
+pub(crate) mod madt;
 
 use crate::interrupt::FIRST_VECTOR;
 use crate::memory::physical_bytes;

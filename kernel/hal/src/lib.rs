@@ -27,6 +27,8 @@ pub mod entropy;
 #[cfg(feature = "metal")]
 pub mod fault;
 pub mod fiber;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 pub mod fw_cfg;
 #[cfg(feature = "metal")]
 pub mod heapbench;

@@ -9,8 +9,8 @@
 
 mod activity;
 mod job;
-#[cfg(any(feature = "metal", test))]
-mod processors;
+#[cfg(any(feature = "metal", feature = "fuzz", test))]
+pub(crate) mod processors;
 #[cfg(feature = "metal")]
 mod start;
 mod stop;

@@ -6,7 +6,7 @@
 //! share. Nothing that a device can write decides about memory here before it was compared with
 //! what the driver itself remembers.
 
-mod devices;
+pub(crate) mod devices;
 pub mod net;
 mod queue;
 pub(crate) mod rng;

@@ -24,7 +24,7 @@ const TRIGGER_LEVEL: u16 = 0b1100;
 
 /// How a line says that it wants something.
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]
-pub(super) struct Signal {
+pub(crate) struct Signal {
     /// It is low then, not high.
     pub(super) low: bool,
     /// For as long as it is so, not by becoming so.
@@ -38,7 +38,7 @@ impl Signal {
 
 /// One I/O APIC.
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]
-pub(super) struct Place {
+pub(crate) struct Place {
     /// Physical address of its registers.
     pub(super) address: u64,
     /// Number of its first input among the machine's.
@@ -47,8 +47,8 @@ pub(super) struct Place {
 
 /// All of them, and where the ISA lines run.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) struct Layout {
-    pub(super) places: Vec<Place>,
+pub(crate) struct Layout {
+    pub(crate) places: Vec<Place>,
     isa: [(u32, Signal); ISA_LINES as usize],
 }
 
@@ -62,7 +62,7 @@ impl Layout {
     }
 
     /// Reads a MADT whose length and sum were checked.
-    pub(super) fn parse(madt: &[u8]) -> Self {
+    pub(crate) fn parse(madt: &[u8]) -> Self {
         let mut layout = Layout { places: Vec::new(), ..Layout::customary() };
         let mut rest = madt.get(ENTRIES..).unwrap_or(&[]);
         while let [kind, length, ..] = *rest {

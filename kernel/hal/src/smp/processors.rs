@@ -46,7 +46,7 @@ pub(crate) struct Processors {
 
 impl Processors {
     /// Reads a whole table, whose sum is right.
-    pub(super) fn parse(table: &[u8]) -> Result<Self, MalformedMadt> {
+    pub(crate) fn parse(table: &[u8]) -> Result<Self, MalformedMadt> {
         let mut found = Processors { ids: [0; CPUS_MAX], count: 0, left_off: 0 };
         let mut offset = HEADER_BYTES + FIXED_BYTES;
         let mut rest = table.get(offset..).ok_or(MalformedMadt { offset: HEADER_BYTES })?;

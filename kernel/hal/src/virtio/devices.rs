@@ -4,7 +4,7 @@
 //! firmware's tables tell or the command line. Neighbours: `devices/place.rs` reads both,
 //! `transport.rs` brings a device up.
 
-mod place;
+pub(crate) mod place;
 
 use super::spec::{self, Kind, mmio};
 use super::transport::mmio::MmioFace;

@@ -32,7 +32,7 @@ const REGISTERS_BYTES_MIN: u64 = mmio::CONFIG as u64;
 
 /// Where a device may be.
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]
-pub(super) struct MmioPlace {
+pub(crate) struct MmioPlace {
     /// Physical address of its registers.
     pub(super) address: u64,
     /// Bytes of them.
@@ -51,7 +51,7 @@ impl MmioPlace {
 }
 
 /// Reads the words of a command line.
-pub(super) fn of_command_line(line: &str) -> Vec<MmioPlace> {
+pub(crate) fn of_command_line(line: &str) -> Vec<MmioPlace> {
     line.split_whitespace().filter_map(|word| of_word(word.strip_prefix(KEY)?)).collect()
 }
 
@@ -81,7 +81,7 @@ fn size(text: &str) -> Option<u64> {
 
 /// Reads the DSDT. There is no interpreter here: hypervisors write each device with its resources
 /// as a constant behind its hardware id, and only such are found.
-pub(super) fn of_dsdt(dsdt: &[u8]) -> Vec<MmioPlace> {
+pub(crate) fn of_dsdt(dsdt: &[u8]) -> Vec<MmioPlace> {
     let ids = dsdt.windows(HARDWARE_ID.len()).enumerate();
     ids.filter(|(_, window)| *window == HARDWARE_ID)
         .filter_map(|(at, _)| {
