@@ -150,11 +150,18 @@ fn assemblyscript_program(place: &Place) {
 
 /// Those that no other test runs on machines. What `make` built of them is used again.
 fn programs_of_the_repository(place: &Place) {
-    let run = |program: &str, argument: &str| {
+    let run = |program: &str, argument: &str, input: &str| {
         let package = top().join("userland/programs").join(program);
         let mut run = place.craton(&["run", "--cluster", &place.name]);
         run.arg(package).arg(argument).env("CARGO_TARGET_DIR", top().join("target/guest"));
-        run.output().unwrap()
+        run.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut run = run.spawn().unwrap();
+        run.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        run.wait_with_output().unwrap()
     };
-    expect(&run("primes", "1000000"), 0, &["78498 primes below 1000000"]);
+    expect(&run("primes", "1000000", ""), 0, &["78498 primes below 1000000"]);
+    let line = "@every 1s log the time has come";
+    expect(&run("cron", "1", line), 0, &[&format!("{line}: done")]);
+    let logs = ["n1", "n2"].map(|node| place.ask("logs", &["--node", node]));
+    assert!(logs.iter().any(|log| text(&log.stdout).contains("the time has come")), "{logs:?}");
 }

@@ -1,8 +1,8 @@
 //! Counts the primes below a number on every CPU of a cluster.
 //!
-//! `craton run primes.craton 100000000`: one worker for each shard of each node takes ranges from the
-//! coordinator, sieves them and answers with what it found. What a lost worker had in hand is given
-//! to another, so the count is exact also where a node is lost in the middle.
+//! `craton run primes.craton 100000000`: one worker for each shard of each node takes ranges from
+//! the coordinator, sieves them and answers with what it found. What a lost worker had in hand is
+//! given to another, so the count is exact also where a node is lost in the middle.
 
 #![cfg_attr(not(test), no_std)]
 

@@ -1,0 +1,171 @@
+//! The table: a line for each job, when and what.
+//!
+//! Owns [`Job`], [`When`] and [`What`]. `#` begins a comment. When is five fields of a calendar (UTC)
+//! or `@every 90s` (also `m`, `h`); what is `log TEXT` or `get http://HOST[:PORT]/PATH`.
+
+use crate::calendar::Calendar;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use serde::{Deserialize, Serialize};
+
+/// Most jobs of a table.
+pub const JOBS_MAX: usize = 256;
+
+/// A line of the table.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Job {
+    /// The line, for people.
+    pub line: String,
+    /// When it is due.
+    pub when: When,
+    /// What it does.
+    pub what: What,
+}
+
+/// When a job is due.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum When {
+    /// At these minutes.
+    At(Calendar),
+    /// Again and again after so many seconds.
+    Every(u64),
+}
+
+/// What a job does.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub enum What {
+    /// Writes a line to the log of the node that it runs on.
+    Log(String),
+    /// Fetches a page; what is no success is a failure.
+    Get {
+        /// Name or address, and port.
+        host: String,
+        /// The port.
+        port: u16,
+        /// What to ask for.
+        path: String,
+    },
+}
+
+/// Reads a table.
+///
+/// # Errors
+///
+/// Which line is wrong and why.
+pub fn parse(text: &str) -> Result<Vec<Job>, String> {
+    let mut jobs = Vec::new();
+    for (number, line) in (1..).zip(text.lines()) {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        jobs.push(job(line).map_err(|why| format!("line {number}: {why}"))?);
+    }
+    match jobs.len() {
+        0 => Err("the table on standard input has no jobs".into()),
+        1..=JOBS_MAX => Ok(jobs),
+        _ => Err(format!("a table has {JOBS_MAX} jobs at most")),
+    }
+}
+
+fn job(line: &str) -> Result<Job, String> {
+    let (when, rest) = match line.strip_prefix("@every") {
+        Some(rest) => {
+            let (period, rest) = word(rest);
+            (When::Every(seconds(period)?), rest)
+        }
+        None => {
+            let mut rest = line;
+            let mut fields = [""; 5];
+            for field in &mut fields {
+                (*field, rest) = word(rest);
+            }
+            (When::At(Calendar::parse(fields)?), rest)
+        }
+    };
+    let what = match word(rest) {
+        ("log", text) if !text.is_empty() => What::Log(text.into()),
+        ("get", url) => get(url)?,
+        (other, _) => return Err(format!("'{other}' is not: log TEXT, or get http://HOST/PATH")),
+    };
+    Ok(Job { line: line.into(), when, what })
+}
+
+/// The first word, and what comes behind it.
+fn word(text: &str) -> (&str, &str) {
+    let text = text.trim_start();
+    let (word, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
+    (word, rest.trim_start())
+}
+
+fn seconds(period: &str) -> Result<u64, String> {
+    let wrong = || format!("'{period}' is no time between runs, as in 90s, 5m, 2h");
+    let unit = match period.as_bytes().last() {
+        Some(b's') => 1,
+        Some(b'm') => 60,
+        Some(b'h') => 3600,
+        _ => return Err(wrong()),
+    };
+    let number: u32 = period[..period.len() - 1].parse().map_err(|_| wrong())?;
+    if number == 0 { Err(wrong()) } else { Ok(u64::from(number) * unit) }
+}
+
+fn get(url: &str) -> Result<What, String> {
+    let wrong = || format!("'{url}' is not of the form http://HOST[:PORT]/PATH");
+    let rest = url.strip_prefix("http://").ok_or_else(wrong)?;
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) => (host, port.parse().map_err(|_| wrong())?),
+        None => (authority, 80),
+    };
+    let is_plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
+    if host.is_empty() || !is_plain(url) {
+        return Err(wrong());
+    }
+    let path = if path.is_empty() { "/" } else { path };
+    Ok(What::Get { host: host.into(), port, path: path.into() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_is_read() {
+        let table = "# jobs\n\n*/5 8-17 * * 1-5  log  good day\n@every 90s get http://a.b:81/c?d\n\
+                     @every 2h get http://10.0.0.1";
+        let jobs = parse(table).expect("it is good");
+        assert_eq!(jobs.len(), 3);
+        assert!(matches!(jobs[0].when, When::At(_)));
+        assert_eq!(jobs[0].what, What::Log("good day".into()));
+        let get =
+            |host: &str, port, path: &str| What::Get { host: host.into(), port, path: path.into() };
+        assert_eq!((&jobs[1].when, &jobs[1].what), (&When::Every(90), &get("a.b", 81, "/c?d")));
+        assert_eq!((&jobs[2].when, &jobs[2].what), (&When::Every(7200), &get("10.0.0.1", 80, "/")));
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_with_its_line() {
+        for (table, words) in [
+            ("", "no jobs"),
+            ("# nothing", "no jobs"),
+            ("\n* * * * * dance", "line 2: 'dance' is not"),
+            ("* * * * *", "line 1: '' is not"),
+            ("* * * log x", "weekday 'x'"),
+            ("@every 0s log x", "'0s' is no time"),
+            ("@every s log x", "'s' is no time"),
+            ("@every 5é log x", "'5é' is no time"),
+            ("@every", "'' is no time"),
+            ("@every 1s log", "'log' is not"),
+            ("@every 1s get ftp://x/", "'ftp://x/' is not of the form"),
+            ("@every 1s get http://:80/", "is not of the form"),
+            ("@every 1s get http://x:y/", "is not of the form"),
+            ("@every 1s get http://x/a b", "is not of the form"),
+        ] {
+            let error = parse(table).expect_err("it is wrong");
+            assert!(error.contains(words), "{table:?}: {error}");
+        }
+        assert!(parse(&"@every 1s log x\n".repeat(JOBS_MAX + 1)).is_err());
+    }
+}
