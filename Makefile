@@ -7,7 +7,7 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 # Cargo counts the jobs by itself; of make -j it would only hear files that it cannot open.
 unexport MAKEFLAGS
 
-PROGRAMS := wordcount hello echo http primes cron stress bench
+PROGRAMS := wordcount hello echo http primes cron chat stress bench
 BUNDLES := $(PROGRAMS:%=build/programs/%.craton)
 NODES ?= 3
 CPUS ?= 1

@@ -48,7 +48,7 @@ step "style" tools/test/lint.sh
 # Apart: of its features the kernel's build has compiled wasmtime already, or will.
 step "engine on the host" $cargo_test --release -p craton-engine --features metal
 step "logic on the host" $cargo_test --workspace --exclude craton-kernel --exclude craton-engine
-for program in wordcount hello echo http primes cron stress bench; do
+for program in wordcount hello echo http primes cron chat stress bench; do
     step "program $program on the host" $cargo_test --workspace --target-dir target/programs \
         --manifest-path "userland/programs/$program/Cargo.toml"
 done

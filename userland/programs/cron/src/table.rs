@@ -1,7 +1,7 @@
 //! The table: a line for each job, when and what.
 //!
-//! Owns [`Job`], [`When`] and [`What`]. `#` begins a comment. When is five fields of a calendar (UTC)
-//! or `@every 90s` (also `m`, `h`); what is `log TEXT` or `get http://HOST[:PORT]/PATH`.
+//! Owns [`Job`], [`When`] and [`What`]. `#` begins a comment. When is five fields of a calendar
+//! (UTC) or `@every 90s` (also `m`, `h`); what is `log TEXT` or `get http://HOST[:PORT]/PATH`.
 
 use crate::calendar::Calendar;
 use alloc::format;
