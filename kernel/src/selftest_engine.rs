@@ -44,6 +44,7 @@ const TESTS: &[Test] = &[
     ("engine_spawn", calls::spawn),
     ("engine_send_and_receive", calls::send_and_receive),
     ("engine_requests_and_timers", calls::requests_and_timers),
+    ("engine_names", calls::names),
     ("engine_watch_and_nodes", calls::watch_and_nodes),
     ("engine_sockets", sockets::streams),
     ("engine_datagrams_and_names", sockets::datagrams_and_names),

@@ -80,7 +80,9 @@ enum craton_error {
     CRATON_UNREACHABLE = -20,
     CRATON_IN_USE = -21,
     CRATON_NO_NAME = -22,
-    CRATON_LIMIT_SOCKETS = -23
+    CRATON_LIMIT_SOCKETS = -23,
+    CRATON_LIMIT_NAMES = -24,
+    CRATON_TAKEN = -25
 };
 
 /* The first byte of an exit reason, which a notice has as its payload. */
@@ -134,6 +136,14 @@ CRATON_IMPORT(trap_exits) int32_t craton_trap_exits(int32_t trap);
 CRATON_IMPORT(kill) int32_t craton_kill(const craton_pid *target);
 CRATON_IMPORT(nodes) int32_t craton_nodes(uint64_t *to, uint32_t capacity);
 CRATON_IMPORT(shards) int32_t craton_shards(uint64_t node);
+CRATON_IMPORT(name_register) int32_t craton_name_register(const char *name, uint32_t len);
+CRATON_IMPORT(name_unregister) int32_t craton_name_unregister(const char *name, uint32_t len);
+CRATON_IMPORT(name_find)
+int32_t craton_name_find(const char *name, uint32_t len, craton_pid *out);
+CRATON_IMPORT(group_join) int32_t craton_group_join(const char *name, uint32_t len);
+CRATON_IMPORT(group_leave) int32_t craton_group_leave(const char *name, uint32_t len);
+CRATON_IMPORT(group_members)
+int32_t craton_group_members(const char *name, uint32_t len, craton_pid *to, uint32_t capacity);
 
 /* An end of a connection or datagram. */
 typedef struct {

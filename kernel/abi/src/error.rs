@@ -56,11 +56,15 @@ pub enum ErrorCode {
     NoName = -22,
     /// The process or its node has as many sockets as it may.
     LimitSockets = -23,
+    /// The process or the node has as many names and group memberships as it may.
+    LimitNames = -24,
+    /// The name has an owner.
+    Taken = -25,
 }
 
 impl ErrorCode {
     /// Every code, from -1 downwards.
-    pub const ALL: [ErrorCode; 23] = [
+    pub const ALL: [ErrorCode; 25] = [
         ErrorCode::NoProcess,
         ErrorCode::NoConnection,
         ErrorCode::Full,
@@ -84,6 +88,8 @@ impl ErrorCode {
         ErrorCode::InUse,
         ErrorCode::NoName,
         ErrorCode::LimitSockets,
+        ErrorCode::LimitNames,
+        ErrorCode::Taken,
     ];
 
     /// The number that the guest sees: always negative.
@@ -123,6 +129,8 @@ impl fmt::Display for ErrorCode {
             ErrorCode::InUse => "in-use",
             ErrorCode::NoName => "no-name",
             ErrorCode::LimitSockets => "limit: sockets",
+            ErrorCode::LimitNames => "limit: names",
+            ErrorCode::Taken => "taken",
         })
     }
 }

@@ -12,6 +12,12 @@ pub const EXIT_REASON_BYTES_MAX: usize = 4 << 10;
 pub const ARGUMENT_BYTES_MAX: usize = 64 << 10;
 /// Longest name of an entry function.
 pub const ENTRY_BYTES_MAX: usize = 64;
+/// Longest name of a process or group.
+pub const NAME_BYTES_MAX: usize = 64;
+/// Names and group memberships that one process may have.
+pub const NAMES_PER_PROCESS_MAX: usize = 64;
+/// Names and group memberships of all processes of a node.
+pub const NAMES_PER_NODE_MAX: usize = 1 << 14;
 /// Longest text of one log line; longer lines are cut.
 pub const LOG_LINE_BYTES_MAX: usize = 1 << 10;
 /// Largest signed bundle.

@@ -8,6 +8,7 @@
 //! there, and then its frames are never returned to. Regions, numbers and the caller are plain
 //! values; a payload is moved into the call before and out of the reply after.
 
+mod names;
 mod request;
 
 use crate::guest::{BadPointer, Region};
@@ -40,7 +41,8 @@ pub(crate) fn link(linker: &mut Linker<Guest>) -> Result<()> {
     link_own(linker)?;
     link_signals(linker)?;
     request::link(linker)?;
-    sockets::link(linker)
+    sockets::link(linker)?;
+    names::link(linker)
 }
 
 /// What concerns the caller alone.

@@ -57,7 +57,7 @@ const fn import(
 }
 
 /// Every function of the guest ABI.
-pub const IMPORTS: [Import; 37] = [
+pub const IMPORTS: [Import; 43] = [
     import("self_pid", &[I32], None),
     import("argument_len", &[], Some(I32)),
     import("argument_read", &[I32, I32], Some(I32)),
@@ -95,6 +95,12 @@ pub const IMPORTS: [Import; 37] = [
     import("udp_send", &[I32, I32, I32, I32], Some(I32)),
     import("udp_receive", &[I32, I32, I32, I64, I32], Some(I32)),
     import("resolve", &[I32, I32, I32, I32, I64], Some(I32)),
+    import("name_register", &[I32, I32], Some(I32)),
+    import("name_unregister", &[I32, I32], Some(I32)),
+    import("name_find", &[I32, I32, I32], Some(I32)),
+    import("group_join", &[I32, I32], Some(I32)),
+    import("group_leave", &[I32, I32], Some(I32)),
+    import("group_members", &[I32, I32, I32, I32], Some(I32)),
 ];
 
 /// Every function of [`WASI_MODULE`] that a node has: what a command-line program needs that uses

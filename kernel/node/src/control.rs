@@ -12,6 +12,7 @@ use crate::hosts::Hosts;
 use crate::links::{Dest, Links, Stamp};
 use crate::log_ring::{LogRing, one_line};
 use crate::mail::MailBody;
+use crate::names::Registry;
 use crate::node::NodeError;
 use crate::placement::{Load, Loads};
 use crate::programs::{Programs, Source};
@@ -25,16 +26,14 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
-use craton_abi::{
-    Duration, ErrorCode, Incarnation, Instant, NodeId, Pid, ProgramId, ShardId, Slot, limit,
-};
+use craton_abi::{Duration, ErrorCode, Incarnation, Instant, NodeId, ProgramId, ShardId, limit};
 use craton_cluster::{self as cluster, Membership};
 use craton_session::seal::DiscoveryKey;
 use craton_session::{
     self as session, AuthorityKey, Certificate, Event, Identity, LostWhy, NoiseSecret, PeerKey,
     Refusal, Role, SendError, Sessions,
 };
-use craton_shard::port::{self, Input, LivingNode, LogLevel};
+use craton_shard::port::{Input, LivingNode, LogLevel};
 use craton_wire::Body;
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
@@ -73,6 +72,7 @@ pub(crate) struct Control {
     pub(crate) hosts: Hosts,
     pub(crate) crew: Crew,
     pub(crate) surveys: Surveys,
+    pub(crate) names: Registry,
     pub(crate) log: LogRing,
     pub(crate) memory_free: u64,
     tick_at: Instant,
@@ -140,6 +140,7 @@ impl Control {
             hosts: Hosts::default(),
             crew: Crew::new(shards),
             surveys: Surveys::default(),
+            names: Registry::default(),
             log: LogRing::default(),
             memory_free: 0,
             tick_at: now,
@@ -176,6 +177,7 @@ impl Control {
         self.hosts.clear();
         self.crew.restart();
         self.surveys.clear();
+        self.names = Registry::default();
         self.load_said = None;
         self.wants_room.clear();
         work.inputs.clear();
@@ -444,33 +446,6 @@ impl Control {
                 self.node_lost(to, None, now, work);
             }
         }
-    }
-
-    /// The pid under which the node itself speaks. No process has it: no shard has that index.
-    pub(crate) fn pid(&self) -> Pid {
-        let slot = Slot::new(ShardId::new(u8::MAX), Slot::INDEX_MAX, u32::MAX).unwrap_or_default();
-        Pid { node: self.me.node, incarnation: self.me.incarnation, slot }
-    }
-
-    /// Whether a pid is of this life of this node, and of a shard that it has.
-    pub(crate) fn is_here(&self, pid: Pid) -> bool {
-        self.is_shard(port::Source::of(pid))
-    }
-
-    /// Whether this is a shard of this life of this node.
-    pub(crate) fn is_shard(&self, shard: port::Source) -> bool {
-        let mine = (shard.node, shard.incarnation) == (self.me.node, self.me.incarnation);
-        mine && shard.shard.index() < usize::from(self.shards)
-    }
-
-    /// A shard of this life of this node, if it has so many.
-    pub(crate) fn shard_of_mine(&self, shard: ShardId) -> port::Source {
-        port::Source { node: self.me.node, incarnation: self.me.incarnation, shard }
-    }
-
-    /// Whether a pid is of this life of this node.
-    pub(crate) fn is_mine(&self, pid: Pid) -> bool {
-        pid.node == self.me.node && pid.incarnation == self.me.incarnation
     }
 
     /// Writes a line to the log.

@@ -20,6 +20,8 @@ mod hosts;
 mod links;
 mod log_ring;
 mod mail;
+mod mine;
+mod names;
 mod node;
 mod operators;
 mod peers;

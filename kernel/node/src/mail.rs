@@ -45,6 +45,10 @@ pub(crate) enum MailBody {
     Tally(Tally),
     /// From a worker: no process of this program is left.
     Unused(ProgramId, Tally),
+    /// To a worker: answer when everything that you have to say of names is said. For this claim.
+    Settle(Pid),
+    /// From a worker: the answer.
+    Settled(Pid),
     /// To a worker: a question that all of them are asked.
     Ask(SurveyId, Survey),
     /// From a worker: its part of the answer.

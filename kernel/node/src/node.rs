@@ -247,12 +247,13 @@ impl Node {
             MailBody::LostHeard(node, incarnation) => {
                 control.crew.heard_lost(from, node, incarnation);
             }
+            MailBody::Settled(claimer) => control.names_settled(claimer, work),
             MailBody::Tally(tally) => control.crew.told(from, tally),
             MailBody::Unused(program, tally) => control.crew.unused(from, program, tally),
             MailBody::Listing(id, part) => control.listed(id, part, now, work),
             MailBody::Largest(id, part) => control.sized(id, part, now, work),
             // For workers only.
-            MailBody::Restart(_) | MailBody::Ask(..) => {}
+            MailBody::Restart(_) | MailBody::Settle(_) | MailBody::Ask(..) => {}
         }
     }
 
@@ -318,6 +319,10 @@ impl Node {
                 work.input_for(slot, Input::Nodes { slot, nodes });
             }
             Effect::Socket(order) => work.effect(NodeEffect::Socket(order)),
+            Effect::AskNames { slot, app, call, name } => {
+                control.ask_names(slot, app, (call, name), work);
+            }
+            Effect::NamesEnded { pid } => control.names_ended(pid),
             Effect::Log { pid, level, text } => {
                 control.say(level, &pid.to_string(), text, now, work);
             }
@@ -377,6 +382,8 @@ fn destination(effect: &Effect) -> Option<(NodeId, Incarnation)> {
         | Effect::Place { .. }
         | Effect::AskNodes { .. }
         | Effect::Socket(_)
+        | Effect::AskNames { .. }
+        | Effect::NamesEnded { .. }
         | Effect::Log { .. }
         | Effect::Exited { .. } => None,
     }

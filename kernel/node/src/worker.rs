@@ -162,10 +162,12 @@ impl Worker {
             }
             MailBody::Input(input) => self.advance(input, now, out),
             MailBody::Ask(id, survey) => self.answer(id, survey, out),
+            MailBody::Settle(claimer) => self.post(CONTROL, MailBody::Settled(claimer), out),
             // For the control only.
             MailBody::Effect(_)
             | MailBody::Restart(_)
             | MailBody::Restarted
+            | MailBody::Settled(_)
             | MailBody::LostHeard(..)
             | MailBody::Tally(_)
             | MailBody::Unused(..)

@@ -3,7 +3,7 @@
 //! Answers [`Input::Ran`](crate::port::Input::Ran): charges the CPU time, then does what was asked
 //! or leaves the process waiting for it. The verbs are in `message`, `watch` and `spawn`.
 
-use crate::port::{Effect, HostCall, HostReply, LivingNode, Outcome, Resume};
+use crate::port::{Effect, HostCall, HostReply, Outcome, Resume};
 use crate::process::{Parcel, State, Tenant, Want};
 use crate::shard::{Shard, Whereabouts, may_signal};
 use alloc::string::String;
@@ -87,6 +87,7 @@ impl Shard {
                 None
             }
             HostCall::Socket(call) => self.call_socket(slot, *call, out),
+            HostCall::Names { call, name } => self.call_names(slot, call, name, out),
         }
     }
 
@@ -102,21 +103,6 @@ impl Shard {
             }
         }
         HostReply::Done
-    }
-
-    /// The node's answer to [`Effect::AskNodes`].
-    pub(crate) fn nodes(&mut self, slot: Slot, nodes: Vec<LivingNode>, out: &mut Vec<Effect>) {
-        match self.live(slot) {
-            Some(process) if matches!(process.state, State::Asking) => {
-                self.reply(slot, HostReply::Nodes(nodes));
-            }
-            // It was killed while it waited.
-            None => {}
-            Some(_) => {
-                let pid = self.pid(slot);
-                self.refuse(pid, "a list of nodes nobody asked for", pid, out);
-            }
-        }
     }
 
     /// Whether a process may signal another of this shard.

@@ -34,6 +34,7 @@ mod call;
 mod life;
 mod link;
 mod message;
+mod names;
 pub mod port;
 mod process;
 mod request;

@@ -93,6 +93,9 @@ impl Shard {
             let orderly = reason.is_orderly();
             out.push(Effect::Socket(SocketOrder::Release { owner: pid, orderly }));
         }
+        if process.is_named {
+            out.push(Effect::NamesEnded { pid });
+        }
         self.unheard.remove(&(parent, slot));
         self.fail_waiting(senders, ErrorCode::NoProcess);
         let Closed { sources, watched, timers } = mailbox.close();

@@ -8,15 +8,15 @@
 mod process;
 
 pub use process::{
-    HostCall, HostReply, LivingNode, LogLevel, Outcome, Received, Resume, SpawnCall,
+    HostCall, HostReply, LivingNode, LogLevel, NameCall, Outcome, Received, Resume, SpawnCall,
 };
 
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use craton_abi::{
-    Duration, ErrorCode, ExitReason, Incarnation, NodeId, Payload, Pid, Place, ProcessLimits,
-    ProgramId, RequestId, Signal, Slot, SocketEvent, SocketOrder, SpawnOrder,
+    AppId, Duration, ErrorCode, ExitReason, Incarnation, NodeId, Payload, Pid, Place,
+    ProcessLimits, ProgramId, RequestId, Signal, Slot, SocketEvent, SocketOrder, SpawnOrder,
 };
 pub use craton_process::Source;
 
@@ -51,6 +51,13 @@ pub enum Input {
     /// What whoever has the network tells a process: the answer to [`Effect::Socket`], or that a
     /// connection was given to it.
     Socket(SocketEvent),
+    /// The node's answer to [`Effect::AskNames`].
+    Names {
+        /// Who asked.
+        slot: Slot,
+        /// What it is told.
+        reply: HostReply,
+    },
     /// A signal from another shard or node, its sender authenticated.
     Signal(Signal),
     /// A mailbox elsewhere took messages that this shard's processes sent.
@@ -230,6 +237,22 @@ pub enum Effect {
     /// For whoever has the network. Each call is answered once by [`Input::Socket`], unless its
     /// process is released before.
     Socket(SocketOrder),
+    /// Look into, or change, the node's names and groups; answer with [`Input::Names`].
+    AskNames {
+        /// Who asks.
+        slot: Slot,
+        /// Its app, to which they belong.
+        app: AppId,
+        /// What it asks.
+        call: NameCall,
+        /// The name or group.
+        name: String,
+    },
+    /// A process that asked for a name or group ended; said before anybody is told of it.
+    NamesEnded {
+        /// Which process.
+        pid: Pid,
+    },
     /// Write a line to the node's log.
     Log {
         /// Whose line.

@@ -59,6 +59,8 @@ pub(crate) struct Process {
     pub(crate) traps_exits: bool,
     /// It may have sockets: the network is told of its end.
     pub(crate) has_sockets: bool,
+    /// It may have names, or be in groups.
+    pub(crate) is_named: bool,
     /// CPU time charged, for the run queue.
     pub(crate) virtual_time: Duration,
 }
@@ -92,7 +94,7 @@ pub(crate) enum State {
     Answering { to: Pid, id: MonitorId, payload: Payload, ticket: Ticket },
     /// It waits for its child.
     Spawning { request: RequestId, monitor: Option<MonitorId>, link: Option<EarlyEnds> },
-    /// It waits for the list of nodes.
+    /// It waits for an answer of the node.
     Asking,
     /// It waits for the network.
     OnSocket,

@@ -113,7 +113,8 @@ impl Shard {
             Input::Tick => self.tick(out),
             Input::Started { slot, result } => self.started(slot, result, out),
             Input::Ran { slot, outcome, used } => self.ran(slot, outcome, used, out),
-            Input::Nodes { slot, nodes } => self.nodes(slot, nodes, out),
+            Input::Nodes { slot, nodes } => self.told(slot, HostReply::Nodes(nodes), out),
+            Input::Names { slot, reply } => self.told(slot, reply, out),
             Input::Signal(signal) => self.signal(signal, out),
             Input::Socket(event) => self.socket(event, out),
             Input::Credit { mailbox, messages, bytes } => {

@@ -102,6 +102,7 @@ impl Shard {
             links,
             traps_exits: false,
             has_sockets: false,
+            is_named: false,
             virtual_time: self.run_queue.floor(),
         };
         let slot = self

@@ -57,7 +57,7 @@ fn describe(state: &State) -> String {
         State::Sending { to, .. } => return format!("sending to {to}"),
         State::Answering { to, .. } => return format!("answering {to}"),
         State::Spawning { .. } => "spawning",
-        State::Asking => "asking for nodes",
         State::OnSocket => "waiting for the network",
+        State::Asking => "asking the node",
     })
 }

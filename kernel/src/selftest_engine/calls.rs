@@ -12,7 +12,7 @@ use craton_abi::{
     ProcessLimits, ProgramId, Slot, TimerId, TrapKind, limit,
 };
 use craton_shard::port::{
-    HostCall, HostReply, LivingNode, LogLevel, Outcome, Received, Resume, SpawnCall,
+    HostCall, HostReply, LivingNode, LogLevel, NameCall, Outcome, Received, Resume, SpawnCall,
 };
 
 /// What a process is expected to ask, and the answer.
@@ -155,6 +155,21 @@ pub(super) fn requests_and_timers(bench: &mut Bench) -> Outcomes {
         (receive, HostReply::Received(Received::Timer { id: timer, tag: 3 })),
     ]);
     converse(bench, "requests", b"", talk)
+}
+
+pub(super) fn names(bench: &mut Bench) -> Outcomes {
+    let asks = |call| HostCall::Names { call, name: "child".into() };
+    let talk = Vec::from([
+        (asks(NameCall::Register), HostReply::Done),
+        (asks(NameCall::Register), failed(ErrorCode::Taken)),
+        (asks(NameCall::Find), HostReply::Pids(Vec::from([pid_known()]))),
+        (asks(NameCall::Find), HostReply::Pids(Vec::new())),
+        (asks(NameCall::Unregister), HostReply::Flag(true)),
+        (asks(NameCall::Join), HostReply::Done),
+        (asks(NameCall::Members), HostReply::Pids(Vec::from([pid_known(), pid_a()]))),
+        (asks(NameCall::Leave), HostReply::Flag(false)),
+    ]);
+    converse(bench, "names", b"", talk)
 }
 
 pub(super) fn watch_and_nodes(bench: &mut Bench) -> Outcomes {

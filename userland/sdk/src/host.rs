@@ -6,6 +6,7 @@
 //! the real system. `world` and `ties` hold the state, `calls` the host calls.
 
 pub(crate) mod calls;
+mod names;
 mod net;
 mod ties;
 mod world;

@@ -48,6 +48,7 @@ mod error;
 pub mod host;
 mod mailbox;
 mod message;
+pub mod names;
 pub mod net;
 mod process;
 mod run;

@@ -99,6 +99,21 @@ mod import {
         pub(crate) unsafe fn kill(target: *const [u8; Pid::BYTES]) -> i32;
         pub(crate) unsafe fn nodes(to: *mut u64, capacity: usize) -> i32;
         pub(crate) safe fn shards(node: u64) -> i32;
+        pub(crate) unsafe fn name_register(name: *const u8, len: usize) -> i32;
+        pub(crate) unsafe fn name_unregister(name: *const u8, len: usize) -> i32;
+        pub(crate) unsafe fn name_find(
+            name: *const u8,
+            len: usize,
+            out: *mut [u8; Pid::BYTES],
+        ) -> i32;
+        pub(crate) unsafe fn group_join(name: *const u8, len: usize) -> i32;
+        pub(crate) unsafe fn group_leave(name: *const u8, len: usize) -> i32;
+        pub(crate) unsafe fn group_members(
+            name: *const u8,
+            len: usize,
+            out: *mut [u8; Pid::BYTES],
+            capacity: usize,
+        ) -> i32;
         pub(crate) safe fn tcp_listen(port: i32, flags: i32) -> i32;
         pub(crate) unsafe fn tcp_accept(socket: u32, timeout: i64, from: *mut RawAddress) -> i32;
         pub(crate) unsafe fn tcp_connect(to: *const RawAddress, flags: i32, timeout: i64) -> i32;
@@ -320,4 +335,36 @@ pub(crate) fn resolve(name: &str, to: &mut [RawAddress], timeout: i64) -> i32 {
     // SAFETY: `name` and `len` are those of one live text; the other pointer and length are those
     // of one live buffer, in items of 20 bytes as the ABI has them.
     unsafe { import::resolve(name, len, to.as_mut_ptr(), to.len(), timeout) }
+}
+
+pub(crate) fn name_register(name: &str) -> i32 {
+    // SAFETY: the pointer and length are those of one live text.
+    unsafe { import::name_register(name.as_ptr(), name.len()) }
+}
+
+pub(crate) fn name_unregister(name: &str) -> i32 {
+    // SAFETY: the pointer and length are those of one live text.
+    unsafe { import::name_unregister(name.as_ptr(), name.len()) }
+}
+
+pub(crate) fn name_find(name: &str, out: &mut [u8; Pid::BYTES]) -> i32 {
+    // SAFETY: the pointer and length are those of one live text; `out` is a live array of the
+    // length that the call writes.
+    unsafe { import::name_find(name.as_ptr(), name.len(), out) }
+}
+
+pub(crate) fn group_join(name: &str) -> i32 {
+    // SAFETY: the pointer and length are those of one live text.
+    unsafe { import::group_join(name.as_ptr(), name.len()) }
+}
+
+pub(crate) fn group_leave(name: &str) -> i32 {
+    // SAFETY: the pointer and length are those of one live text.
+    unsafe { import::group_leave(name.as_ptr(), name.len()) }
+}
+
+pub(crate) fn group_members(name: &str, out: &mut [[u8; Pid::BYTES]]) -> i32 {
+    // SAFETY: the pointers and lengths are those of one live text and of one live buffer, whose
+    // length is counted in pids as the call counts it.
+    unsafe { import::group_members(name.as_ptr(), name.len(), out.as_mut_ptr(), out.len()) }
 }

@@ -3,8 +3,8 @@
 use craton::host::{self, Fault, FaultKind, Outcome, Scenario, node_id};
 use craton::{
     Duration, Error, ErrorCode, Event, Exit, ExitReason, Mailbox, Message, Monitor, Pid, Received,
-    Request, Run, SpawnOptions, TAG_MAX, Timer, TrapKind, ask, exit, kill, limit, link, me, nodes,
-    now, random_u64, send, send_bytes, send_within, tag_of_name, trap_exits, unlink,
+    Request, Run, SpawnOptions, TAG_MAX, Timer, TrapKind, ask, exit, kill, limit, link, me, names,
+    nodes, now, random_u64, send, send_bytes, send_within, tag_of_name, trap_exits, unlink,
 };
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +24,8 @@ enum Task {
     Wait,
     /// Link to this process, say so to the parent, and wait.
     Link(Pid),
+    /// Register this name, join "all", tell the parent how it went, and wait if it went well.
+    Register(String),
     Panic,
     Exit(u8),
     Return,
@@ -49,6 +51,7 @@ fn main_entry(run: Run) -> Result {
         "reasons" => reasons(),
         "calls" => calls(),
         "asks" => asks(),
+        "named" => named(),
         "timers" => timers(),
         "long" => long(),
         "full" => full(),
@@ -75,6 +78,14 @@ fn child((parent, task): (Pid, Task)) -> Result {
             send(&parent, &Number(0))?;
             Mailbox::new().receive::<Text>().map(|_| ())
         }
+        Task::Register(name) => match names::register(&name) {
+            Ok(()) => {
+                names::join("all")?;
+                send(&parent, &Text("registered".into()))?;
+                Mailbox::new().receive::<Text>().map(|_| ())
+            }
+            Err(error) => send(&parent, &Text(error.to_string())),
+        },
         Task::Panic => panic!("as asked"),
         Task::Exit(0) => exit(&ExitReason::Shutdown),
         Task::Exit(code) => exit(&ExitReason::Error(vec![code])),
@@ -215,6 +226,45 @@ fn asks() -> Result {
         (0..limit::REQUESTS_PER_PROCESS_MAX as u64).map(|n| ask(&me(), &Number(n))).collect();
     assert_eq!(many?.len(), limit::REQUESTS_PER_PROCESS_MAX);
     assert_eq!(ask(&me(), &Number(0)), Err(ErrorCode::LimitRequests.into()));
+    Ok(())
+}
+
+fn named() -> Result {
+    assert_eq!(names::find("main")?, None);
+    names::register("main")?;
+    names::register("main")?;
+    assert_eq!(names::find("main")?, Some(me()));
+    names::send_to("main", &Number(7))?;
+    assert_eq!(Mailbox::new().receive::<Number>()?.message()?, (me(), Number(7)));
+    let other = CHILD.spawn(&(me(), Task::Register("main".into())), SpawnOptions::here())?;
+    let (from, answer) = Mailbox::new().receive::<Text>()?.message()?;
+    assert_eq!((from, answer), (other.pid, Text("taken".into())));
+    assert!(names::unregister("main")? && !names::unregister("main")?);
+    let other = spawn(Task::Register("main".into()))?;
+    let (_, answer) = Mailbox::new().receive::<Text>()?.message()?;
+    assert_eq!((answer, names::find("main")?), (Text("registered".into()), Some(other.pid)));
+    names::join("all")?;
+    assert_eq!(names::members("all")?.len(), 2);
+    assert!(names::leave("all")? && !names::leave("all")?);
+    assert_eq!(names::members("all")?, [other.pid]);
+    // Who hears of its end finds its names free.
+    kill(&other.pid)?;
+    let Received::Down(_) = Mailbox::new().receive::<Number>()? else { panic!("no end") };
+    assert_eq!((names::find("main")?, names::members("all")?), (None, vec![]));
+    names::register("main")?;
+    // Another node has names of its own.
+    let far = SpawnOptions::on(nodes()?[1]);
+    let far = CHILD.spawn(&(me(), Task::Register("main".into())), far)?;
+    let (_, answer) = Mailbox::new().receive::<Text>()?.message()?;
+    assert_eq!((answer, names::find("main")?), (Text("registered".into()), Some(me())));
+    kill(&far.pid)?;
+    assert_eq!(names::register(""), Err(ErrorCode::Invalid.into()));
+    let long = "n".repeat(limit::NAME_BYTES_MAX + 1);
+    assert_eq!(names::join(&long), Err(ErrorCode::Invalid.into()));
+    for number in 1..limit::NAMES_PER_PROCESS_MAX {
+        names::join(&format!("{number}"))?;
+    }
+    assert_eq!(names::register("one more"), Err(ErrorCode::LimitNames.into()));
     Ok(())
 }
 
@@ -393,7 +443,9 @@ macro_rules! cases {
 
 mod case {
     use super::{Scenario, run_case};
-    cases!(order, reasons, calls, asks, timers, long, full, timeouts, monitors, links, forged);
+    cases!(
+        order, reasons, calls, asks, named, timers, long, full, timeouts, monitors, links, forged
+    );
 }
 
 #[test]

@@ -135,6 +135,30 @@ pub enum HostCall {
     Nodes,
     /// Something of the network. Answered by [`HostReply::Socket`].
     Socket(Box<SocketCall>),
+    /// Something about a name or a group of this node, within the caller's app.
+    Names {
+        /// What.
+        call: NameCall,
+        /// Which name or group, 1 to [`NAME_BYTES_MAX`](craton_abi::limit::NAME_BYTES_MAX) bytes.
+        name: String,
+    },
+}
+
+/// What [`HostCall::Names`] asks for.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub enum NameCall {
+    /// Make the caller the owner of the name. Answered by [`HostReply::Done`], or `taken`.
+    Register,
+    /// Give the name up. Answered by [`HostReply::Flag`]: whether it was the caller's.
+    Unregister,
+    /// Who owns the name. Answered by [`HostReply::Pids`], with one or none.
+    Find,
+    /// Make the caller a member of the group. Answered by [`HostReply::Done`].
+    Join,
+    /// Leave the group. Answered by [`HostReply::Flag`]: whether the caller was in it.
+    Leave,
+    /// Who is in the group. Answered by [`HostReply::Pids`].
+    Members,
 }
 
 /// What [`HostCall::Spawn`] asks for.
@@ -207,6 +231,8 @@ pub enum HostReply {
     Nodes(Vec<LivingNode>),
     /// What the network answers.
     Socket(Box<SocketReply>),
+    /// Processes, in order of their pids.
+    Pids(Vec<Pid>),
     /// It could not be done.
     Failed(ErrorCode),
 }

@@ -2,7 +2,7 @@
 
 use super::random::{Random, Replay, seeds};
 use super::*;
-use crate::port::LogLevel;
+use crate::port::{LogLevel, NameCall};
 use craton_abi::limit::{ARGUMENT_BYTES_MAX, MESSAGE_BYTES_MAX};
 use craton_abi::{Place, Resource, SocketCall, SocketEvent, SocketId, SocketReply, TrapKind};
 
@@ -140,6 +140,10 @@ impl Liar {
                 capacity: self.random.below(2) * usize::MAX,
             },
             16 => HostCall::SetTimer { after: self.duration(), tag: self.random.next() % 4 },
+            18 => HostCall::Names {
+                call: *self.random.pick(&[NameCall::Register, NameCall::Find, NameCall::Leave]),
+                name: "n".repeat(self.random.below(70)),
+            },
             17 => HostCall::CancelTimer { id: TimerId::new(self.id().get()) },
             18 => HostCall::Socket(Box::new(SocketCall::Take { timeout: None })),
             _ => HostCall::Log { level: LogLevel::Info, text: "ö".repeat(self.random.below(999)) },
@@ -199,6 +203,9 @@ impl Liar {
                 };
                 let used = self.duration();
                 Input::Ran { slot: self.slot(), outcome, used }
+            }
+            8 if self.random.chance(50) => {
+                Input::Names { slot: self.slot(), reply: HostReply::Done }
             }
             8 => Input::Nodes { slot: self.slot(), nodes: vec![] },
             9 | 10 => {

@@ -142,8 +142,8 @@ impl World {
                 assert!(self.placed.insert(key, (order.parent, to)).is_none(), "a request again");
                 self.push(member, to, LANE_OTHER, Input::Spawn(order));
             }
-            Effect::Log { .. } => {}
             Effect::Socket(order) => self.network(order),
+            Effect::Log { .. } | Effect::AskNames { .. } | Effect::NamesEnded { .. } => {}
             Effect::WantRoom { node } => {
                 self.push(member, member, LANE_OTHER, Input::Room { node });
             }

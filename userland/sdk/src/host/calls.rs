@@ -275,3 +275,46 @@ pub(crate) fn nodes(to: &mut [u64]) -> i32 {
     }
     i32::try_from(ids.len()).unwrap_or(i32::MAX)
 }
+
+/// A name that the world takes, or why it does not.
+fn with_name(name: &str, ask: impl FnOnce(&mut World, Pid, &str) -> Result<i32, ErrorCode>) -> i32 {
+    let current = living();
+    if !(1..=limit::NAME_BYTES_MAX).contains(&name.len()) {
+        return ErrorCode::Invalid.code();
+    }
+    let answer = current.shared.with(|world| ask(world, current.pid, name));
+    answer.unwrap_or_else(ErrorCode::code)
+}
+
+pub(crate) fn name_register(name: &str) -> i32 {
+    with_name(name, |world, pid, name| world.register(pid, name).map(|()| 0))
+}
+
+pub(crate) fn name_unregister(name: &str) -> i32 {
+    with_name(name, |world, pid, name| Ok(i32::from(world.unregister(pid, name))))
+}
+
+pub(crate) fn name_find(name: &str, out: &mut [u8; Pid::BYTES]) -> i32 {
+    with_name(name, |world, pid, name| {
+        *out = world.owner(pid, name).ok_or(ErrorCode::NoProcess)?.to_bytes();
+        Ok(0)
+    })
+}
+
+pub(crate) fn group_join(name: &str) -> i32 {
+    with_name(name, |world, pid, name| world.join(pid, name).map(|()| 0))
+}
+
+pub(crate) fn group_leave(name: &str) -> i32 {
+    with_name(name, |world, pid, name| Ok(i32::from(world.leave(pid, name))))
+}
+
+pub(crate) fn group_members(name: &str, out: &mut [[u8; Pid::BYTES]]) -> i32 {
+    with_name(name, |world, pid, name| {
+        let members = world.members(pid, name);
+        for (out, member) in out.iter_mut().zip(&members) {
+            *out = member.to_bytes();
+        }
+        Ok(i32::try_from(members.len()).unwrap_or(i32::MAX))
+    })
+}

@@ -3,6 +3,7 @@
 //! Owns [`World`], all of it behind the one lock of [`Shared`]; whoever waits, waits on its one
 //! condition variable. Lock order: there is one lock.
 
+use super::names::Names;
 use super::net::Net;
 use super::{Fault, FaultKind, Scenario, node_id};
 use crate::entry::EntryTable;
@@ -63,6 +64,7 @@ pub(super) struct World {
     pub(super) shards: u8,
     slots: u32,
     pub(super) monitors: u64,
+    pub(super) names: Names,
     fault: Option<Fault>,
     pub(super) sends: u64,
     pub(super) log: Vec<String>,
@@ -224,6 +226,7 @@ impl World {
             shards: scenario.shards,
             slots: 0,
             monitors: 0,
+            names: Names::default(),
             fault: scenario.fault.clone(),
             sends: 0,
             log: Vec::new(),
@@ -368,6 +371,7 @@ impl World {
     fn end(&mut self, pid: Pid, reason: ExitReason) {
         let Some(process) = self.processes.remove(&pid) else { return };
         self.net.release(pid, reason.is_orderly());
+        self.names.ended(pid);
         for other in process.links {
             self.link_broken(other, pid, reason.clone());
         }
