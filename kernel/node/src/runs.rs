@@ -319,7 +319,10 @@ impl Control {
         let run = self.runs.all.get_mut(&id)?;
         let audience = run.audience;
         match resume {
-            Resume::Start => Some(Outcome::Call(run.spawn_main())),
+            // Its end is told by the monitor; the link is for the other way round, so that no
+            // `main` outlives the node of its console.
+            Resume::Start => Some(Outcome::Call(HostCall::TrapExits { trap: true })),
+            Resume::Reply(HostReply::Flag(_)) => Some(Outcome::Call(run.spawn_main())),
             Resume::Reply(HostReply::Spawned { pid, .. }) => {
                 run.main = Some(pid);
                 self.answer_audience(audience, Answer::Started(pid), now, work);
@@ -461,7 +464,7 @@ impl Run {
             entry: String::from("main"),
             argument: Payload(argument.to_bytes()),
             monitor: true,
-            link: false,
+            link: true,
             limits: ProcessLimits::default(),
         };
         HostCall::Spawn(spawn.into())

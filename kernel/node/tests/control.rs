@@ -311,6 +311,22 @@ fn a_run_ends_with_its_operator() {
 }
 
 #[test]
+fn a_run_ends_with_the_node_of_its_console() {
+    let mut world = World::new(2, sleeper);
+    let operator = world.guest(Role::Operator, 1);
+    let (program, bytes) = bundle();
+    let place = Place::Node(world.nodes[1].id());
+    world.say(operator, ask(Question::Run { program, arguments: Vec::new(), place }));
+    world.hand_over(operator, program, &bytes);
+    world.run(Duration::from_secs(1));
+    assert_eq!(world.nodes[1].processes(), 1, "main is there: {:?}", world.logs);
+    // Its former life, in which the console was, is over.
+    world.readdress(0);
+    world.run(Duration::from_secs(15));
+    assert_eq!(world.nodes[1].processes(), 0, "{:?}", world.logs);
+}
+
+#[test]
 fn two_tools_of_one_operator_do_not_meet() {
     let mut world = World::new(1, sleeper);
     let first = world.guest(Role::Operator, 1);

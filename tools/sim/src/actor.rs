@@ -147,6 +147,11 @@ impl Actor {
         self.spawn
     }
 
+    /// The console of the run of which it is `main`.
+    pub(crate) fn console(&self) -> Option<Pid> {
+        self.console
+    }
+
     pub(crate) fn is_in_order(&self) -> bool {
         self.in_order
     }

@@ -163,6 +163,9 @@ impl World {
                 let actor = Actor::new(pid, &entry, &argument.0, self.random.fork());
                 let born = self.checker.born(pid, actor.spawn_number(), actor.is_in_order());
                 self.check(born);
+                if let Some(console) = actor.console() {
+                    self.checker.links_by_console(pid, console);
+                }
                 self.machines[place].actors.insert(slot, (pid, actor));
                 Some(HostAnswer::Started { slot, result: Ok(()) })
             }

@@ -48,6 +48,13 @@ impl Checker {
         self.linked.all.extend([maker, target]);
     }
 
+    /// A run's console, which no actor plays, was linked to its `main` when that was spawned.
+    pub fn links_by_console(&mut self, main: Pid, console: Pid) {
+        let made = Made { count: 1, last_at: Instant::ZERO, holds: false, adrift: false };
+        self.linked.made.insert((main, console), made);
+        self.linked.all.insert(main);
+    }
+
     /// A process takes a link back.
     pub fn unlinks(&mut self, maker: Pid, target: Pid) {
         self.linked.unlinked.insert((maker, target));
