@@ -52,6 +52,8 @@ pub struct Engine {
     unloads: u64,
     /// How often a process ran.
     runs: u32,
+    /// Whether a process was started since [`Engine::age`].
+    started: bool,
 }
 
 /// An instance and the stack that it runs on.
@@ -89,6 +91,7 @@ impl Engine {
             processes: BTreeMap::new(),
             warm: Vec::new(),
             runs: 0,
+            started: false,
         }
     }
 
@@ -111,6 +114,7 @@ impl Engine {
         argument: Payload,
         limits: ProcessLimits,
     ) -> Result<(), ErrorCode> {
+        self.started = true;
         let program = self.programs.get(program).ok_or(ErrorCode::NoProgram)?;
         if self.processes.contains_key(&pid.slot) {
             return Err(ErrorCode::Invalid);
@@ -239,6 +243,14 @@ impl Engine {
     pub fn reclaim_all(&mut self) {
         self.processes.clear();
         self.give_back();
+    }
+
+    /// To be called now and then: gives back what is kept if nothing has been started since the
+    /// last time, so that a node at rest holds memory for nobody.
+    pub fn age(&mut self) {
+        if !core::mem::take(&mut self.started) {
+            self.give_back();
+        }
     }
 
     /// Gives back the instances, stacks and memories that are kept for the next processes.

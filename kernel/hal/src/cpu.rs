@@ -85,6 +85,7 @@ impl PerCpu {
     }
 
     /// Its number.
+    #[inline]
     pub(crate) fn index(&self) -> usize {
         self.index.load(Ordering::Relaxed) as usize
     }
@@ -136,6 +137,7 @@ static TIME_STAMPS_DIFFER: AtomicBool = AtomicBool::new(false);
 
 /// The number of the executing CPU, from 0, which is the boot CPU's. Valid from
 /// [`start_boot_cpu`] on. Without the feature `metal`, as in host tests, there is only CPU 0.
+#[inline]
 pub fn index() -> usize {
     if cfg!(feature = "metal") { current().index() } else { 0 }
 }
@@ -170,6 +172,7 @@ pub(crate) fn admit(cpus: impl Iterator<Item = &'static PerCpu>) {
 }
 
 /// The data of the CPU this runs on.
+#[inline]
 pub fn current() -> &'static PerCpu {
     let address: *const PerCpu;
     // SAFETY: Every CPU sets its GS base to its `PerCpu`, whose first word is its own address,

@@ -34,6 +34,8 @@ pub(crate) struct Hosted {
 #[derive(Default)]
 pub(crate) struct Hosts {
     all: BTreeMap<Slot, Hosted>,
+    /// The node's own among them, which are few.
+    own: Vec<Slot>,
     /// How many of them are of each program.
     programs: BTreeMap<ProgramId, usize>,
 }
@@ -47,6 +49,9 @@ impl Hosts {
             _ => Host::Engine,
         };
         self.all.insert(slot, Hosted { host, program, memory_bytes: 0 });
+        if host != Host::Engine {
+            self.own.push(slot);
+        }
         *self.programs.entry(program).or_default() += 1;
         host
     }
@@ -54,6 +59,9 @@ impl Hosts {
     /// An instance was dropped, or never came to be.
     pub(crate) fn ended(&mut self, slot: Slot) -> Option<Hosted> {
         let hosted = self.all.remove(&slot)?;
+        if hosted.host != Host::Engine {
+            self.own.retain(|own| *own != slot);
+        }
         if let Some(count) = self.programs.get_mut(&hosted.program) {
             *count -= 1;
             if *count == 0 {
@@ -65,6 +73,11 @@ impl Hosts {
 
     pub(crate) fn get(&self, slot: Slot) -> Option<Hosted> {
         self.all.get(&slot).copied()
+    }
+
+    /// Whether the engine runs a process, and not the node itself.
+    pub(crate) fn is_engine(&self, slot: Slot) -> bool {
+        !self.own.contains(&slot)
     }
 
     pub(crate) fn set_memory(&mut self, slot: Slot, bytes: u64) {
@@ -83,6 +96,7 @@ impl Hosts {
 
     pub(crate) fn clear(&mut self) {
         self.all.clear();
+        self.own.clear();
         self.programs.clear();
     }
 

@@ -22,7 +22,7 @@ use craton_abi::{
 };
 use craton_session::{CertificateError, ConnId};
 use craton_shard::port::{
-    Effect, HostAnswer, HostCall, HostEffect, HostReply, Input, LogLevel, Outcome,
+    Effect, HostAnswer, HostCall, HostEffect, HostReply, Input, LogLevel, Outcome, Resume,
 };
 use craton_shard::{Shard, ShardConfig};
 
@@ -114,18 +114,51 @@ impl Node {
     ) -> Result<HostReply, HostCall> {
         let mut effects = core::mem::take(&mut self.effects);
         let answer = self.shard.answer_at_once(slot, call, &mut effects);
-        if !effects.is_empty() {
-            let mut work = core::mem::take(&mut self.work);
-            work.effects = core::mem::take(out);
-            for effect in effects.drain(..) {
-                self.carry_out(effect, CONTROL, now, &mut work);
-            }
-            self.pass_on(now, &mut work);
-            *out = core::mem::take(&mut work.effects);
-            self.work = work;
+        self.effects = effects;
+        self.carry_out_all(now, out);
+        answer
+    }
+
+    /// As [`NodeInput::Host`] with what a process of shard 0 did, and [`NodeInput::Tick`] if that
+    /// asks for nothing: answers with the process that the host is to run next. What becomes known
+    /// to the control in between is told at the next step, so a host does not go on like this for
+    /// long.
+    pub fn hand_over(
+        &mut self,
+        slot: Slot,
+        outcome: Outcome,
+        used: Duration,
+        now: Instant,
+        out: &mut Vec<NodeEffect>,
+    ) -> Option<(Slot, Resume)> {
+        if slot.shard() != CONTROL {
+            return None;
+        }
+        let mut effects = core::mem::take(&mut self.effects);
+        let mut next = self.shard.hand_over(slot, outcome, used, now, &mut effects);
+        if let Some((slot, resume)) = next.take_if(|(slot, _)| !self.control.hosts.is_engine(*slot))
+        {
+            effects.push(Effect::Host(HostEffect::Run { slot, resume, slice: limit::SLICE }));
         }
         self.effects = effects;
-        answer
+        self.carry_out_all(now, out);
+        next
+    }
+
+    /// Carries out what shard 0 asked for since.
+    fn carry_out_all(&mut self, now: Instant, out: &mut Vec<NodeEffect>) {
+        if self.effects.is_empty() {
+            return;
+        }
+        let mut effects = core::mem::take(&mut self.effects);
+        let mut work = core::mem::take(&mut self.work);
+        work.effects = core::mem::take(out);
+        for effect in effects.drain(..) {
+            self.carry_out(effect, CONTROL, now, &mut work);
+        }
+        self.pass_on(now, &mut work);
+        *out = core::mem::take(&mut work.effects);
+        (self.work, self.effects) = (work, effects);
     }
 
     /// Appends up to `bytes_max` bytes that are to be sent on a connection.

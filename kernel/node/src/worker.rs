@@ -9,8 +9,10 @@ use crate::hosts::Hosts;
 use crate::mail::{CONTROL, Life, Mail, MailBody, Survey, SurveyId, Tally};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
-use craton_abi::{Incarnation, Instant, Pid, ProgramId, ShardId, Slot};
-use craton_shard::port::{Effect, HostAnswer, HostCall, HostEffect, HostReply, Input, Source};
+use craton_abi::{Duration, Incarnation, Instant, Pid, ProgramId, ShardId, Slot};
+use craton_shard::port::{
+    Effect, HostAnswer, HostCall, HostEffect, HostReply, Input, Outcome, Resume, Source,
+};
 use craton_shard::{Shard, ShardConfig};
 
 /// A change of as many processes is told to the control although others are about to run.
@@ -87,6 +89,31 @@ impl Worker {
             self.advance(input, now, out);
         }
         answer
+    }
+
+    /// As [`WorkerInput::Host`] with what a process did, and [`WorkerInput::Tick`] if that asks for
+    /// nothing: answers with the process that the host is to run next.
+    pub fn hand_over(
+        &mut self,
+        slot: Slot,
+        outcome: Outcome,
+        used: Duration,
+        now: Instant,
+        out: &mut Vec<WorkerEffect>,
+    ) -> Option<(Slot, Resume)> {
+        if !self.is_mine(slot) {
+            return None;
+        }
+        let mut effects = core::mem::take(&mut self.effects);
+        let next = self.shard.hand_over(slot, outcome, used, now, &mut effects);
+        for effect in effects.drain(..) {
+            self.carry_out(effect, out);
+        }
+        self.effects = effects;
+        while let Some(input) = self.inputs.pop_front() {
+            self.advance(input, now, out);
+        }
+        next
     }
 
     /// When it must be stepped with [`WorkerInput::Tick`] at the latest, if it is not runnable.

@@ -4,7 +4,7 @@
 //! verbs are in `call` (what a process asks), `message` (sending, receiving, credit), `watch`
 //! (monitors), `request` (answers, timers), `spawn` and `life` (beginnings and ends).
 
-use crate::port::{Effect, HostEffect, HostReply, Input, LogLevel, Resume};
+use crate::port::{Effect, HostEffect, HostReply, Input, LogLevel, Outcome, Resume};
 use crate::process::{Process, State, Tenant};
 use crate::run_queue::RunQueue;
 use crate::timers::Timers;
@@ -13,8 +13,8 @@ use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::format;
 use alloc::vec::Vec;
 use craton_abi::{
-    AppId, ErrorCode, ExitReason, Incarnation, Instant, MonitorId, NodeId, Pid, RequestId, ShardId,
-    Signal, SignalBody, Slot, limit,
+    AppId, Duration, ErrorCode, ExitReason, Incarnation, Instant, MonitorId, NodeId, Pid,
+    RequestId, ShardId, Signal, SignalBody, Slot, limit,
 };
 use craton_process::{Pacing, Table, Ticket, WaitQueue, Windows};
 
@@ -163,6 +163,23 @@ impl Shard {
         self.config
     }
 
+    /// As [`Input::Ran`] and, if that asks for nothing and no time is up, [`Input::Tick`]: answers
+    /// with the process that runs next and how it goes on. For hosts that run one after another.
+    pub fn hand_over(
+        &mut self,
+        slot: Slot,
+        outcome: Outcome,
+        used: Duration,
+        now: Instant,
+        out: &mut Vec<Effect>,
+    ) -> Option<(Slot, Resume)> {
+        self.now = self.now.max(now);
+        self.ran(slot, outcome, used, out);
+        self.pass_exits_on(out);
+        let is_due = self.timers.next().is_some_and(|deadline| deadline <= self.now);
+        if is_due || !out.is_empty() { None } else { self.next_to_run(out) }
+    }
+
     fn tick(&mut self, out: &mut Vec<Effect>) {
         while let Some(slot) = self.timers.pop_due(self.now) {
             self.time_out(slot, out);
@@ -170,6 +187,14 @@ impl Shard {
         while let Some((id, owner)) = self.timers.pop_alarm(self.now) {
             self.ring(owner, id, out);
         }
+        if let Some((slot, resume)) = self.next_to_run(out) {
+            let slice = limit::SLICE;
+            out.push(Effect::Host(HostEffect::Run { slot, resume, slice }));
+        }
+    }
+
+    /// Takes the process whose turn it is from the run queue.
+    fn next_to_run(&mut self, out: &mut Vec<Effect>) -> Option<(Slot, Resume)> {
         while let Some((slot, turn)) = self.run_queue.pop() {
             let Some(process) = self.live_mut(slot) else { continue };
             match core::mem::replace(&mut process.state, State::Running) {
@@ -178,13 +203,12 @@ impl Shard {
                     if let Resume::Reply(HostReply::Spawned { pid: child, .. }) = resume {
                         out.push(Effect::SpawnHeard { child });
                     }
-                    let slice = limit::SLICE;
-                    out.push(Effect::Host(HostEffect::Run { slot, resume, slice }));
-                    return;
+                    return Some((slot, resume));
                 }
                 other => process.state = other,
             }
         }
+        None
     }
 
     /// The time of a waiting process is up; its timer is gone already.

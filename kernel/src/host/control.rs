@@ -8,12 +8,12 @@ use super::processes::told;
 use super::turn::{Cpu, Tenant};
 use alloc::string::String;
 use alloc::vec::Vec;
-use craton_abi::{Instant, Slot};
+use craton_abi::{Duration, Instant, Slot};
 use craton_bundle::CompilerKey;
 use craton_hal::power::{self, ExitCode};
 use craton_hal::{clock, logger, memory};
 use craton_node::{Mail, Node, NodeEffect, NodeInput};
-use craton_shard::port::{HostAnswer, HostCall, HostEffect, HostReply, LogLevel};
+use craton_shard::port::{HostAnswer, HostCall, HostEffect, HostReply, LogLevel, Outcome, Resume};
 
 /// The node and what it needs beyond a CPU.
 pub(super) struct Control {
@@ -46,6 +46,17 @@ impl Tenant for Control {
 
     fn hear(&mut self, answer: HostAnswer, now: Instant, out: &mut Vec<NodeEffect>) {
         self.node.step(NodeInput::Host(answer), now, out);
+    }
+
+    fn hand_over(
+        &mut self,
+        slot: Slot,
+        outcome: Outcome,
+        used: Duration,
+        now: Instant,
+        out: &mut Vec<NodeEffect>,
+    ) -> Option<(Slot, Resume)> {
+        self.node.hand_over(slot, outcome, used, now, out)
     }
 
     fn answer_at_once(

@@ -6,7 +6,7 @@
 use alloc::string::{String, ToString};
 use craton_abi::{ErrorCode, Slot};
 use craton_engine::{Engine, LoadError};
-use craton_shard::port::{HostAnswer, HostCall, HostEffect, HostReply, Start};
+use craton_shard::port::{HostAnswer, HostEffect, Start};
 
 /// The engine of one CPU.
 pub(super) struct Processes {
@@ -18,12 +18,8 @@ impl Processes {
         Processes { engine }
     }
 
-    /// Does what a shard asks for. What a process asks that runs is brought to `desk` first.
-    pub(super) fn perform(
-        &mut self,
-        effect: HostEffect,
-        mut desk: impl FnMut(Slot, HostCall) -> Result<HostReply, HostCall>,
-    ) -> Option<HostAnswer> {
+    /// Does what a shard asks for.
+    pub(super) fn perform(&mut self, effect: HostEffect) -> Option<HostAnswer> {
         match effect {
             HostEffect::Start(start) => {
                 let Start { pid, program, entry, argument, limits } = *start;
@@ -31,8 +27,7 @@ impl Processes {
                 Some(HostAnswer::Started { slot: pid.slot, result })
             }
             HostEffect::Run { slot, resume, slice } => {
-                let mut desk = |call| desk(slot, call);
-                let (outcome, used) = self.engine.run_at_desk(slot, resume, slice, &mut desk);
+                let (outcome, used) = self.engine.run(slot, resume, slice);
                 Some(HostAnswer::Ran { slot, outcome, used })
             }
             HostEffect::Reclaim { slot } => {

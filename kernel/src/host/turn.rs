@@ -9,15 +9,19 @@ use super::mail::Post;
 use super::processes::Processes;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use craton_abi::{Duration, Instant, Slot};
+use craton_abi::{Duration, Instant, Slot, limit};
 use craton_hal::{clock, memory, smp, timer};
 use craton_node::Mail;
-use craton_shard::port::{HostAnswer, HostCall, HostEffect, HostReply};
+use craton_shard::port::{HostAnswer, HostCall, HostEffect, HostReply, Outcome, Resume};
 
 /// Processes that run before the network has its turn.
 const RUNS_PER_TURN_MAX: usize = 64;
 /// How long processes run before the network has its turn.
 const TURN: Duration = Duration::from_micros(500);
+/// Processes that run one after the other before it is looked whether there is anything else.
+const RUNS_IN_TURN_MAX: usize = 16;
+/// How long they do.
+const IN_TURN: Duration = Duration::from_micros(50);
 /// Letters taken before the processes have their turn.
 const LETTERS_PER_TURN_MAX: usize = 256;
 /// How often a tenant is told of memory.
@@ -39,6 +43,16 @@ pub(super) trait Tenant {
 
     /// Hears what the host of its processes says.
     fn hear(&mut self, answer: HostAnswer, now: Instant, out: &mut Vec<Self::Effect>);
+
+    /// Hears how a process came back, and says who runs next if nothing else is to be done.
+    fn hand_over(
+        &mut self,
+        slot: Slot,
+        outcome: Outcome,
+        used: Duration,
+        now: Instant,
+        out: &mut Vec<Self::Effect>,
+    ) -> Option<(Slot, Resume)>;
 
     /// Answers a call of the process that runs, or gives it back.
     fn answer_at_once(
@@ -163,16 +177,39 @@ impl<T: Tenant> Turns<T> {
     }
 
     fn perform_for_process(&mut self, effect: HostEffect) {
-        let now = clock::now();
-        let (tenant, effects) = (&mut self.tenant, &mut self.effects);
-        let desk = |slot, call| tenant.answer_at_once(slot, call, now, effects);
-        let Some(answer) = self.cpu.processes.perform(effect, desk) else { return };
+        let effect = match effect {
+            HostEffect::Run { slot, resume, .. } => return self.run_in_turn(slot, resume),
+            other => other,
+        };
+        let Some(answer) = self.cpu.processes.perform(effect) else { return };
         let now = clock::now();
         if let HostAnswer::Started { slot, .. } = answer {
             let memory = self.cpu.processes.memory_of(slot);
             self.tenant.hear(memory, now, &mut self.effects);
         }
         self.tenant.hear(answer, now, &mut self.effects);
+    }
+
+    /// Runs a process, and those that go on from what it said, as long as nothing else is to do.
+    fn run_in_turn(&mut self, mut slot: Slot, mut resume: Resume) {
+        let mut now = clock::now();
+        let end = now + IN_TURN;
+        for left in (0..RUNS_IN_TURN_MAX).rev() {
+            let (tenant, effects) = (&mut self.tenant, &mut self.effects);
+            let mut desk = |call| tenant.answer_at_once(slot, call, now, effects);
+            let (outcome, used) =
+                self.cpu.processes.engine.run_at_desk(slot, resume, limit::SLICE, &mut desk);
+            now = clock::now();
+            let next_ones = self.effects.is_empty() && now < end && !self.cpu.post.has_mail();
+            if left == 0 || !next_ones {
+                let answer = HostAnswer::Ran { slot, outcome, used };
+                return self.tenant.hear(answer, now, &mut self.effects);
+            }
+            match self.tenant.hand_over(slot, outcome, used, now, &mut self.effects) {
+                Some(next) => (slot, resume) = next,
+                None => return,
+            }
+        }
     }
 
     /// Tells the tenant what only the machine knows.
@@ -185,6 +222,7 @@ impl<T: Tenant> Turns<T> {
         self.tenant.housekeep(full, now, &mut self.effects);
         if full {
             self.housekeeping = now + HOUSEKEEPING;
+            self.cpu.processes.engine.age();
             for answer in self.cpu.processes.memory() {
                 self.tenant.hear(answer, now, &mut self.effects);
             }

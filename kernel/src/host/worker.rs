@@ -6,9 +6,9 @@
 use super::served::Served;
 use super::turn::{Cpu, Tenant};
 use alloc::vec::Vec;
-use craton_abi::{Instant, Slot};
+use craton_abi::{Duration, Instant, Slot};
 use craton_node::{Mail, Worker, WorkerEffect, WorkerInput};
-use craton_shard::port::{HostAnswer, HostCall, HostEffect, HostReply};
+use craton_shard::port::{HostAnswer, HostCall, HostEffect, HostReply, Outcome, Resume};
 
 /// A worker and its network.
 pub(super) struct Work {
@@ -33,6 +33,17 @@ impl Tenant for Work {
 
     fn hear(&mut self, answer: HostAnswer, now: Instant, out: &mut Vec<WorkerEffect>) {
         self.worker.step(WorkerInput::Host(answer), now, out);
+    }
+
+    fn hand_over(
+        &mut self,
+        slot: Slot,
+        outcome: Outcome,
+        used: Duration,
+        now: Instant,
+        out: &mut Vec<WorkerEffect>,
+    ) -> Option<(Slot, Resume)> {
+        self.worker.hand_over(slot, outcome, used, now, out)
     }
 
     fn answer_at_once(

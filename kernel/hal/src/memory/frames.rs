@@ -132,10 +132,17 @@ impl<'a> FrameMap<'a> {
     /// Takes `count` neighbours whose first is a multiple of `count`, a power of two up to 64: its
     /// address. `None` if no such block shows up within a bounded search.
     pub(crate) fn take_block(&mut self, count: usize) -> Option<u64> {
+        // Where single frames are taken in large numbers, all behind the last block may be in use
+        // for longer than the search goes; where the last frame was found there is more.
+        self.take_block_from(self.block_hint, count)
+            .or_else(|| self.take_block_from(self.hint, count))
+    }
+
+    fn take_block_from(&mut self, first_word: usize, count: usize) -> Option<u64> {
         let total = self.words.len();
         let aligned = u64::MAX / (u64::MAX >> (WORD_FRAMES - count));
         for step in 0..total.min(RUN_SEARCH_WORDS_MAX) {
-            let at = (self.block_hint + step) % total;
+            let at = (first_word + step) % total;
             let starts = runs_in(self.words[at], count) & aligned;
             if starts != 0 {
                 self.block_hint = at;
@@ -342,5 +349,18 @@ mod tests {
         let frame = map.take().expect("one is free");
         map.give(frame);
         map.give(frame);
+    }
+
+    #[test]
+    fn a_block_is_found_beyond_what_single_frames_took() {
+        let words = RUN_SEARCH_WORDS_MAX * 4;
+        let mut storage = std::vec![0; words];
+        let mut map = FrameMap::new(&mut storage);
+        map.add(0, (words * WORD_FRAMES) as u64 * PAGE_BYTES);
+        assert_eq!(map.take_block(16), Some(0), "where the search begins");
+        for _ in 0..RUN_SEARCH_WORDS_MAX * 2 * WORD_FRAMES {
+            map.take().expect("half of the map is free");
+        }
+        assert!(map.take_block(16).is_some(), "the other half is free");
     }
 }

@@ -35,12 +35,16 @@ pub(super) struct Frames {
     pub(super) quarantine: Quarantine<'static>,
 }
 
-pub(super) static FRAMES: Lock<Option<Frames>> = Lock::new(None);
+static FRAMES: Lock<Option<Frames>> = Lock::new(None);
 
 /// So many frames in quarantine are closed at an epoch: at least this, and as a part of the map, so
 /// that going through its words costs no more than going through the frames.
 const BATCH_FRAMES_MIN: usize = 256;
 const BATCH_DIVISOR: usize = 64;
+
+/// Free frames as they were when the lock was last given up: asked before most allocations, so it
+/// takes no lock.
+static FREE: AtomicUsize = AtomicUsize::new(0);
 
 static KERNEL_RESERVE: AtomicUsize = AtomicUsize::new(KERNEL_RESERVE_FRAMES_MIN);
 
@@ -89,7 +93,7 @@ pub(super) fn has_half_of_reserve() -> bool {
 
 /// Free frames of physical memory, those in quarantine among them: whoever needs one gets it.
 pub fn free_frames() -> usize {
-    FRAMES.lock().as_ref().map_or(0, Frames::free)
+    FREE.load(Ordering::Relaxed)
 }
 
 impl Frames {
@@ -114,22 +118,32 @@ impl Frames {
     }
 }
 
+/// These are the machine's.
+#[cfg(feature = "metal")]
+pub(super) fn begin(frames: Frames) {
+    *FRAMES.lock() = Some(frames);
+    with_frames(|_| ());
+}
+
+/// Works on the frames, if there are some yet.
+pub(super) fn with_frames<R>(work: impl FnOnce(&mut Frames) -> R) -> Option<R> {
+    let mut frames = FRAMES.lock();
+    let frames = frames.as_mut()?;
+    let result = work(frames);
+    FREE.store(frames.free(), Ordering::Relaxed);
+    Some(result)
+}
+
 /// Takes a frame, its content undefined.
 pub(crate) fn take(purpose: Purpose) -> Option<u64> {
     let mut more_to_come = true;
     loop {
-        {
-            let mut frames = FRAMES.lock();
-            let frames = frames.as_mut()?;
-            if purpose == Purpose::Process && frames.free() <= kernel_reserve_frames() {
-                return None;
-            }
-            if let Some(frame) = frames.map.take() {
-                return Some(frame);
-            }
-        }
-        if !more_to_come {
-            return None;
+        let (frame, refused) = with_frames(|frames| {
+            let refused = purpose == Purpose::Process && frames.free() <= kernel_reserve_frames();
+            (if refused { None } else { frames.map.take() }, refused)
+        })?;
+        if frame.is_some() || refused || !more_to_come {
+            return frame;
         }
         // If nothing is in quarantine, another CPU may have freed it all just now: look once more.
         more_to_come = drain();
@@ -138,17 +152,18 @@ pub(crate) fn take(purpose: Purpose) -> Option<u64> {
 
 /// Makes all CPUs flush and frees all that is in quarantine; false if nothing was.
 fn drain() -> bool {
-    {
-        let mut frames = FRAMES.lock();
-        let Some(frames) = frames.as_mut().filter(|frames| frames.quarantine.count() > 0) else {
-            return false;
-        };
-        frames.quarantine.close(tlb::raise());
+    let some = with_frames(|frames| {
+        let some = frames.quarantine.count() > 0;
+        if some {
+            frames.quarantine.close(tlb::raise());
+        }
+        some
+    });
+    if some != Some(true) {
+        return false;
     }
     tlb::shoot_down();
-    if let Some(frames) = FRAMES.lock().as_mut() {
-        frames.quarantine.release(tlb::flushed(), &mut frames.map);
-    }
+    with_frames(|frames| frames.quarantine.release(tlb::flushed(), &mut frames.map));
     true
 }
 
@@ -169,21 +184,21 @@ pub(super) fn zero(frame: u64) {
 
 /// Takes neighbouring frames for the kernel.
 pub(crate) fn take_run(count: usize) -> Option<u64> {
-    FRAMES.lock().as_mut()?.map.take_run(count)
+    with_frames(|frames| frames.map.take_run(count))?
 }
 
 /// Takes neighbouring frames for the kernel, a power of two up to 64 of them, aligned to that many.
 pub(crate) fn take_block(count: usize) -> Option<u64> {
-    FRAMES.lock().as_mut()?.map.take_block(count)
+    with_frames(|frames| frames.map.take_block(count))?
 }
 
 /// Gives frames back, which the physical map alone has shown: `count` neighbours from `frame` on.
 pub(crate) fn give(frame: u64, count: usize) {
-    if let Some(frames) = FRAMES.lock().as_mut() {
+    with_frames(|frames| {
         for i in 0..count as u64 {
             frames.map.give(frame + i * PAGE_BYTES);
         }
-    }
+    });
 }
 
 /// Gives a frame back that was mapped, or was a table, and is not any more. Other CPUs may remember
@@ -192,11 +207,11 @@ pub(crate) fn give_unmapped(frame: u64) {
     if !tlb::is_shared() {
         return give(frame, 1);
     }
-    let urgent = FRAMES.lock().as_mut().is_some_and(|frames| {
+    let urgent = with_frames(|frames| {
         frames.quarantine.give(frame);
         frames.settle()
     });
-    if urgent {
+    if urgent == Some(true) {
         tlb::urge();
     }
 }

@@ -87,7 +87,7 @@ pub fn start(boot_info: &'static mut BootInfo) -> Memory {
     let usable_bytes = usable().map(|region| region.end - region.start).sum();
     physical::set_kernel_reserve(frames.free());
     physical::set_low_frame(frames.take_below(LOW_FRAME_END));
-    *physical::FRAMES.lock() = Some(Frames { map: frames, quarantine });
+    physical::begin(Frames { map: frames, quarantine });
 
     let image = boot::image();
     let mut mapper = Mapper::new(MachineTables).expect("a fresh machine has a frame");
@@ -166,9 +166,9 @@ fn switch_to(mapper: Mapper<MachineTables>, image: &Image) {
     // SAFETY: The new tables map the image, this stack and the physical map where the old ones do.
     unsafe { Cr3::write(root, Cr3Flags::empty()) };
     *SPACE.lock() = Some(Space::new(mapper));
-    if let Some(frames) = physical::FRAMES.lock().as_mut() {
+    physical::with_frames(|frames| {
         freed.iter().flatten().for_each(|&frame| frames.map.add(frame, frame + PAGE_BYTES));
-    }
+    });
 }
 
 /// More than there are: six boot tables and a guard for each stack.

@@ -77,16 +77,21 @@ impl Rig {
         while let Some(next) = input {
             let mut out = Vec::new();
             self.shard.step(next, self.now, &mut out);
-            check(&self.shard);
-            for effect in out {
-                match effect {
-                    Effect::Host(HostEffect::Run { slot, resume, .. }) => {
-                        assert!(self.running.insert(slot, resume).is_none(), "run while it runs");
-                    }
-                    other => self.effects.push(other),
-                }
-            }
+            self.note(out);
             input = self.shard.runnable().then_some(Input::Tick);
+        }
+    }
+
+    /// Takes note of what the shard asked for in a step.
+    fn note(&mut self, out: Vec<Effect>) {
+        check(&self.shard);
+        for effect in out {
+            match effect {
+                Effect::Host(HostEffect::Run { slot, resume, .. }) => {
+                    assert!(self.running.insert(slot, resume).is_none(), "run while it runs");
+                }
+                other => self.effects.push(other),
+            }
         }
     }
 
@@ -162,7 +167,15 @@ impl Rig {
 
     fn ran(&mut self, pid: Pid, outcome: Outcome) {
         assert!(self.running.remove(&pid.slot).is_some(), "{pid} does not run");
-        self.step(Input::Ran { slot: pid.slot, outcome, used: Duration::from_micros(1) });
+        let (mut out, used) = (Vec::new(), Duration::from_micros(1));
+        let next = self.shard.hand_over(pid.slot, outcome, used, self.now, &mut out);
+        self.note(out);
+        if let Some((slot, resume)) = next {
+            assert!(self.running.insert(slot, resume).is_none(), "run while it runs");
+        }
+        if self.shard.runnable() {
+            self.step(Input::Tick);
+        }
     }
 
     fn send(&mut self, from: Pid, to: Pid, tag: u64, len: usize) -> Option<HostReply> {

@@ -67,6 +67,30 @@ fn equals_take_turns_even_if_they_report_no_time() {
 }
 
 #[test]
+fn a_process_hands_over_to_the_next_unless_something_else_is_to_do() {
+    let (mut shard, slots) = shard_with(2);
+    let (mut out, used) = (Vec::new(), Duration::ZERO);
+    shard.step(Input::Tick, Instant::ZERO, &mut out);
+    out.clear();
+    let waits =
+        HostCall::Receive { tag: None, timeout: Some(Duration::from_millis(1)), capacity: 10 };
+    let next = shard.hand_over(slots[0], Outcome::Call(waits), used, Instant::ZERO, &mut out);
+    assert_eq!(next, Some((slots[1], Resume::Start)));
+    assert!(out.is_empty(), "{out:?}");
+    // The first one's time is up: that comes before anybody runs.
+    let late = Instant::from_nanos(2_000_000);
+    let next = shard.hand_over(slots[1], Outcome::Call(HostCall::Yield), used, late, &mut out);
+    assert_eq!((next, shard.runnable()), (None, true));
+    // An end is to be told: nobody runs before that.
+    shard.step(Input::Tick, late, &mut out);
+    let end = Outcome::Exited(ExitReason::Normal);
+    out.clear();
+    let next = shard.hand_over(slots[1], end, used, late, &mut out);
+    assert_eq!(next, None);
+    assert!(!out.is_empty());
+}
+
+#[test]
 fn a_new_process_starts_level_with_the_others() {
     let (mut shard, slots) = shard_with(1);
     let slice = Duration::from_millis(1);
