@@ -26,8 +26,8 @@ const PERIOD: Duration = Duration::from_millis(50);
 const LINES_SHOWN: usize = 60;
 /// Free memory may differ so much from what it was: buffers that are full or empty just then.
 pub const MEMORY_SLACK_BYTES: u64 = 64 << 10;
-/// The same where processes ran: a node keeps slots and instances of up to 32 at hand for the next.
-pub const KEPT_BYTES: u64 = 512 << 10;
+/// Memory of a machine, in MiB.
+const MEMORY_MIB: u32 = 64;
 
 /// A machine of the bed.
 pub struct Node {
@@ -45,6 +45,7 @@ pub struct Bed {
     pub lan: Lan,
     gateway: Gateway,
     cpus: u8,
+    memory_mib: u32,
     command_line: String,
 }
 
@@ -63,11 +64,21 @@ impl Bed {
     }
 
     pub fn boot_with(nodes: u8, cpus: u8, command_line: &str) -> Bed {
+        Bed::boot_sized(nodes, cpus, MEMORY_MIB, command_line)
+    }
+
+    /// Boots one machine with so much memory.
+    pub fn boot_large(memory_mib: u32) -> Bed {
+        Bed::boot_sized(1, 1, memory_mib, "log=warn")
+    }
+
+    fn boot_sized(nodes: u8, cpus: u8, memory_mib: u32, command_line: &str) -> Bed {
         let lan = Lan::new(1);
         let gateway = Gateway::start(&lan).unwrap();
         let keys = Keys::generate("tester").unwrap();
         let command_line = command_line.into();
-        let mut bed = Bed { keys, nodes: Vec::new(), lan, gateway, cpus, command_line };
+        let nodes_none = Vec::new();
+        let mut bed = Bed { keys, nodes: nodes_none, lan, gateway, cpus, memory_mib, command_line };
         for number in 0..nodes {
             let config = bed.keys.node_config(&format!("n{}", number + 1)).unwrap().render();
             let node = bed.launch(number, config);
@@ -87,7 +98,7 @@ impl Bed {
         let session = self.gateway.forward(local, guest).unwrap();
         let config = MachineConfig::new(kernel())
             .cpus(self.cpus)
-            .memory_mib(64)
+            .memory_mib(self.memory_mib)
             .command_line(self.command_line.as_str())
             .node_config(config)
             .network(port, node_mac(number));
@@ -194,13 +205,7 @@ impl Bed {
     /// Asserts that a node has as much free memory as it had.
     #[track_caller]
     pub fn expect_memory_back(&self, at: usize, before: &NodeInfo) {
-        self.expect_memory_back_but(MEMORY_SLACK_BYTES, at, before);
-    }
-
-    /// The same, but for so many bytes.
-    #[track_caller]
-    pub fn expect_memory_back_but(&self, slack: u64, at: usize, before: &NodeInfo) {
-        let wanted = before.memory_free.unwrap() - slack;
+        let wanted = before.memory_free.unwrap() - MEMORY_SLACK_BYTES;
         let enough = |info: &NodeInfo| info.memory_free >= Some(wanted);
         let mut last = None;
         let limit = Instant::now() + LONG;

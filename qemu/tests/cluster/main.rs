@@ -12,6 +12,7 @@ mod bundles;
 mod bytes;
 mod command;
 mod datagrams;
+mod density;
 mod faults;
 mod linux;
 mod loss;
