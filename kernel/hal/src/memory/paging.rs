@@ -255,7 +255,9 @@ impl<S: TableStore> Mapper<S> {
             if let Ok(table) = self.table_of(page) {
                 let first = index(page, 1);
                 let pages = ((next - page) / PAGE_BYTES) as usize;
-                for (i, entry) in table.iter_mut().skip(first).take(pages).enumerate() {
+                // By index: `skip` would step through all entries before.
+                for i in 0..pages {
+                    let entry = &mut table[first + i];
                     let flags = entry.flags();
                     if flags.contains(PageTableFlags::PRESENT | PageTableFlags::DIRTY) {
                         entry.set_flags(flags - PageTableFlags::DIRTY);
@@ -274,9 +276,10 @@ impl<S: TableStore> Mapper<S> {
             let next = (page - page % LARGE_PAGE_BYTES + LARGE_PAGE_BYTES).min(end);
             if let Ok(table) = self.table_of(page) {
                 let pages = ((next - page) / PAGE_BYTES) as usize;
-                let mut entries = table.iter().skip(index(page, 1)).take(pages).enumerate();
-                if let Some((i, entry)) = entries.find(|(_, entry)| !entry.is_unused()) {
-                    return Some((page + i as u64 * PAGE_BYTES, entry.addr().as_u64()));
+                let first = index(page, 1);
+                if let Some(i) = (0..pages).find(|i| !table[first + i].is_unused()) {
+                    let frame = table[first + i].addr().as_u64();
+                    return Some((page + i as u64 * PAGE_BYTES, frame));
                 }
             }
             page = next;
@@ -291,10 +294,13 @@ impl<S: TableStore> Mapper<S> {
             let next = (page - page % LARGE_PAGE_BYTES + LARGE_PAGE_BYTES).min(end);
             if let Ok(table) = self.table_of(page) {
                 let pages = ((next - page) / PAGE_BYTES) as usize;
-                let entries = table.iter_mut().skip(index(page, 1)).take(pages);
-                for entry in entries.filter(|entry| !entry.is_unused()) {
-                    each(entry.addr().as_u64());
-                    entry.set_unused();
+                let first = index(page, 1);
+                for i in 0..pages {
+                    let entry = &mut table[first + i];
+                    if !entry.is_unused() {
+                        each(entry.addr().as_u64());
+                        entry.set_unused();
+                    }
                 }
             }
             page = next;
