@@ -93,7 +93,7 @@ impl Liar {
     }
 
     fn call(&mut self) -> HostCall {
-        match self.random.below(20) {
+        match self.random.below(21) {
             0 => {
                 let SpawnOrder { entry, argument, limits, .. } = self.order();
                 let (program, monitor) = (None, self.random.chance(50));
@@ -145,7 +145,7 @@ impl Liar {
                 name: "n".repeat(self.random.below(70)),
             },
             17 => HostCall::CancelTimer { id: TimerId::new(self.id().get()) },
-            18 => HostCall::Socket(Box::new(SocketCall::Take { timeout: None })),
+            19 => HostCall::Socket(Box::new(SocketCall::Take { timeout: None })),
             _ => HostCall::Log { level: LogLevel::Info, text: "ö".repeat(self.random.below(999)) },
         }
     }

@@ -152,7 +152,7 @@ fn the_nodes_are_asked_for_and_answered_once() {
     let mut rig = Rig::new();
     let pid = rig.process();
     assert_eq!(rig.call(pid, HostCall::Nodes), None);
-    assert_eq!(rig.state(pid), "asking for nodes");
+    assert_eq!(rig.state(pid), "asking the node");
     assert_eq!(rig.effects(), [Effect::AskNodes { slot: pid.slot }]);
     let alive = |node, shards| LivingNode { node: NodeId::new(node), shards };
     let nodes = vec![alive(1, 1), alive(4, 2)];
