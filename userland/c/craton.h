@@ -169,6 +169,7 @@ CRATON_IMPORT(socket_finish) int32_t craton_socket_finish(int32_t socket);
 CRATON_IMPORT(socket_close) int32_t craton_socket_close(int32_t socket);
 CRATON_IMPORT(socket_give) int32_t craton_socket_give(int32_t socket, const craton_pid *to);
 CRATON_IMPORT(socket_take) int32_t craton_socket_take(int64_t timeout, craton_address *from);
+CRATON_IMPORT(socket_watch) int64_t craton_socket_watch(int32_t socket, int64_t after, uint64_t tag);
 CRATON_IMPORT(udp_bind) int32_t craton_udp_bind(int32_t port);
 CRATON_IMPORT(udp_send)
 int32_t craton_udp_send(int32_t socket, const craton_address *to, const void *bytes, uint32_t len);

@@ -5,7 +5,7 @@
 //! the process's pid; its deadline is kept where the socket is, so a call that is late has not half
 //! happened. See docs/decisions/0020.
 
-use crate::{AppId, Duration, ErrorCode, Payload, Pid};
+use crate::{AppId, Duration, ErrorCode, Payload, Pid, TimerId};
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
@@ -180,6 +180,16 @@ pub enum SocketOrder {
         /// What.
         call: SocketCall,
     },
+    /// A process wants to be told once by [`SocketEvent::Ready`] when a socket of its has something
+    /// to take. A newer wish replaces an older one for the same socket.
+    Watch {
+        /// Which process.
+        owner: Pid,
+        /// A socket; one that is none is ready at once.
+        socket: SocketId,
+        /// What is to be told.
+        timer: TimerId,
+    },
     /// A process that may have sockets has ended: they are closed, and what it waits for is void.
     Release {
         /// Which process.
@@ -207,6 +217,14 @@ pub enum SocketEvent {
         /// The answer.
         reply: SocketReply,
     },
+    /// A socket that is watched has something to take, or is over: a timer is due that would have
+    /// been later.
+    Ready {
+        /// Whose it is.
+        to: Pid,
+        /// The timer.
+        timer: TimerId,
+    },
     /// A connection was given to this process. If there is no such process any more, the answer is
     /// [`SocketOrder::Release`].
     Given {
@@ -223,7 +241,9 @@ impl SocketEvent {
     /// The process that it is for.
     pub fn to(&self) -> Pid {
         match self {
-            SocketEvent::Done { to, .. } | SocketEvent::Given { to, .. } => *to,
+            SocketEvent::Done { to, .. }
+            | SocketEvent::Ready { to, .. }
+            | SocketEvent::Given { to, .. } => *to,
         }
     }
 }

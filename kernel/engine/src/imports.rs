@@ -57,7 +57,7 @@ const fn import(
 }
 
 /// Every function of the guest ABI.
-pub const IMPORTS: [Import; 43] = [
+pub const IMPORTS: [Import; 44] = [
     import("self_pid", &[I32], None),
     import("argument_len", &[], Some(I32)),
     import("argument_read", &[I32, I32], Some(I32)),
@@ -91,6 +91,7 @@ pub const IMPORTS: [Import; 43] = [
     import("socket_close", &[I32], Some(I32)),
     import("socket_give", &[I32, I32], Some(I32)),
     import("socket_take", &[I64, I32], Some(I32)),
+    import("socket_watch", &[I32, I64, I64], Some(I64)),
     import("udp_bind", &[I32], Some(I32)),
     import("udp_send", &[I32, I32, I32, I32], Some(I32)),
     import("udp_receive", &[I32, I32, I32, I64, I32], Some(I32)),

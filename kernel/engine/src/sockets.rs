@@ -19,6 +19,10 @@ use wasmtime::{Linker, Result};
 /// An address in a guest's memory: kind (4 or 6) and port, 2 bytes each, then 16 bytes of which
 /// IPv4 uses the first 4.
 const ADDRESS_BYTES: usize = 20;
+/// What a watch takes at all its places, roughly.
+const WATCH_BYTES: usize = 512;
+/// Longer than any machine lives.
+const NEVER: Duration = Duration::from_nanos(i64::MAX as u64);
 /// Of `flags`: large buffers.
 const BULK: i32 = 1;
 
@@ -32,6 +36,7 @@ pub(crate) fn link(linker: &mut Linker<Guest>) -> Result<()> {
     linker.func_wrap(MODULE, "socket_close", socket_close)?;
     linker.func_wrap(MODULE, "socket_give", socket_give)?;
     linker.func_wrap(MODULE, "socket_take", socket_take)?;
+    linker.func_wrap(MODULE, "socket_watch", socket_watch)?;
     linker.func_wrap(MODULE, "udp_bind", udp_bind)?;
     linker.func_wrap(MODULE, "udp_send", udp_send)?;
     linker.func_wrap(MODULE, "udp_receive", udp_receive)?;
@@ -204,6 +209,21 @@ fn socket_close(socket: i32) -> i32 {
 fn socket_give(call: Call<'_>, socket: i32, to: i32) -> Result<i32> {
     let to = read_pid(&call, to)?;
     Ok(done(ask_network(SocketCall::Give { socket: socket_of(socket), to })))
+}
+
+fn socket_watch(socket: i32, after: i64, tag: i64) -> i64 {
+    let after = match patience(after) {
+        Ok(after) => after.unwrap_or(NEVER),
+        Err(error) => return i64::from(error.code()),
+    };
+    if !platform::has_room(WATCH_BYTES) {
+        return i64::from(ErrorCode::LimitMemory.code());
+    }
+    match ask(HostCall::Watch { socket: socket_of(socket), after, tag: tag as u64 }) {
+        HostReply::Timer(id) => id.get() as i64,
+        HostReply::Failed(error) => i64::from(error.code()),
+        _ => i64::from(ErrorCode::Invalid.code()),
+    }
 }
 
 fn udp_bind(port: i32) -> i32 {

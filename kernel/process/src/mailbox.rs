@@ -350,6 +350,12 @@ impl Mailbox {
         true
     }
 
+    /// A timer is due before its time: when it would have been due, if it was to come.
+    pub fn ring_early(&mut self, id: TimerId) -> Option<Instant> {
+        let due = self.alarms.get(id)?.due;
+        self.ring(id).then_some(due)
+    }
+
     /// Takes a timer back, and its notice with it: when it would have been due, if it was not yet.
     pub fn cancel_timer(&mut self, id: TimerId) -> Option<Instant> {
         let alarm = self.alarms.release(id)?;

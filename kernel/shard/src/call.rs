@@ -87,6 +87,9 @@ impl Shard {
                 None
             }
             HostCall::Socket(call) => self.call_socket(slot, *call, out),
+            HostCall::Watch { socket, after, tag } => {
+                Some(self.call_watch(slot, socket, (after, tag), out))
+            }
             HostCall::Names { call, name } => self.call_names(slot, call, name, out),
         }
     }

@@ -8,7 +8,7 @@ use crate::process::State;
 use crate::shard::{Shard, Whereabouts, may_signal};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use craton_abi::{AppId, Pid, Slot, SocketCall, SocketEvent, SocketId, SocketOrder};
+use craton_abi::{AppId, Duration, Pid, Slot, SocketCall, SocketEvent, SocketId, SocketOrder};
 
 impl Shard {
     pub(crate) fn call_socket(
@@ -26,6 +26,24 @@ impl Shard {
         None
     }
 
+    /// Sets a timer that a socket may hasten.
+    pub(crate) fn call_watch(
+        &mut self,
+        slot: Slot,
+        socket: SocketId,
+        (after, tag): (Duration, u64),
+        out: &mut Vec<Effect>,
+    ) -> HostReply {
+        let (reply, owner) = (self.call_set_timer(slot, after, tag), self.pid(slot));
+        if let HostReply::Timer(timer) = reply
+            && let Some(process) = self.live_mut(slot)
+        {
+            process.has_sockets = true;
+            out.push(Effect::Socket(SocketOrder::Watch { owner, socket, timer }));
+        }
+        reply
+    }
+
     /// What whoever has the network says.
     pub(crate) fn socket(&mut self, event: SocketEvent, out: &mut Vec<Effect>) {
         match event {
@@ -39,6 +57,14 @@ impl Shard {
                         self.reply(to.slot, HostReply::Socket(Box::new(reply)));
                     }
                     _ => self.refuse(to, "an answer of the network nobody asked for", to, out),
+                }
+            }
+            SocketEvent::Ready { to, timer } => {
+                let due = self.target_of(to).and_then(|process| process.mailbox.ring_early(timer));
+                // Otherwise it was due, or taken back, meanwhile.
+                if let Some(due) = due {
+                    self.timers.cancel_alarm(due, timer);
+                    self.arrived(to.slot, out);
                 }
             }
             SocketEvent::Given { to, app, socket } => self.socket_given(to, app, socket, out),

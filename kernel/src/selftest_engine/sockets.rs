@@ -7,7 +7,7 @@ use super::{Bench, Outcomes};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
-use craton_abi::{Duration, ErrorCode, Payload, SocketCall, SocketId, SocketReply};
+use craton_abi::{Duration, ErrorCode, Payload, SocketCall, SocketId, SocketReply, TimerId};
 use craton_shard::port::{HostCall, HostReply};
 
 const PEER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 2, 2)), 80);
@@ -32,7 +32,7 @@ fn hello() -> Payload {
 pub(super) fn streams(bench: &mut Bench) -> Outcomes {
     let (listener, socket) = (SocketId::new(5), SocketId::new(6));
     let bytes = Payload(b"a message".to_vec());
-    let talk = talk([
+    let mut talk = talk([
         (SocketCall::Listen { port: 80, bulk: true }, opened(5, None)),
         (SocketCall::Accept { socket: listener, timeout: None }, opened(6, Some(PEER))),
         (
@@ -49,6 +49,10 @@ pub(super) fn streams(bench: &mut Bench) -> Outcomes {
         (SocketCall::Take { timeout: nanos(0) }, SocketReply::Failed(ErrorCode::TimedOut)),
         (SocketCall::Close { socket }, SocketReply::Failed(ErrorCode::NoSocket)),
     ]);
+    let watch = |after, tag| HostCall::Watch { socket: listener, after, tag };
+    let never = Duration::from_nanos(i64::MAX as u64);
+    talk.push((watch(Duration::from_nanos(9), u64::MAX), HostReply::Timer(TimerId::new(0x77))));
+    talk.push((watch(never, 3), HostReply::Failed(ErrorCode::LimitTimers)));
     converse(bench, "sockets", b"", talk)
 }
 

@@ -6,7 +6,7 @@
 use crate::waiting::Waiting;
 use alloc::collections::{BTreeMap, VecDeque};
 use core::net::SocketAddr;
-use craton_abi::{ErrorCode, SocketId, limit};
+use craton_abi::{ErrorCode, SocketId, TimerId, limit};
 use craton_net::{Closed, Owner, StreamId, UdpId};
 
 /// A process with sockets.
@@ -18,6 +18,8 @@ pub(crate) struct Holder {
     /// Connections that were given to it and that it has not taken.
     pub(crate) given: VecDeque<SocketId>,
     pub(crate) waiting: Option<Waiting>,
+    /// What is to be told when one of them has something to take.
+    pub(crate) watches: BTreeMap<SocketId, TimerId>,
     last: SocketId,
 }
 
@@ -58,6 +60,7 @@ impl Holder {
             sockets: BTreeMap::new(),
             given: VecDeque::new(),
             waiting: None,
+            watches: BTreeMap::new(),
             last: SocketId::default(),
         }
     }

@@ -29,6 +29,7 @@ mod reach;
 mod tests;
 mod verbs;
 mod waiting;
+mod watches;
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
@@ -52,6 +53,8 @@ pub struct Sockets {
     questions: BTreeMap<ResolveId, Pid>,
     /// Who waits for a datagram.
     datagrams: BTreeSet<Pid>,
+    /// Sockets for datagrams that are watched.
+    watched: BTreeSet<(Pid, SocketId)>,
     deadlines: BTreeSet<(Instant, Pid)>,
     /// Sockets of all of them.
     count: usize,
@@ -72,6 +75,7 @@ impl Sockets {
             ports: BTreeMap::new(),
             questions: BTreeMap::new(),
             datagrams: BTreeSet::new(),
+            watched: BTreeSet::new(),
             deadlines: BTreeSet::new(),
             count: 0,
             parked_bytes: 0,
@@ -96,6 +100,9 @@ impl Sockets {
                     out.push(SocketEvent::Done { to: from, reply });
                 }
             }
+            SocketOrder::Watch { owner, socket, timer } => {
+                self.watch(owner, socket, timer, stack, out);
+            }
             SocketOrder::Release { owner, orderly } => self.release(owner, orderly, stack, now),
             SocketOrder::Refuse { owner, socket } => {
                 if let Some(socket) = self.remove(owner, socket) {
@@ -113,7 +120,7 @@ impl Sockets {
         now: Instant,
         out: &mut Vec<SocketEvent>,
     ) -> bool {
-        let pid = match *event {
+        let (pid, socket) = match *event {
             Event::Accepted { port, stream, from } => {
                 let Some(&(pid, socket)) = self.ports.get(&port) else { return false };
                 let Some(Socket::Listener { ready, .. }) = self.socket(pid, socket) else {
@@ -126,25 +133,25 @@ impl Sockets {
                 let state = StreamState { open: true, ..StreamState::default() };
                 ready.push_back(Ready { id: stream, peer: from, state });
                 self.streams.insert(stream, (pid, socket));
-                pid
+                (pid, socket)
             }
             Event::Connected { stream } => match self.note(stream, |state| state.open = true) {
-                Some(pid) => pid,
+                Some(whose) => whose,
                 None => return false,
             },
             Event::Finished { stream } => match self.note(stream, |state| state.finished = true) {
-                Some(pid) => pid,
+                Some(whose) => whose,
                 None => return false,
             },
             Event::Closed { stream, why } => {
                 match self.note(stream, |state| state.closed = Some(why)) {
-                    Some(pid) => pid,
+                    Some(whose) => whose,
                     None => return false,
                 }
             }
             Event::Readable { stream } | Event::Writable { stream } => {
                 match self.streams.get(&stream) {
-                    Some(&(pid, _)) => pid,
+                    Some(&whose) => whose,
                     None => return false,
                 }
             }
@@ -156,6 +163,7 @@ impl Sockets {
             Event::Address(_) | Event::Announced(_) => return false,
         };
         self.retry(pid, stack, now, out);
+        self.look(pid, socket, stack, out);
         true
     }
 
@@ -165,6 +173,11 @@ impl Sockets {
         if !self.datagrams.is_empty() && stack.has_datagram() {
             for pid in self.datagrams.clone() {
                 self.retry(pid, stack, now, out);
+            }
+        }
+        if !self.watched.is_empty() && stack.has_datagram() {
+            for (pid, socket) in self.watched.clone() {
+                self.look(pid, socket, stack, out);
             }
         }
         while let Some(&(at, pid)) = self.deadlines.first() {
@@ -202,7 +215,10 @@ impl Sockets {
     fn release(&mut self, owner: Pid, orderly: bool, stack: &mut Stack, now: Instant) {
         self.stop_waiting(owner);
         let Some(holder) = self.holders.remove(&owner) else { return };
-        let Holder { account, sockets, .. } = holder;
+        let Holder { account, sockets, watches, .. } = holder;
+        for socket in watches.into_keys() {
+            self.watched.remove(&(owner, socket));
+        }
         for socket in sockets.into_values() {
             self.count -= 1;
             self.dispose(socket, orderly, stack, now);
@@ -238,6 +254,9 @@ impl Sockets {
         let holder = self.holders.get_mut(&pid)?;
         let removed = holder.sockets.remove(&socket)?;
         holder.given.retain(|given| *given != socket);
+        if holder.watches.remove(&socket).is_some() {
+            self.watched.remove(&(pid, socket));
+        }
         self.count -= 1;
         Some(removed)
     }
@@ -259,7 +278,11 @@ impl Sockets {
     }
 
     /// Notes what happened to a connection; says whose it is.
-    fn note(&mut self, stream: StreamId, change: impl FnOnce(&mut StreamState)) -> Option<Pid> {
+    fn note(
+        &mut self,
+        stream: StreamId,
+        change: impl FnOnce(&mut StreamState),
+    ) -> Option<(Pid, SocketId)> {
         let &(pid, socket) = self.streams.get(&stream)?;
         match self.socket(pid, socket)? {
             Socket::Stream { state, .. } => change(state),
@@ -274,7 +297,7 @@ impl Sockets {
             }
             Socket::Datagrams { .. } => {}
         }
-        Some(pid)
+        Some((pid, socket))
     }
 
     fn resolved(

@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use craton_abi::{
     AppId, Duration, ErrorCode, Incarnation, Instant, NodeId, Payload, Pid, ShardId, Slot,
-    SocketCall, SocketEvent, SocketId, SocketOrder, SocketReply, limit,
+    SocketCall, SocketEvent, SocketId, SocketOrder, SocketReply, TimerId, limit,
 };
 use craton_net::{
     Address, AddressSource, Config, FrameDevice, FrameReceiver, FrameTransmitter, Link, Offload,
@@ -69,6 +69,8 @@ struct Machine {
     replies: BTreeMap<Pid, SocketReply>,
     /// Who was given a connection.
     given: Vec<Pid>,
+    /// Watches that were fulfilled.
+    ready: Vec<(Pid, TimerId)>,
 }
 
 struct World {
@@ -102,6 +104,7 @@ impl Machine {
             asking: BTreeSet::new(),
             replies: BTreeMap::new(),
             given: Vec::new(),
+            ready: Vec::new(),
         }
     }
 
@@ -119,6 +122,7 @@ impl Machine {
                     assert!(self.asking.remove(&to), "{to} did not ask, and hears {reply:?}");
                     self.replies.insert(to, reply);
                 }
+                SocketEvent::Ready { to, timer } => self.ready.push((to, timer)),
                 SocketEvent::Given { to, .. } if self.living.contains(&to) => self.given.push(to),
                 SocketEvent::Given { to, .. } => {
                     self.order(SocketOrder::Release { owner: to, orderly: false }, now);
@@ -244,8 +248,25 @@ impl World {
             assert_eq!(sockets.deadline(), None);
             assert!(sockets.streams.is_empty() && sockets.ports.is_empty());
             assert!(sockets.questions.is_empty() && sockets.datagrams.is_empty());
+            assert!(sockets.watched.is_empty());
             assert_eq!(sockets.parked_bytes, 0);
         }
+    }
+}
+
+impl World {
+    fn watch(&mut self, owner: Pid, socket: SocketId, timer: u64) {
+        let (now, timer) = (self.now, TimerId::new(timer));
+        self.machine(owner).order(SocketOrder::Watch { owner, socket, timer }, now);
+    }
+
+    /// The watches of a process that were fulfilled since the last look.
+    fn fulfilled(&mut self, pid: Pid) -> Vec<u64> {
+        let machine = self.machine(pid);
+        let (own, others) = machine.ready.drain(..).partition(|(to, _)| *to == pid);
+        machine.ready = others;
+        let own: Vec<(Pid, TimerId)> = own;
+        own.into_iter().map(|(_, timer)| timer.get()).collect()
     }
 }
 
@@ -460,6 +481,44 @@ fn datagrams_come_whole_and_from_whom_they_say() {
     // A socket for datagrams is no connection.
     world.fails(client, read(near, FOREVER), ErrorCode::NoSocket);
     world.end(client, true);
+    world.end(server, true);
+    world.expect_empty();
+}
+
+#[test]
+fn a_watch_is_fulfilled_once_when_there_is_something_to_take() {
+    let mut world = World::new();
+    let Pair { client, server, listener, near, far } = world.pair();
+    let datagrams = world.open(server, SocketCall::Bind { port: 53 });
+    for (socket, timer) in [(listener, 1), (far, 2), (datagrams, 3)] {
+        world.watch(server, socket, timer);
+    }
+    world.run(Duration::from_millis(20));
+    assert_eq!(world.fulfilled(server), []);
+    let _ = world.open(client, connect(80));
+    world.run(Duration::from_millis(20));
+    assert_eq!(world.fulfilled(server), [1]);
+    assert_eq!(world.call(client, write(near, b"two", FOREVER)), SocketReply::Count(3));
+    world.run(Duration::from_millis(20));
+    assert_eq!(world.fulfilled(server), [2]);
+    let socket = world.open(client, SocketCall::Bind { port: 0 });
+    let send = SocketCall::SendTo { socket, to: at(53), bytes: Payload(vec![3]) };
+    assert_eq!(world.call(client, send), SocketReply::Done);
+    world.run(Duration::from_millis(20));
+    assert_eq!(world.fulfilled(server), [3]);
+    // What has something already, and what is no socket, is ready at once; a newer watch counts.
+    world.watch(server, far, 4);
+    assert_eq!(world.fulfilled(server), [4]);
+    world.watch(server, SocketId::new(77), 5);
+    assert_eq!(world.fulfilled(server), [5]);
+    assert_eq!(world.call(server, read(far, FOREVER)), bytes(b"two"));
+    world.watch(server, far, 6);
+    world.watch(server, far, 7);
+    assert_eq!(world.fulfilled(server), []);
+    world.end(client, false);
+    world.run(Duration::from_millis(20));
+    assert_eq!(world.fulfilled(server), [7], "its end is something too");
+    world.watch(server, datagrams, 8);
     world.end(server, true);
     world.expect_empty();
 }

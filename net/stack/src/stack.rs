@@ -376,6 +376,11 @@ impl Stack {
         self.streams.room(stream)
     }
 
+    /// Whether a read would take something now.
+    pub fn is_readable(&self, stream: StreamId) -> bool {
+        self.streams.is_readable(stream)
+    }
+
     /// Tells the peer that no more will be sent, after what was written. Reading goes on.
     ///
     /// # Errors

@@ -131,6 +131,12 @@ impl Datagrams {
         self.sockets.iter().any(|socket| !socket.received.is_empty())
     }
 
+    /// Whether this socket holds a datagram that was received.
+    pub(crate) fn holds(&self, id: UdpId) -> bool {
+        let mut sockets = self.sockets.iter();
+        sockets.any(|socket| socket.id == id && !socket.received.is_empty())
+    }
+
     /// A datagram came. `None` if nobody has that port, false if its socket is full.
     pub(crate) fn deliver(&mut self, port: u16, from: SocketAddr, bytes: &[u8]) -> Option<bool> {
         let socket = self.sockets.iter_mut().find(|socket| socket.port == port)?;

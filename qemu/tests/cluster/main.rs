@@ -20,5 +20,6 @@ mod peer;
 mod random;
 mod runs;
 mod services;
+mod sockets;
 mod strangers;
 mod tap;

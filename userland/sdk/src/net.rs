@@ -2,7 +2,8 @@
 //!
 //! Owns [`TcpListener`], [`TcpStream`], [`UdpSocket`] and [`resolve`]. A call waits for as long as
 //! it is told, and keeps its process from all else meanwhile; so a server gives each connection to
-//! a process of its own ([`TcpStream::give`], [`TcpStream::given`]). Sockets close when they are
+//! a process of its own ([`TcpStream::give`], [`TcpStream::given`]). One that must hear messages too
+//! has itself told when there is something to take ([`TcpStream::watch`]). Sockets close when they are
 //! dropped, and with their process. What every error means is in `docs/abi.md`.
 //!
 //! ```no_run
@@ -21,7 +22,8 @@
 //! # fn connection(_: ()) {}
 //! ```
 
-use crate::sys;
+use crate::error::check_id;
+use crate::{Error, Timer, sys};
 use alloc::vec;
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -71,6 +73,12 @@ impl Drop for Socket {
     }
 }
 
+impl Socket {
+    fn watch(&self, within: Option<Duration>, tag: u64) -> Result<Timer, Error> {
+        check_id(sys::socket_watch(self.0, nanos(within), tag)).map(|id| Timer::from_id(id, tag))
+    }
+}
+
 impl TcpListener {
     /// Listens on a port, with small buffers for its connections.
     ///
@@ -99,6 +107,17 @@ impl TcpListener {
         let mut peer = RawAddress::default();
         let socket = socket(sys::tcp_accept(self.0.0, nanos(timeout), &mut peer))?;
         Ok(TcpStream::new(socket, address(&peer)))
+    }
+
+    /// Sets a timer that is due as soon as there is something to accept, or after `within`: it
+    /// comes to the [`Mailbox`](crate::Mailbox) among the messages. Then accept with a time-out
+    /// of zero, and watch again. A newer watch of the same socket leaves an older one to its time.
+    ///
+    /// # Errors
+    ///
+    /// `limit: timers`, `limit: memory`.
+    pub fn watch(&self, within: Option<Duration>, tag: u64) -> Result<Timer, Error> {
+        self.0.watch(within, tag)
     }
 }
 
@@ -204,6 +223,17 @@ impl TcpStream {
     pub fn finish(&mut self) -> Result<(), ErrorCode> {
         check(sys::socket_finish(self.socket.0))
     }
+
+    /// Sets a timer that is due as soon as there is something to read, or after `within`: it
+    /// comes to the [`Mailbox`](crate::Mailbox) among the messages. Then read with a time-out
+    /// of zero, and watch again. A newer watch of the same socket leaves an older one to its time.
+    ///
+    /// # Errors
+    ///
+    /// `limit: timers`, `limit: memory`.
+    pub fn watch(&self, within: Option<Duration>, tag: u64) -> Result<Timer, Error> {
+        self.socket.watch(within, tag)
+    }
 }
 
 impl UdpSocket {
@@ -238,6 +268,17 @@ impl UdpSocket {
         let mut from = RawAddress::default();
         let len = count(sys::udp_receive(self.0.0, to, nanos(timeout), &mut from))?;
         Ok((len, address(&from)))
+    }
+
+    /// Sets a timer that is due as soon as there is something to receive, or after `within`: it
+    /// comes to the [`Mailbox`](crate::Mailbox) among the messages. Then receive with a time-out
+    /// of zero, and watch again. A newer watch of the same socket leaves an older one to its time.
+    ///
+    /// # Errors
+    ///
+    /// `limit: timers`, `limit: memory`.
+    pub fn watch(&self, within: Option<Duration>, tag: u64) -> Result<Timer, Error> {
+        self.0.watch(within, tag)
     }
 }
 

@@ -133,6 +133,7 @@ mod import {
         pub(crate) safe fn socket_close(socket: u32) -> i32;
         pub(crate) unsafe fn socket_give(socket: u32, to: *const [u8; Pid::BYTES]) -> i32;
         pub(crate) unsafe fn socket_take(timeout: i64, from: *mut RawAddress) -> i32;
+        pub(crate) safe fn socket_watch(socket: u32, after_nanos: i64, tag: u64) -> i64;
         pub(crate) safe fn udp_bind(port: i32) -> i32;
         pub(crate) unsafe fn udp_send(
             socket: u32,
@@ -159,7 +160,7 @@ mod import {
 
 pub(crate) use import::{
     cancel_timer, clock_monotonic, clock_wall, demonitor, set_timer, shards, socket_close,
-    socket_finish, trap_exits, yield_now,
+    socket_finish, socket_watch, trap_exits, yield_now,
 };
 
 pub(crate) fn self_pid() -> Pid {

@@ -2,7 +2,7 @@
 
 use craton::host::{self, Scenario};
 use craton::net::{TcpListener, TcpStream, UdpSocket, resolve};
-use craton::{Duration, Error, ErrorCode, ExitReason, Run, SpawnOptions};
+use craton::{Duration, Error, ErrorCode, Event, ExitReason, Mailbox, Run, SpawnOptions, Timer};
 use std::net::{Ipv4Addr, SocketAddr};
 
 const PATIENCE: Option<Duration> = Some(Duration::from_secs(30));
@@ -66,6 +66,7 @@ mod program {
         assert_eq!(client.write(b"x"), Err(ErrorCode::Invalid));
         ends(&listener)?;
         datagrams()?;
+        watches(&listener)?;
         assert_eq!(resolve("localhost", None)?, [Ipv4Addr::LOCALHOST]);
         assert_eq!(resolve("nowhere.example", None), Err(ErrorCode::NoName));
         run.stdout().line("done")
@@ -83,6 +84,35 @@ mod program {
         listener.accept(PATIENCE)?.give(&child.pid)?;
         client.set_timeout(PATIENCE);
         assert_eq!(client.read(&mut block), Err(ErrorCode::Reset));
+        Ok(())
+    }
+
+    /// One process that hears messages and sockets.
+    fn watches(listener: &TcpListener) -> Result<(), Error> {
+        let mut mailbox = Mailbox::new();
+        let mut expect = |timer: Timer| match mailbox.next_event() {
+            Ok(Event::Timer(due)) => assert_eq!(due, timer),
+            other => panic!("{other:?}"),
+        };
+        let accept = listener.watch(None, 1)?;
+        let mut client = TcpStream::connect(at(7), PATIENCE)?;
+        expect(accept);
+        let mut server = listener.accept(Some(Duration::ZERO))?;
+        // Time alone makes it due as well.
+        let mut block = [0; 10];
+        expect(server.watch(Some(Duration::from_millis(5)), 2)?);
+        server.set_timeout(Some(Duration::ZERO));
+        assert_eq!(server.read(&mut block), Err(ErrorCode::TimedOut));
+        let read = server.watch(PATIENCE, 3)?;
+        client.write_all(b"word")?;
+        expect(read);
+        assert_eq!(server.read(&mut block)?, 4);
+        let end = server.watch(None, 4)?;
+        drop(client);
+        expect(end);
+        assert_eq!(server.read(&mut block)?, 0);
+        // One that is taken back does not come.
+        assert!(listener.watch(None, 5)?.cancel());
         Ok(())
     }
 

@@ -7,7 +7,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use craton_abi::{
     Duration, ErrorCode, ExitReason, MonitorId, NodeId, Payload, Pid, Place, ProcessLimits,
-    ProgramId, SocketCall, SocketReply, TimerId,
+    ProgramId, SocketCall, SocketId, SocketReply, TimerId,
 };
 
 /// What a process asks of its shard.
@@ -135,6 +135,16 @@ pub enum HostCall {
     Nodes,
     /// Something of the network. Answered by [`HostReply::Socket`].
     Socket(Box<SocketCall>),
+    /// Set a timer that is due after so long, or as soon as a socket has something to take.
+    /// Answered by [`HostReply::Timer`] at once.
+    Watch {
+        /// A socket.
+        socket: SocketId,
+        /// When it is due at the latest.
+        after: Duration,
+        /// What its notice is marked with.
+        tag: u64,
+    },
     /// Something about a name or a group of this node, within the caller's app.
     Names {
         /// What.

@@ -80,3 +80,30 @@ fn a_connection_that_is_given_goes_with_its_new_owner() {
     rig.step(given(pid, APP));
     assert_eq!(rig.effects(), [release(pid, false)], "it has ended");
 }
+
+#[test]
+fn a_socket_hastens_a_timer() {
+    let mut rig = Rig::new();
+    let (pid, socket) = (rig.process(), SocketId::new(1));
+    let watch = |tag| HostCall::Watch { socket, after: Duration::from_secs(5), tag };
+    let Some(HostReply::Timer(timer)) = rig.call(pid, watch(7)) else { panic!("no timer") };
+    let order = SocketOrder::Watch { owner: pid, socket, timer };
+    assert_eq!(rig.effects(), [Effect::Socket(order)]);
+    assert_eq!(rig.receive(pid), None, "it waits for both");
+    let ready = |timer| Input::Socket(SocketEvent::Ready { to: pid, timer });
+    rig.step(ready(timer));
+    let due = HostReply::Received(Received::Timer { id: timer, tag: 7 });
+    assert_eq!(rig.answer(pid), Some(due));
+    assert_eq!(rig.shard.deadline(), None, "its time does not come again");
+    rig.step(ready(timer));
+    // Without the socket it is a timer like any other.
+    let Some(HostReply::Timer(timer)) = rig.call(pid, watch(8)) else { panic!("no timer") };
+    assert_eq!(rig.receive(pid), None);
+    rig.advance(Duration::from_secs(6));
+    let due = HostReply::Received(Received::Timer { id: timer, tag: 8 });
+    assert_eq!(rig.answer(pid), Some(due));
+    rig.step(ready(timer));
+    assert_eq!(rig.receive(pid), None, "it is due once");
+    rig.signal(away(9, 0), pid, SignalBody::Kill);
+    assert!(rig.effects().contains(&release(pid, false)));
+}

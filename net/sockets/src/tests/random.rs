@@ -69,6 +69,7 @@ fn chaos(seed: u64, steps: u32) {
     let mut random = Random(seed);
     let mut world = World::new();
     let mut processes: Vec<Pid> = (0..8).map(|index| world.process(index % 2)).collect();
+    let (mut timer, mut fulfilled) = (0, BTreeSet::new());
     for _ in 0..steps {
         let which = random.below(8) as usize;
         let pid = processes[which];
@@ -79,11 +80,19 @@ fn chaos(seed: u64, steps: u32) {
             let call = any_call(&mut random, &processes);
             world.ask(pid, call);
         }
+        if random.below(10) == 0 {
+            timer += 1;
+            world.watch(processes[which], SocketId::new(random.below(12) as u32), timer);
+        }
+        for timer in world.fulfilled(processes[which]) {
+            assert!(fulfilled.insert(timer), "{timer} twice");
+        }
         if random.below(3) == 0 {
             world.step();
         }
         check(&world);
     }
+    assert!(fulfilled.len() > 10, "seed {seed}");
     for pid in processes {
         world.end(pid, false);
     }

@@ -73,6 +73,11 @@ impl Stack {
         self.datagrams.readable()
     }
 
+    /// Whether a datagram waits in this socket.
+    pub fn has_datagram_in(&self, socket: UdpId) -> bool {
+        self.datagrams.holds(socket)
+    }
+
     fn send_from(
         &mut self,
         socket: UdpId,

@@ -37,6 +37,12 @@ impl Streams {
         Ok(taken)
     }
 
+    /// Whether a read would take something now.
+    pub(crate) fn is_readable(&self, id: StreamId) -> bool {
+        let seat = self.get(id).and_then(|stream| stream.seat.as_ref());
+        seat.is_some_and(|seat| seat.socket().can_recv())
+    }
+
     /// Takes as many bytes as there is room for; says how many.
     pub(crate) fn write(&mut self, id: StreamId, bytes: &[u8]) -> Result<usize, NoStream> {
         let stream = self.usable(id)?;

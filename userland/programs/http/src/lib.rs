@@ -1,6 +1,6 @@
 //! A web server, a process for each connection.
 //!
-//! `craton run http.craton [PORT]` listens on port 80, or the one that is given, of the node that
+//! `craton run http.craton [PORT]` listens on port 8080, or the one that is given, of the node that
 //! it runs on; `make boot PROGRAM=userland/programs/http` boots a node that does nothing else.
 //! `/` says what answers, `/hello` is a fixed small body to measure with.
 //!
@@ -29,7 +29,7 @@ craton::entries! {
     pub CONNECTION: "connection" = conversation::connection as fn(());
 }
 
-const PORT: u16 = 80;
+const PORT: u16 = 8080;
 /// How long a server without room for more connections waits for some.
 const PAUSE: Duration = Duration::from_millis(100);
 /// Bytes of memory that one connection may have.

@@ -3,6 +3,7 @@
 //! - `kill-storm N [everywhere]`: kills N processes in random states and hears of each end.
 //! - `isolate`: processes that trap, overreach and never yield, each ending with its own reason.
 //! - `remote`: messages to and from every other node, their order and their bytes; monitor, kill.
+//! - `sockets PORT N`: holds N connections to PORT and all other sockets there are, is killed, again.
 //! - `pingpong N [remote]`, `spawnexit N [remote]`: nanoseconds for one, as `NAME PLACE N NANOS`.
 //!
 //! Ends with an error, and says what was wrong, where anything was not as it must be.
@@ -16,6 +17,7 @@ mod bench;
 mod hostile;
 mod isolate;
 mod remote;
+mod sockets;
 mod storm;
 
 use alloc::format;
@@ -39,11 +41,14 @@ craton::entries! {
     pub ECHO: "echo" = remote::echo as fn(Pid);
     /// Sends bytes back.
     pub BOUNCE: "bounce" = bench::bounce as fn(());
+    /// Takes all sockets there are.
+    pub HOLDER: "holder" = sockets::holder as fn(sockets::Order);
     /// Ends.
     pub NOTHING: "nothing" = bench::nothing as fn(());
 }
 
 const USAGE: &str = "usage: craton run stress kill-storm N [everywhere] | isolate | remote | \
+                     sockets PORT N | \
                      pingpong N [remote] | spawnexit N [remote]";
 
 type Result<T = ()> = core::result::Result<T, String>;
@@ -63,6 +68,10 @@ fn command(run: &Run) -> Result<String> {
     match words.as_slice() {
         ["isolate"] => isolate::run(),
         ["remote"] => remote::run(),
+        ["sockets", port, count] => {
+            let port = port.parse().map_err(|_| format!("'{port}' is no port\n{USAGE}"))?;
+            sockets::run(run.stdout(), port, number(count)?)
+        }
         ["kill-storm", count] => storm::run(number(count)?, false),
         ["kill-storm", count, "everywhere"] => storm::run(number(count)?, true),
         ["pingpong", count] => bench::pingpong(number(count)?, "here"),

@@ -3,8 +3,8 @@
 //! Owns their meaning here. A killed process unwinds at the next of its calls.
 
 pub(crate) use super::net::{
-    resolve, socket_close, socket_finish, socket_give, socket_read, socket_take, socket_write,
-    tcp_accept, tcp_connect, tcp_listen, udp_bind, udp_receive, udp_send,
+    resolve, socket_close, socket_finish, socket_give, socket_read, socket_take, socket_watch,
+    socket_write, tcp_accept, tcp_connect, tcp_listen, udp_bind, udp_receive, udp_send,
 };
 use super::world::{Current, Ended, Item, Tie, World, current, spawn as spawn_thread};
 use crate::mailbox::Select;

@@ -47,6 +47,8 @@ pub(super) struct Net {
     sockets: BTreeMap<(Pid, u32), Socket>,
     given: BTreeMap<Pid, VecDeque<u32>>,
     pipes: Vec<Pipe>,
+    /// Timers that sockets may hasten.
+    watches: BTreeMap<(Pid, u32), u64>,
     last: u32,
     port_last: u16,
 }
@@ -61,6 +63,7 @@ impl Net {
     /// A process has ended.
     pub(super) fn release(&mut self, pid: Pid, orderly: bool) {
         self.given.remove(&pid);
+        self.watches.retain(|(of, _), _| *of != pid);
         let ended: Vec<u32> = self
             .sockets
             .range((pid, 0)..=(pid, u32::MAX))
@@ -247,10 +250,38 @@ impl Net {
     }
 }
 
+impl Net {
+    /// Whether there is something to take from a socket, or nothing will ever be.
+    fn is_ready(&self, pid: Pid, socket: u32) -> bool {
+        match self.sockets.get(&(pid, socket)) {
+            Some(Socket::Listener { ready, .. }) => !ready.is_empty(),
+            Some(Socket::Stream(stream)) => {
+                let pipe = &self.pipes[stream.reads];
+                !pipe.bytes.is_empty() || pipe.finished || pipe.broken
+            }
+            Some(Socket::Datagrams { queue, .. }) => !queue.is_empty(),
+            None => true,
+        }
+    }
+
+    /// Takes out the timers that are due now, with their owners.
+    pub(super) fn take_due(&mut self) -> Vec<(Pid, u64)> {
+        let watches = core::mem::take(&mut self.watches);
+        let (due, kept): (BTreeMap<_, _>, _) =
+            watches.into_iter().partition(|((pid, socket), _)| self.is_ready(*pid, *socket));
+        self.watches = kept;
+        due.into_iter().map(|((pid, _), timer)| (pid, timer)).collect()
+    }
+}
+
 /// Does something at once.
 fn now(change: impl FnOnce(&mut World, Pid) -> Answer) -> i32 {
     let current = living();
-    code(current.shared.with(|world| change(world, current.pid)))
+    code(current.shared.with(|world| {
+        let answer = change(world, current.pid);
+        world.hasten();
+        answer
+    }))
 }
 
 /// Tries something until it can be done or its time is up.
@@ -260,7 +291,11 @@ fn until(timeout_nanos: i64, mut attempt: impl FnMut(&mut Net, Pid) -> Option<An
     }
     let current = living();
     let deadline = deadline(timeout_nanos, None);
-    let answer = wait(&current, deadline, |world| attempt(&mut world.net, current.pid));
+    let answer = wait(&current, deadline, |world| {
+        let answer = attempt(&mut world.net, current.pid);
+        world.hasten();
+        answer
+    });
     code(answer.unwrap_or(Err(ErrorCode::TimedOut)))
 }
 
@@ -298,7 +333,11 @@ pub(crate) fn socket_close(socket: u32) -> i32 {
         return 0;
     }
     let current = super::world::current();
-    code(current.shared.with(|world| world.net.close(current.pid, socket)))
+    code(current.shared.with(|world| {
+        let answer = world.net.close(current.pid, socket);
+        world.hasten();
+        answer
+    }))
 }
 
 pub(crate) fn socket_give(socket: u32, to: &Pid) -> i32 {
@@ -310,6 +349,20 @@ pub(crate) fn socket_give(socket: u32, to: &Pid) -> i32 {
 
 pub(crate) fn socket_take(timeout: i64, from: &mut RawAddress) -> i32 {
     until(timeout, |net, pid| net.take(pid, from))
+}
+
+pub(crate) fn socket_watch(socket: u32, after_nanos: i64, tag: u64) -> i64 {
+    // Without a time it is one that does not come.
+    const NEVER: i64 = 1 << 60;
+    let after = if after_nanos == -1 { NEVER } else { after_nanos };
+    let timer = super::calls::set_timer(after, tag);
+    if let Ok(id) = u64::try_from(timer) {
+        now(|world, pid| {
+            world.net.watches.insert((pid, socket), id);
+            Ok(0)
+        });
+    }
+    timer
 }
 
 pub(crate) fn udp_bind(port: u16) -> i32 {

@@ -140,6 +140,17 @@ impl World {
         Some(id)
     }
 
+    /// Queues the timers that sockets have made due.
+    pub(super) fn hasten(&mut self) {
+        for (owner, timer) in self.net.take_due() {
+            let Some(process) = self.processes.get_mut(&owner) else { continue };
+            let due = process.timers.keys().find(|(_, id)| *id == timer).copied();
+            if let Some(tag) = due.and_then(|due| process.timers.remove(&due)) {
+                process.queue.push_back(Item::Timer { id: timer, tag });
+            }
+        }
+    }
+
     /// Takes a timer back; whether it was not due yet.
     pub(crate) fn cancel_timer(&mut self, owner: Pid, id: u64) -> bool {
         let Some(process) = self.processes.get_mut(&owner) else { return false };

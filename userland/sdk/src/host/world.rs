@@ -372,6 +372,7 @@ impl World {
         let Some(process) = self.processes.remove(&pid) else { return };
         self.net.release(pid, reason.is_orderly());
         self.names.ended(pid);
+        self.hasten();
         for other in process.links {
             self.link_broken(other, pid, reason.clone());
         }

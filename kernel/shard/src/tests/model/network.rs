@@ -35,7 +35,7 @@ impl World {
                 self.push(there, there, LANE_NETWORK, Input::Socket(event));
             }
             SocketOrder::Release { owner, .. } => _ = self.network.holders.remove(&owner),
-            SocketOrder::Refuse { .. } => {}
+            SocketOrder::Refuse { .. } | SocketOrder::Watch { .. } => {}
         }
     }
 

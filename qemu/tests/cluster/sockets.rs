@@ -1,0 +1,135 @@
+//! Programs that serve the network, asked by clients that nobody here wrote.
+
+use crate::bed::{Bed, KEPT_BYTES};
+use craton_tool::client::RunIo;
+use craton_wire::OutputStream;
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::process::Command;
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+const HTTP: u16 = 8080;
+const ECHO: u16 = 7;
+const HELD: u16 = 9000;
+/// Connections that one process holds.
+const CONNECTIONS: usize = 200;
+
+/// Runs a program with the arguments, calls `serve` at each line that it prints, and stops it when
+/// `serve` says so. Gives what it printed.
+fn run_and_serve(
+    bed: &Bed,
+    program: &str,
+    arguments: &[&str],
+    mut serve: impl FnMut(&str) -> bool,
+) -> (String, bool) {
+    let (stop, stopped) = channel();
+    let mut said = String::new();
+    let io = RunIo {
+        input: Box::new(std::io::empty()),
+        output: &mut |stream, bytes| {
+            let text = std::str::from_utf8(bytes).expect("text");
+            assert_eq!(stream, OutputStream::Out, "{text}");
+            said.push_str(text);
+            if serve(text) {
+                stop.send(()).expect("the run goes on until then");
+            }
+            Ok(())
+        },
+        progress: &mut |_| {},
+        stop: Some(stopped),
+    };
+    let arguments = arguments.iter().map(|&text| text.into()).collect();
+    let bundle = bed.program(program);
+    let end = bed.client(0).run(&bundle, arguments, craton_abi::Place::Here, io);
+    let end = end.unwrap_or_else(|error| panic!("{error}"));
+    assert!(end.stopped || end.reason.is_orderly(), "{}: {said}", end.reason);
+    (said, end.stopped)
+}
+
+fn curl(arguments: &[&str]) -> String {
+    let mut command = Command::new("curl");
+    command.args(["--silent", "--show-error", "--max-time", "60"]).args(arguments);
+    let output = command.output().expect("curl is installed");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn read_pages(http: SocketAddr) {
+    let page = |path: &str| format!("http://{http}{path}");
+    let front = curl(&[&page("/")]);
+    assert!(front.contains("Hello from a process of your own"), "{front}");
+    // Over one connection after another, and over many at once.
+    assert_eq!(curl(&vec![&*page("/hello"); 50]), "hello\n".repeat(50));
+    let many = page("/hello?[1-100]");
+    let at_once = curl(&["--parallel", "--parallel-immediate", "--parallel-max", "25", &many]);
+    assert_eq!(at_once, "hello\n".repeat(100));
+    let code = curl(&["--output", "/dev/null", "--write-out", "%{http_code}", &page("/nothing")]);
+    assert_eq!(code, "404");
+}
+
+fn echo_much(echo: SocketAddr) {
+    let mut stream = TcpStream::connect(echo).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    let text: Vec<u8> = (0..200_000_u32).map(|number| (number / 7) as u8).collect();
+    let (mut sender, sent) = (stream.try_clone().unwrap(), text.clone());
+    let sending = std::thread::spawn(move || {
+        sender.write_all(&sent).unwrap();
+        sender.shutdown(Shutdown::Write).unwrap();
+    });
+    let mut heard = Vec::new();
+    stream.read_to_end(&mut heard).unwrap();
+    sending.join().unwrap();
+    assert!(heard == text, "{} bytes came back", heard.len());
+}
+
+#[test]
+fn programs_serve_each_connection_from_a_process() {
+    let bed = Bed::boot_with(1, 2, "log=debug");
+    let (http, echo) = (bed.forward(0, HTTP), bed.forward(0, ECHO));
+    let (_, stopped) = run_and_serve(&bed, "http", &[], |said| {
+        assert_eq!(said, "http: listening on port 8080\n");
+        read_pages(http);
+        true
+    });
+    assert!(stopped);
+    let (_, stopped) = run_and_serve(&bed, "echo", &[], |said| {
+        assert_eq!(said, "echo: listening on port 7\n");
+        echo_much(echo);
+        true
+    });
+    assert!(stopped);
+    // A process that outlives its server ends with its connection, which curl has closed.
+    bed.settled(0);
+    assert_eq!(bed.count_lines(0, "PANIC"), 0);
+}
+
+#[test]
+fn a_killed_process_gives_its_sockets_back() {
+    let bed = Bed::boot_with(1, 2, "log=debug");
+    let held = bed.forward(0, HELD);
+    let round = || {
+        let mut clients: Vec<TcpStream> = Vec::new();
+        let arguments = [&*HELD.to_string(), &*CONNECTIONS.to_string()];
+        let arguments = ["sockets", arguments[0], arguments[1]];
+        let (said, _) = run_and_serve(&bed, "stress", &arguments, |said| {
+            if said == "listening\n" {
+                let connect = |_| TcpStream::connect(held).unwrap();
+                clients.extend((0..CONNECTIONS).map(connect));
+            }
+            false
+        });
+        assert!(said.ends_with(&format!("held {CONNECTIONS} connections twice\n")), "{said}");
+        // Nobody is left waiting for a process that is no more.
+        for mut client in clients {
+            client.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+            let heard = client.read(&mut [0]);
+            let silent = |error: &std::io::Error| error.kind() == std::io::ErrorKind::WouldBlock;
+            assert!(heard.as_ref().map_or_else(|e| !silent(e), |bytes| *bytes == 0), "{heard:?}");
+        }
+    };
+    round();
+    let before = bed.settled(0);
+    round();
+    bed.expect_memory_back_but(KEPT_BYTES, 0, &before);
+}
