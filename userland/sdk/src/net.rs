@@ -2,9 +2,9 @@
 //!
 //! Owns [`TcpListener`], [`TcpStream`], [`UdpSocket`] and [`resolve`]. A call waits for as long as
 //! it is told, and keeps its process from all else meanwhile; so a server gives each connection to
-//! a process of its own ([`TcpStream::give`], [`TcpStream::given`]). One that must hear messages too
-//! has itself told when there is something to take ([`TcpStream::watch`]). Sockets close when they are
-//! dropped, and with their process. What every error means is in `docs/abi.md`.
+//! a process of its own ([`TcpStream::give`], [`TcpStream::given`]). One that must hear messages
+//! too has itself told when there is something to take ([`TcpStream::watch`]). Sockets close when
+//! they are dropped, and with their process. What every error means is in `docs/abi.md`.
 //!
 //! ```no_run
 //! use craton::net::TcpListener;

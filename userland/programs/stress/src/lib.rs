@@ -3,7 +3,7 @@
 //! - `kill-storm N [everywhere]`: kills N processes in random states and hears of each end.
 //! - `isolate`: processes that trap, overreach and never yield, each ending with its own reason.
 //! - `remote`: messages to and from every other node, their order and their bytes; monitor, kill.
-//! - `sockets PORT N`: holds N connections to PORT and all other sockets there are, is killed, again.
+//! - `sockets PORT N`: holds N connections to PORT and all other sockets, is killed; twice.
 //! - `pingpong N [remote]`, `spawnexit N [remote]`: nanoseconds for one, as `NAME PLACE N NANOS`.
 //!
 //! Ends with an error, and says what was wrong, where anything was not as it must be.
