@@ -11,9 +11,9 @@ use craton::{Duration, Error, ErrorCode, Event, Mailbox, Monitor, Pid, send};
 
 /// How long a process waits for its connection, which comes right after it.
 const HANDOVER: Duration = Duration::from_secs(10);
-/// How long it waits for its peer before it looks what the room says.
-const MOMENT: Duration = Duration::from_millis(50);
-/// How long it waits for the room.
+/// Marks the notice that the peer has said something.
+const PEER: u64 = 1;
+/// How long it waits for the room, or for a peer to take what it is told.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest line; what is longer comes in pieces.
 const LINE_BYTES_MAX: usize = 1024;
@@ -23,7 +23,8 @@ const BLOCK_BYTES: usize = 512;
 pub fn run(room: Pid) -> Result<(), Error> {
     let Ok(stream) = TcpStream::given(Some(HANDOVER)) else { return Ok(()) };
     Monitor::new(&room)?;
-    let mut person = Person { stream, line: Vec::new(), mailbox: Mailbox::new(), room };
+    let (line, mailbox, watching) = (Vec::new(), Mailbox::new(), false);
+    let mut person = Person { stream, line, mailbox, room, watching };
     match person.talk() {
         // A peer that is gone is no fault of ours.
         Err(Error::Refused(ErrorCode::Reset)) => Ok(()),
@@ -37,11 +38,12 @@ struct Person {
     line: Vec<u8>,
     mailbox: Mailbox,
     room: Pid,
+    /// A notice will come when the peer says something.
+    watching: bool,
 }
 
 impl Person {
     fn talk(&mut self) -> Result<(), Error> {
-        self.stream.set_timeout(Some(MOMENT));
         self.write("your name, please:")?;
         if !self.join()? {
             return Ok(());
@@ -49,13 +51,10 @@ impl Person {
         loop {
             match self.listen()? {
                 Heard::End => return Ok(()),
+                Heard::Closed => return self.write("* the room is closed"),
                 Heard::Line(line) if line == "/quit" => return self.write("bye"),
                 Heard::Line(line) if line.is_empty() => {}
                 Heard::Line(line) => send(&self.room, &Say(line))?,
-                Heard::Nothing => {}
-            }
-            if !self.show()? {
-                return self.write("* the room is closed");
             }
         }
     }
@@ -65,8 +64,7 @@ impl Person {
         loop {
             let name = match self.listen()? {
                 Heard::Line(name) => name,
-                Heard::End => return Ok(false),
-                Heard::Nothing => continue,
+                Heard::End | Heard::Closed => return Ok(false),
             };
             let (room, wish) = (self.room, Join(name));
             match self.mailbox.call::<_, Joined>(&room, &wish, TIMEOUT)? {
@@ -79,59 +77,73 @@ impl Person {
         }
     }
 
-    /// Waits a moment for the peer.
+    /// Waits for a line of the peer, and shows what the room says meanwhile.
     fn listen(&mut self) -> Result<Heard, Error> {
         let mut block = [0; BLOCK_BYTES];
-        if !self.line.contains(&b'\n') && self.line.len() < LINE_BYTES_MAX {
+        loop {
+            if let Some(line) = self.take_line() {
+                return Ok(Heard::Line(line));
+            }
+            self.stream.set_timeout(Some(Duration::ZERO));
             match self.stream.read(&mut block) {
                 Ok(0) => return Ok(Heard::End),
                 Ok(len) => self.line.extend_from_slice(&block[..len]),
-                Err(ErrorCode::TimedOut) => return Ok(Heard::Nothing),
+                Err(ErrorCode::TimedOut) => {
+                    if !self.attend()? {
+                        return Ok(Heard::Closed);
+                    }
+                }
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+
+    /// The next line, if all of it is there.
+    fn take_line(&mut self) -> Option<String> {
         let end = self.line.iter().position(|byte| *byte == b'\n');
-        let Some(len) = end.or((self.line.len() >= LINE_BYTES_MAX).then_some(LINE_BYTES_MAX))
-        else {
-            return Ok(Heard::Nothing);
-        };
+        let long = self.line.len() >= LINE_BYTES_MAX;
+        let len = end.or(long.then_some(LINE_BYTES_MAX))?;
         let text = String::from_utf8_lossy(&self.line[..len]);
         // What a terminal would obey is not passed on.
         let text = text.chars().filter(|letter| !letter.is_control()).collect::<String>();
         let text = text.trim().into();
         self.line.drain(..(len + 1).min(self.line.len()));
-        Ok(Heard::Line(text))
+        Some(text)
     }
 
-    /// Shows what the room has said; false if there is no room any more.
-    fn show(&mut self) -> Result<bool, Error> {
-        loop {
-            match self.mailbox.next_event_within(Duration::ZERO) {
-                Ok(Event::Message(message)) if message.is::<Show>() => {
-                    let Show(line) = message.decode()?;
-                    self.write(&line)?;
-                }
-                Ok(Event::Down(_)) => return Ok(false),
-                Ok(_) => {}
-                Err(Error::Refused(ErrorCode::TimedOut)) => return Ok(true),
-                Err(error) => return Err(error),
-            }
+    /// Waits until the peer has said something or the room has, and shows that; false if there is no
+    /// room any more.
+    fn attend(&mut self) -> Result<bool, Error> {
+        if !self.watching {
+            self.stream.watch(None, PEER)?;
+            self.watching = true;
         }
+        let shown = match self.mailbox.next_event()? {
+            Event::Timer(timer) if timer.tag == PEER => {
+                self.watching = false;
+                None
+            }
+            Event::Message(message) if message.is::<Show>() => Some(message.decode::<Show>()?),
+            Event::Down(_) => return Ok(false),
+            _ => None,
+        };
+        if let Some(Show(line)) = shown {
+            self.write(&line)?;
+        }
+        Ok(true)
     }
 
     fn write(&mut self, line: &str) -> Result<(), Error> {
         self.stream.set_timeout(Some(TIMEOUT));
-        let written = self.stream.write_all(format!("{line}\r\n").as_bytes());
-        self.stream.set_timeout(Some(MOMENT));
-        Ok(written?)
+        Ok(self.stream.write_all(format!("{line}\r\n").as_bytes())?)
     }
 }
 
 enum Heard {
     /// A whole line.
     Line(String),
-    /// Nothing so far.
-    Nothing,
     /// The peer says no more.
     End,
+    /// There is no room any more.
+    Closed,
 }

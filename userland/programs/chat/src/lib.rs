@@ -1,9 +1,9 @@
 //! A chat over TCP whose people may be connected to any node of a cluster.
 //!
 //! `craton run chat.craton [PORT]` listens on port 6667, or the one that is given, of every node;
-//! `nc ADDRESS 6667` is a client. One process is the room; each connection has a process of its own,
-//! which ends with it and is missed by the room. A connection's process waits for its peer and for
-//! the room in turn, a moment each, so a word takes up to that long.
+//! `nc ADDRESS 6667` is a client. One process is the room; each connection has a process of its
+//! own, which ends with it and is missed by the room. It waits for the room and, by a watch on its
+//! socket, for its peer at once.
 
 #![cfg_attr(not(test), no_std)]
 
