@@ -55,7 +55,7 @@ impl Client {
         loop {
             let request = self.request()?;
             self.count += 1;
-            let answer = page::answer(&request, &self.facts());
+            let answer = page::answer(&request, || self.facts());
             self.say(&answer.to_bytes())?;
             if !answer.keeps_alive() {
                 return Ok(());

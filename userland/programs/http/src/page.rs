@@ -1,7 +1,6 @@
 //! Answers: from what is asked for to bytes.
 //!
-//! Owns [`Answer`] and the pages. What the page of `/` shows of its process is given as [`Facts`],
-//! so that making a page asks nobody anything.
+//! Owns [`Answer`] and the pages. What the page of `/` shows of its process is given as [`Facts`].
 
 use crate::request::{Refused, Request};
 use alloc::format;
@@ -36,10 +35,10 @@ pub(crate) struct Answer {
 const TEXT: &str = "text/plain; charset=utf-8";
 const HTML: &str = "text/html; charset=utf-8";
 
-/// The answer to a request.
-pub(crate) fn answer(request: &Request, facts: &Facts) -> Answer {
+/// The answer to a request. `facts` are asked for where they are shown.
+pub(crate) fn answer(request: &Request, facts: impl FnOnce() -> Facts) -> Answer {
     let (status, kind, body) = match (request.method.as_str(), request.path.as_str()) {
-        ("GET" | "HEAD", "/") => (200, HTML, front(facts)),
+        ("GET" | "HEAD", "/") => (200, HTML, front(&facts())),
         ("GET" | "HEAD", "/hello") => (200, TEXT, String::from("hello\n")),
         ("GET" | "HEAD", _) => (404, TEXT, String::from("there is / and /hello\n")),
         _ => (405, TEXT, String::from("only GET and HEAD are understood\n")),
