@@ -111,8 +111,8 @@ impl Person {
         Some(text)
     }
 
-    /// Waits until the peer has said something or the room has, and shows that; false if there is no
-    /// room any more.
+    /// Waits until the peer has said something or the room has, and shows that; false if there is
+    /// no room any more.
     fn attend(&mut self) -> Result<bool, Error> {
         if !self.watching {
             self.stream.watch(None, PEER)?;
