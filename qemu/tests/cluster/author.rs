@@ -6,9 +6,10 @@
 use crate::bed::top;
 use crate::command::{Place, STAYS, signal, text};
 use rustix::process::Signal;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 /// A program of the standard library alone.
 const ORDINARY: &str = r#"
@@ -51,12 +52,13 @@ fn expect(output: &Output, status: i32, stdout: &[&str]) {
 #[test]
 fn programs_of_every_make_are_built_and_run() {
     let place = Place::new("author");
-    let mut up = place.up(STAYS);
+    let (mut up, said) = place.up_with(STAYS, &["--forward", "6667"]);
     new_app(&place);
     ordinary_program(&place);
     c_program(&place);
     assemblyscript_program(&place);
     programs_of_the_repository(&place);
+    chat(&place, &said);
     signal(&up, Signal::TERM);
     assert!(up.wait().unwrap().success());
     place.expect_nothing_left();
@@ -148,14 +150,17 @@ fn assemblyscript_program(place: &Place) {
     expect(&run, 0, &["hello, you and me, from AssemblyScript"]);
 }
 
-/// Those that no other test runs on machines. What `make` built of them is used again.
+/// Runs a program of the repository. What `make` built of it is used again.
+fn start(place: &Place, program: &str, arguments: &[&str]) -> Child {
+    let package = top().join("userland/programs").join(program);
+    let mut run = place.craton(&["run", "--cluster", &place.name]);
+    run.arg(package).args(arguments).env("CARGO_TARGET_DIR", top().join("target/guest"));
+    run.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
 fn programs_of_the_repository(place: &Place) {
     let run = |program: &str, argument: &str, input: &str| {
-        let package = top().join("userland/programs").join(program);
-        let mut run = place.craton(&["run", "--cluster", &place.name]);
-        run.arg(package).arg(argument).env("CARGO_TARGET_DIR", top().join("target/guest"));
-        run.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut run = run.spawn().unwrap();
+        let mut run = start(place, program, &[argument]);
         run.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
         run.wait_with_output().unwrap()
     };
@@ -164,4 +169,98 @@ fn programs_of_the_repository(place: &Place) {
     expect(&run("cron", "1", line), 0, &[&format!("{line}: done")]);
     let logs = ["n1", "n2"].map(|node| place.ask("logs", &["--node", node]));
     assert!(logs.iter().any(|log| text(&log.stdout).contains("the time has come")), "{logs:?}");
+}
+
+/// Two people, each connected to another machine.
+fn chat(place: &Place, said: &[String]) {
+    let mut room = start(place, "chat", &[]);
+    let mut listens = BufReader::new(room.stdout.take().unwrap()).lines();
+    assert_eq!(listens.next().unwrap().unwrap(), "chat: port 6667 of 2 nodes");
+    let forwarded = said.iter().filter(|line| line.ends_with(":6667"));
+    let addresses = forwarded.filter_map(|line| line.split_whitespace().nth(1));
+    let mut people: Vec<_> = addresses.map(Person::connect).collect();
+    let [ada, bob] = &mut people[..] else { panic!("two ports are forwarded: {said:?}") };
+    for (person, name) in [(&mut *ada, "ada"), (&mut *bob, "bob")] {
+        person.expect("your name, please:");
+        person.say(name);
+        assert!(person.hears().starts_with("* here are: "));
+    }
+    ada.expect("* bob is here");
+    bob.say("hello");
+    ada.expect("bob: hello");
+    ada.say("/quit");
+    ada.expect("bye");
+    bob.expect("* ada is gone");
+    signal(&room, Signal::INT);
+    assert_eq!(room.wait().unwrap().code(), Some(130));
+    bob.expect("* the room is closed");
+}
+
+struct Person(BufReader<TcpStream>);
+
+impl Person {
+    fn connect(address: &str) -> Person {
+        Person(BufReader::new(TcpStream::connect(address).unwrap()))
+    }
+
+    fn say(&mut self, line: &str) {
+        writeln!(self.0.get_mut(), "{line}").unwrap();
+    }
+
+    fn hears(&mut self) -> String {
+        let mut line = String::new();
+        self.0.read_line(&mut line).unwrap();
+        line.trim_end().into()
+    }
+
+    #[track_caller]
+    fn expect(&mut self, line: &str) {
+        assert_eq!(self.hears(), line);
+    }
+}
+
+/// A program with a `main` of its own that has the standard library and processes.
+const MIXED: &str = r#"
+use craton::{Event, Mailbox, Pid, SpawnOptions, me, send_bytes};
+use std::collections::HashMap;
+
+craton::entries! {
+    /// Squares a number.
+    pub WORKER: "worker" = worker as fn((Pid, u64));
+}
+
+fn worker((parent, number): (Pid, u64)) -> Result<(), craton::Error> {
+    println!("squaring {number}");
+    let squares = HashMap::from([(number, number * number)]);
+    send_bytes(&parent, 1, &squares[&number].to_le_bytes(), None)
+}
+
+fn main() {
+    let mut mailbox = Mailbox::new();
+    for number in 1..=3 {
+        WORKER.spawn(&(me(), number), SpawnOptions::anywhere()).unwrap();
+        let Ok(Event::Message(message)) = mailbox.next_event() else { panic!("no message") };
+        println!("{number} squared is {}", u64::from_le_bytes(message.payload.try_into().unwrap()));
+    }
+}
+"#;
+
+#[test]
+#[ignore = "builds the SDK for another target, for ten seconds"]
+fn the_standard_library_and_the_sdk_go_together() {
+    let place = Place::new("mixed");
+    let mut up = place.up(STAYS);
+    expect(&place.craton(&["new", "app"]).output().unwrap(), 0, &[]);
+    let package = place.folder.join("mixed");
+    std::fs::create_dir_all(package.join("src")).unwrap();
+    let manifest = "[package]\nname = \"mixed\"\nedition = \"2024\"\n[dependencies]\n\
+                    craton = { path = \"../app/craton/sdk\" }\n[workspace]\n";
+    std::fs::write(package.join("Cargo.toml"), manifest).unwrap();
+    std::fs::write(package.join("src/main.rs"), MIXED).unwrap();
+    let run = place.ask("run", &["mixed"]);
+    expect(&run, 0, &["1 squared is 1", "2 squared is 4", "3 squared is 9"]);
+    let logs = ["n1", "n2"].map(|node| text(&place.ask("logs", &["--node", node]).stdout));
+    assert!(logs.concat().contains("squaring 3"), "{logs:?}");
+    signal(&up, Signal::TERM);
+    assert!(up.wait().unwrap().success());
 }

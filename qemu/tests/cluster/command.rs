@@ -73,16 +73,29 @@ impl Place {
 
     /// Starts a cluster and waits for the line that begins so.
     pub(crate) fn up(&self, line: &str) -> Child {
+        self.up_with(line, &[]).0
+    }
+
+    /// As [`Place::up`], with more options; answers what it said before that line, too.
+    pub(crate) fn up_with(&self, line: &str, options: &[&str]) -> (Child, Vec<String>) {
         let mut child = self
-            .craton(&["up", "--nodes", "2", "--cluster", &self.name])
+            .craton(&[&["up", "--nodes", "2", "--cluster", &self.name], options].concat())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
-        assert!(lines.any(|seen| seen.starts_with(line)), "the cluster does not say {line:?}");
+        let (mut said, mut found) = (Vec::new(), false);
+        for seen in lines.by_ref() {
+            found = seen.starts_with(line);
+            if found {
+                break;
+            }
+            said.push(seen);
+        }
+        assert!(found, "the cluster does not say {line:?}");
         // Its pipe stays open: what it says later is not to end it.
         std::thread::spawn(move || lines.for_each(drop));
-        child
+        (child, said)
     }
 
     /// Every living process that belongs to the cluster, but for this one.
