@@ -1,6 +1,6 @@
 //! Programs that serve the network, asked by clients that nobody here wrote.
 
-use crate::bed::Bed;
+use crate::bed::{Bed, run_well};
 use craton_tool::client::RunIo;
 use craton_wire::OutputStream;
 use std::io::{Read, Write};
@@ -18,7 +18,7 @@ const CONNECTIONS: usize = 200;
 /// Runs a program with the arguments, calls `serve` at each line that it prints, and stops it when
 /// `serve` says so. Gives what it printed.
 fn run_and_serve(
-    bed: &Bed,
+    (bed, at): (&Bed, usize),
     program: &str,
     arguments: &[&str],
     mut serve: impl FnMut(&str) -> bool,
@@ -41,7 +41,7 @@ fn run_and_serve(
     };
     let arguments = arguments.iter().map(|&text| text.into()).collect();
     let bundle = bed.program(program);
-    let end = bed.client(0).run(&bundle, arguments, craton_abi::Place::Here, io);
+    let end = bed.client(at).run(&bundle, arguments, craton_abi::Place::Here, io);
     let end = end.unwrap_or_else(|error| panic!("{error}"));
     assert!(end.stopped || end.reason.is_orderly(), "{}: {said}", end.reason);
     (said, end.stopped)
@@ -87,13 +87,13 @@ fn echo_much(echo: SocketAddr) {
 fn programs_serve_each_connection_from_a_process() {
     let bed = Bed::boot_with(1, 2, "log=debug");
     let (http, echo) = (bed.forward(0, HTTP), bed.forward(0, ECHO));
-    let (_, stopped) = run_and_serve(&bed, "http", &[], |said| {
+    let (_, stopped) = run_and_serve((&bed, 0), "http", &[], |said| {
         assert_eq!(said, "http: listening on port 8080\n");
         read_pages(http);
         true
     });
     assert!(stopped);
-    let (_, stopped) = run_and_serve(&bed, "echo", &[], |said| {
+    let (_, stopped) = run_and_serve((&bed, 0), "echo", &[], |said| {
         assert_eq!(said, "echo: listening on port 7\n");
         echo_much(echo);
         true
@@ -105,6 +105,19 @@ fn programs_serve_each_connection_from_a_process() {
 }
 
 #[test]
+fn a_program_calls_another_node_and_nobody_that_it_must_not() {
+    let bed = Bed::boot(2);
+    let stress = bed.program("stress");
+    let to = [&*craton_qemu::node_address(1).to_string(), &*ECHO.to_string()].map(String::from);
+    let (_, stopped) = run_and_serve((&bed, 1), "echo", &[], |_| {
+        let said = run_well(&mut bed.client(0), &stress, &["connect", &to[0], &to[1]]);
+        assert_eq!(said, "100000 bytes came back\n");
+        true
+    });
+    assert!(stopped);
+}
+
+#[test]
 fn a_killed_process_gives_its_sockets_back() {
     let bed = Bed::boot_with(1, 2, "log=debug");
     let held = bed.forward(0, HELD);
@@ -112,7 +125,7 @@ fn a_killed_process_gives_its_sockets_back() {
         let mut clients: Vec<TcpStream> = Vec::new();
         let arguments = [&*HELD.to_string(), &*CONNECTIONS.to_string()];
         let arguments = ["sockets", arguments[0], arguments[1]];
-        let (said, _) = run_and_serve(&bed, "stress", &arguments, |said| {
+        let (said, _) = run_and_serve((&bed, 0), "stress", &arguments, |said| {
             if said == "listening\n" {
                 let connect = |_| TcpStream::connect(held).unwrap();
                 clients.extend((0..CONNECTIONS).map(connect));

@@ -4,6 +4,7 @@
 //! - `isolate`: processes that trap, overreach and never yield, each ending with its own reason.
 //! - `remote`: messages to and from every other node, their order and their bytes; monitor, kill.
 //! - `sockets PORT N`: holds N connections to PORT and all other sockets, is killed; twice.
+//! - `connect HOST PORT`: bytes to an echo server and back, and calls that lead nowhere.
 //! - `pingpong N [remote]`, `spawnexit N [remote]`: nanoseconds for one, as `NAME PLACE N NANOS`.
 //!
 //! Ends with an error, and says what was wrong, where anything was not as it must be.
@@ -14,6 +15,7 @@
 extern crate alloc;
 
 mod bench;
+mod connect;
 mod hostile;
 mod isolate;
 mod remote;
@@ -48,7 +50,7 @@ craton::entries! {
 }
 
 const USAGE: &str = "usage: craton run stress kill-storm N [everywhere] | isolate | remote | \
-                     sockets PORT N | \
+                     sockets PORT N | connect HOST PORT | \
                      pingpong N [remote] | spawnexit N [remote]";
 
 type Result<T = ()> = core::result::Result<T, String>;
@@ -68,10 +70,10 @@ fn command(run: &Run) -> Result<String> {
     match words.as_slice() {
         ["isolate"] => isolate::run(),
         ["remote"] => remote::run(),
-        ["sockets", port, count] => {
-            let port = port.parse().map_err(|_| format!("'{port}' is no port\n{USAGE}"))?;
-            sockets::run(run.stdout(), port, number(count)?)
+        ["sockets", port_text, count] => {
+            sockets::run(run.stdout(), port(port_text)?, number(count)?)
         }
+        ["connect", host, port_text] => connect::run(host, port(port_text)?),
         ["kill-storm", count] => storm::run(number(count)?, false),
         ["kill-storm", count, "everywhere"] => storm::run(number(count)?, true),
         ["pingpong", count] => bench::pingpong(number(count)?, "here"),
@@ -80,6 +82,10 @@ fn command(run: &Run) -> Result<String> {
         ["spawnexit", count, "remote"] => bench::spawnexit(number(count)?, "remote"),
         _ => Err(String::from(USAGE)),
     }
+}
+
+fn port(text: &str) -> Result<u16> {
+    text.parse().map_err(|_| format!("'{text}' is no port\n{USAGE}"))
 }
 
 fn number(text: &str) -> Result<u64> {

@@ -18,6 +18,11 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Sockets that a process asks for, of which it gets some.
 const WANTED: usize = 10_000;
 
+/// The holder listens.
+#[derive(Serialize, Deserialize)]
+struct Listening;
+craton::message!(Listening = "stress.listening");
+
 /// What the holder got.
 #[derive(Serialize, Deserialize)]
 struct Held {
@@ -39,6 +44,7 @@ pub struct Order {
 /// The entry `holder`: says what it got, and keeps it.
 pub fn holder(order: Order) -> core::result::Result<(), Error> {
     let listener = TcpListener::bind(order.port)?;
+    send(&order.parent, &Listening)?;
     let mut connections: Vec<TcpStream> = vec![];
     while (connections.len() as u64) < order.connections {
         connections.push(listener.accept(Some(PATIENCE))?);
@@ -63,8 +69,7 @@ pub fn holder(order: Order) -> core::result::Result<(), Error> {
 pub fn run(mut out: Output, port: u16, connections: u64) -> Result<String> {
     let mut datagrams = None;
     for _ in 0..2 {
-        out.line("listening").map_err(|error| failed(&error))?;
-        let held = hold(port, connections)?;
+        let held = hold(&mut out, port, connections)?;
         let refusal = ErrorCode::from_code(held.refusal);
         if held.connections != connections || refusal != Some(ErrorCode::LimitSockets) {
             return Err(format!("held {}, refused with {refusal:?}", held.connections));
@@ -76,11 +81,14 @@ pub fn run(mut out: Output, port: u16, connections: u64) -> Result<String> {
     Ok(format!("held {connections} connections twice"))
 }
 
-fn hold(port: u16, connections: u64) -> Result<Held> {
+fn hold(out: &mut Output, port: u16, connections: u64) -> Result<Held> {
     let order = Order { parent: craton::me(), port, connections };
     let child =
         HOLDER.spawn(&order, SpawnOptions::here().monitored()).map_err(|error| failed(&error))?;
     let mut mailbox = Mailbox::new();
+    let received = mailbox.receive::<Listening>().map_err(|error| failed(&error))?;
+    received.message().map_err(|error| failed(&error))?;
+    out.line("listening").map_err(|error| failed(&error))?;
     let received = mailbox.receive::<Held>().map_err(|error| failed(&error))?;
     let (_, held) = received.message().map_err(|error| failed(&error))?;
     kill(&child.pid).map_err(|error| failed(&error))?;
