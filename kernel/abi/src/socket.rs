@@ -138,6 +138,22 @@ pub enum SocketCall {
     },
 }
 
+impl SocketCall {
+    /// What its process does while it waits, for listings, and with which socket.
+    pub fn doing(&self) -> (&'static str, Option<SocketId>) {
+        match *self {
+            SocketCall::Accept { socket, .. } => ("accepting on", Some(socket)),
+            SocketCall::Read { socket, .. } => ("reading from", Some(socket)),
+            SocketCall::Write { socket, .. } => ("writing to", Some(socket)),
+            SocketCall::ReceiveFrom { socket, .. } => ("receiving from", Some(socket)),
+            SocketCall::Connect { .. } => ("connecting", None),
+            SocketCall::Resolve { .. } => ("resolving a name", None),
+            SocketCall::Take { .. } => ("waiting to be given a connection", None),
+            _ => ("waiting for the network", None),
+        }
+    }
+}
+
 /// What a process is answered.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum SocketReply {

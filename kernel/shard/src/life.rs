@@ -40,7 +40,7 @@ impl Shard {
             }
             State::Answering { to, ticket, .. } => self.leave_answering(to, ticket),
             State::Running | State::Calling | State::Spawning { .. } => {}
-            State::Asking | State::OnSocket => {}
+            State::Asking | State::OnSocket { .. } => {}
         }
         let Some(process) = self.take_out(slot, host_works) else { return };
         if !host_works {

@@ -21,7 +21,8 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use craton_abi::{
-    AppId, Duration, ExitReason, Instant, MonitorId, Payload, Pid, ProgramId, RequestId, TraceId,
+    AppId, Duration, ExitReason, Instant, MonitorId, Payload, Pid, ProgramId, RequestId, SocketId,
+    TraceId,
 };
 use craton_process::{Links, Mailbox, Ticket, WaitQueue, Watchers};
 
@@ -96,8 +97,8 @@ pub(crate) enum State {
     Spawning { request: RequestId, monitor: Option<MonitorId>, link: Option<EarlyEnds> },
     /// It waits for an answer of the node.
     Asking,
-    /// It waits for the network.
-    OnSocket,
+    /// It waits for the network, doing this with a socket.
+    OnSocket { doing: (&'static str, Option<SocketId>) },
 }
 
 /// What a process waits for.

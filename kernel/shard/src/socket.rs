@@ -19,7 +19,7 @@ impl Shard {
     ) -> Option<HostReply> {
         let from = self.pid(slot);
         let process = self.live_mut(slot)?;
-        process.state = State::OnSocket;
+        process.state = State::OnSocket { doing: call.doing() };
         process.has_sockets = true;
         let app = process.app;
         out.push(Effect::Socket(SocketOrder::Call { from, app, call }));
@@ -53,7 +53,7 @@ impl Shard {
                     return;
                 }
                 match self.live(to.slot).map(|process| &process.state) {
-                    Some(State::OnSocket) => {
+                    Some(State::OnSocket { .. }) => {
                         self.reply(to.slot, HostReply::Socket(Box::new(reply)));
                     }
                     _ => self.refuse(to, "an answer of the network nobody asked for", to, out),

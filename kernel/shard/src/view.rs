@@ -57,7 +57,8 @@ fn describe(state: &State) -> String {
         State::Sending { to, .. } => return format!("sending to {to}"),
         State::Answering { to, .. } => return format!("answering {to}"),
         State::Spawning { .. } => "spawning",
-        State::OnSocket => "waiting for the network",
+        State::OnSocket { doing: (doing, None) } => doing,
+        State::OnSocket { doing: (doing, Some(socket)) } => return format!("{doing} {socket}"),
         State::Asking => "asking the node",
     })
 }

@@ -42,6 +42,21 @@ fn a_call_is_passed_on_and_answered_once() {
 }
 
 #[test]
+fn a_listing_says_what_a_process_waits_for() {
+    let mut rig = Rig::new();
+    let pid = rig.process();
+    let (socket, timeout) = (SocketId::new(3), None);
+    for (call, state) in [
+        (SocketCall::Read { socket, bytes_max: 1, timeout }, "reading from s3"),
+        (SocketCall::Take { timeout }, "waiting to be given a connection"),
+    ] {
+        assert_eq!(rig.call(pid, HostCall::Socket(Box::new(call))), None);
+        assert_eq!(rig.state(pid), state);
+        rig.done(pid);
+    }
+}
+
+#[test]
 fn sockets_are_released_with_their_process_however_it_ends() {
     let mut rig = Rig::new();
     // While it waits.
