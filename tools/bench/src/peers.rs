@@ -121,7 +121,15 @@ fn place(line: &Value, figures: &mut PeerFigures) {
         }
         "min_mem" => put("memory.ready", number("min_mem_mib"), MIB),
         "micro.spawn_exit" => put("process.spawn", number("value"), 1e-9),
-        "micro.pingpong_roundtrip" => put("process.pingpong", number("value"), 1e-9),
+        "micro.pingpong_roundtrip" => {
+            put("process.pingpong", number("value"), 1e-9);
+            put("bench.pingpong", number("value"), 1e-9);
+        }
+        "micro.ring_1000x1000" => {
+            put("bench.threadring", number("value").map(|hops| 1.0 / hops), 1.0);
+        }
+        "micro.skynet_100k" => put("bench.skynet", number("value"), 1e-3 / 1e5),
+        "micro.fib_30" => put("bench.fib", number("value"), 1e-3),
         "cluster.dist_rtt" if number("bytes") == Some(32.0) && two => {
             put("remote.pingpong", number("value"), 1e-6);
         }
@@ -151,6 +159,8 @@ mod tests {
             (("memory.resident", Peer::Lean), 100.0 * MIB),
         ]);
         assert_eq!(placed(&boot), expected);
+        let ring = json!({"bench": "micro.ring_1000x1000", "guest": "beam-min", "value": 4e5});
+        assert_eq!(placed(&ring), PeerFigures::from([(("bench.threadring", Peer::Beam), 2.5e-6)]));
         let trip = json!({"bench": "cluster.dist_rtt", "nodes": 2, "bytes": 32,
             "value": 500.0});
         assert_eq!(placed(&trip), PeerFigures::from([(("remote.pingpong", Peer::Beam), 500e-6)]));
@@ -163,7 +173,7 @@ mod tests {
             json!({"bench": "boot", "guest": "lean-min", "ok": false}),
             json!({"bench": "cluster.dist_rtt", "nodes": 2, "bytes": 1024, "value": 1.0}),
             json!({"bench": "cluster.dist_rtt", "nodes": 3, "bytes": 32, "value": 1.0}),
-            json!({"bench": "micro.fib_30", "value": 1.0}),
+            json!({"bench": "micro.unknown", "value": 1.0}),
             json!([1, 2]),
         ] {
             assert_eq!(placed(&line), PeerFigures::new(), "{line}");

@@ -1,6 +1,6 @@
 //! What processes and programs cost on a running cluster.
 //!
-//! Owns the runs of `stress` (spawn, message) and of `wordcount`, whose result is checked each
+//! Owns the runs of `stress` (spawn, message), of `bench` and of `wordcount`, whose result is checked each
 //! time: a rate of a wrong count is no rate. And of one that loses a machine.
 
 use crate::bench::Bench;
@@ -33,6 +33,48 @@ const COMMANDS: &[Command] = &[
     ("remote.spawn", "spawn, exit, notify on another node", &["spawnexit", "200", "remote"]),
     ("remote.pingpong", "round trip of 8 B to another node", &["pingpong", "500", "remote"]),
 ];
+
+/// Runs of each benchmark of the program `bench`.
+const BENCH_RUNS: usize = 3;
+/// Memory of the machine that runs them, and its CPUs: skynet has some ten thousand alive at once.
+const BENCH_MEMORY_MIB: u32 = 2048;
+const BENCH_CPUS: u8 = 2;
+
+/// Name of the row, what a person reads, and what `bench` is told.
+type Benchmark = (&'static str, &'static str, [&'static str; 2]);
+
+const BENCHMARKS: &[Benchmark] = &[
+    ("bench.pingpong", "round trip, same shard", ["pingpong", "10000"]),
+    ("bench.across", "round trip, two shards", ["pingpong-across", "2000"]),
+    ("bench.counting", "Counting: a message", ["counting", "100000"]),
+    ("bench.threadring", "ThreadRing: a hop in a ring of 100", ["threadring", "100000"]),
+    ("bench.big", "Big: ping and pong among 32", ["big", "6400"]),
+    ("bench.chameneos", "Chameneos: a meeting of two of 100", ["chameneos", "10000"]),
+    ("bench.fjthroughput", "FJThroughput: a message to one of 60", ["fjthroughput", "24000"]),
+    ("bench.tagged", "receive by tag, last of 200 first", ["tagged", "200"]),
+    ("bench.skynet", "skynet: a leaf of 100,000", ["skynet", "100000"]),
+    ("bench.down", "a notice of one end, of 100,000", ["down", "100000"]),
+    ("bench.fib", "fib(30) by recursion", ["fib", "1"]),
+    ("bench.sha256", "SHA-256 of 64 KiB", ["sha256", "16"]),
+    ("bench.matmul", "product of 96 by 96", ["matmul", "4"]),
+];
+
+/// The benchmarks that check themselves, on one node of two CPUs.
+fn benchmarks(bench: &Bench) -> Result<Vec<Row>> {
+    let options = bench.options(1, BENCH_CPUS, BENCH_MEMORY_MIB);
+    let cluster = Cluster::start(&options, &bench.keys)?;
+    cluster.wait_joined()?;
+    let mut client = connect(bench, &cluster)?;
+    let row = |&(name, what, arguments): &Benchmark| {
+        let mut samples = Vec::new();
+        for _ in 0..BENCH_RUNS {
+            let printed = run(&mut client, "bench", &arguments, Box::new(std::io::empty()))?;
+            samples.push(seconds_in(&printed, 2)?);
+        }
+        Ok(Row { name, what, unit: Unit::Seconds, samples })
+    };
+    BENCHMARKS.iter().map(row).collect()
+}
 
 fn connect(bench: &Bench, cluster: &Cluster) -> Result<Client> {
     let node = cluster.nodes().first();
@@ -93,17 +135,20 @@ pub fn processes(bench: &Bench) -> Result<Vec<Row>> {
     for _ in 0..RUNS {
         for (row, (_, _, arguments)) in rows.iter_mut().zip(COMMANDS) {
             let printed = run(&mut client, "stress", arguments, Box::new(std::io::empty()))?;
-            row.samples.push(seconds_for_one(&printed)?);
+            row.samples.push(seconds_in(&printed, 3)?);
         }
     }
+    drop((client, cluster));
+    rows.extend(benchmarks(bench)?);
     Ok(rows)
 }
 
-/// The figure in `stress`'s line `NAME PLACE COUNT NANOS`.
-fn seconds_for_one(line: &str) -> Result<f64> {
-    let nanos = line.split_whitespace().nth(3).and_then(|text| text.parse::<u64>().ok());
-    let nanos = nanos.ok_or_else(|| Error::new("understand stress", format!("it says: {line}")))?;
-    Ok(nanos as f64 / 1e9)
+/// The figure of nanoseconds in a line of `stress` (`NAME PLACE COUNT NANOS`) or of `bench` (`NAME
+/// COUNT NANOS`).
+fn seconds_in(line: &str, word: usize) -> Result<f64> {
+    let nanos = line.split_whitespace().nth(word).and_then(|text| text.parse::<u64>().ok());
+    let not_understood = || Error::new("understand a program", format!("it says: {line}"));
+    Ok(nanos.ok_or_else(not_understood)? as f64 / 1e9)
 }
 
 /// What the cluster must print for this text.
@@ -178,9 +223,10 @@ mod tests {
 
     #[test]
     fn the_line_of_stress_is_understood_or_shown() {
-        assert_eq!(seconds_for_one("pingpong here 2000 47841\n").expect("a good line"), 47.841e-6);
+        assert_eq!(seconds_in("pingpong here 2000 47841\n", 3).expect("a good line"), 47.841e-6);
+        assert_eq!(seconds_in("fib 1 50000\n", 2).expect("a good line"), 50e-6);
         for bad in ["", "pingpong here 2000", "pingpong here 2000 fast"] {
-            let error = seconds_for_one(bad).expect_err("a bad line").to_string();
+            let error = seconds_in(bad, 3).expect_err("a bad line").to_string();
             assert!(error.contains(bad), "{error}");
         }
     }

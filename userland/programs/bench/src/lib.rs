@@ -87,7 +87,7 @@ const BENCHES: &[Bench] = &[
     bench("skynet", "leaf of a tree of tens", 1000, spawning::skynet),
     bench("down", "notice of one end", 10_000, spawning::down),
     bench("idle", "idle process, spawned and killed", 200, spawning::idlers),
-    bench("fib", "fib(27), by recursion", 1, compute::fib),
+    bench("fib", "fib(30), by recursion", 1, compute::fib),
     bench("sha256", "hash of 64 KiB", 16, compute::sha256),
     bench("matmul", "product of 96 by 96", 4, compute::matmul),
 ];
@@ -179,6 +179,7 @@ mod tests {
         for bench in BENCHES.iter().filter(|bench| bench.name != "pingpong-across") {
             let count = match bench.name {
                 "skynet" => "100",
+                "fib" => "1",
                 "big" | "chameneos" | "fjthroughput" => "240",
                 _ => "20",
             };
