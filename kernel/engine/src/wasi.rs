@@ -12,6 +12,7 @@ pub(crate) use streams::flush;
 use crate::calls::{Call, ask, memory, memory_mut, random};
 use crate::guest::Region;
 use crate::imports::WASI_MODULE;
+use crate::platform;
 use crate::process::Guest;
 use alloc::boxed::Box;
 use alloc::format;
@@ -19,13 +20,14 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use craton_abi::run::RunArgument;
 use craton_abi::{Duration, ExitReason, Pid};
-use craton_shard::port::HostCall;
+use craton_shard::port::{HostCall, HostReply};
 use streams::Line;
 use wasmtime::{Linker, Result};
 
 /// The errors that are answered, by the numbers of the specification.
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]
 enum Errno {
+    Again = 6,
     Badf = 8,
     Inval = 28,
     Io = 29,
@@ -57,8 +59,8 @@ const CLOCK_REALTIME: i32 = 0;
 const CLOCK_MONOTONIC: i32 = 1;
 /// What the clocks count in.
 const RESOLUTION_NANOS: u64 = 1;
-/// The tag of no message: who waits for it sleeps.
-const TAG_NEVER: u64 = u64::MAX;
+/// What a timer takes, roughly.
+const TIMER_BYTES: usize = 256;
 
 /// Gives `linker` every function of [`WASI_IMPORTS`](crate::WASI_IMPORTS).
 pub(crate) fn link(linker: &mut Linker<Guest>) -> Result<()> {
@@ -263,7 +265,10 @@ fn poll_oneoff(mut call: Call<'_>, from: i32, to: i32, count: i32, told: i32) ->
         rest = rest.after(SUBSCRIPTION_BYTES as usize);
     }
     let wanted = subscriptions.iter().flatten();
-    sleep_until(&call, wanted.clone().map(|one| one.due.unwrap_or(0)).min().unwrap_or(0));
+    let first = wanted.clone().map(|one| one.due.unwrap_or(0)).min().unwrap_or(0);
+    if let Err(error) = sleep_until(&call, first) {
+        return Ok(errno(Err(error)));
+    }
     let now = clock(&call, CLOCK_MONOTONIC).unwrap_or(u64::MAX);
     let memory = memory_mut(&mut call);
     let mut count = 0u32;
@@ -276,18 +281,20 @@ fn poll_oneoff(mut call: Call<'_>, from: i32, to: i32, count: i32, told: i32) ->
     Ok(0)
 }
 
-/// Waits for a message that does not come. A notice that lies in the mailbox stays there: there is
-/// no room for it.
-fn sleep_until(call: &Call<'_>, due: u64) {
+/// Waits for a timer of its own alone: whatever else comes meanwhile lies in the mailbox as it came.
+fn sleep_until(call: &Call<'_>, due: u64) -> Answer {
     loop {
-        let now = clock(call, CLOCK_MONOTONIC).unwrap_or(u64::MAX);
+        let now = clock(call, CLOCK_MONOTONIC)?;
         if now >= due {
-            return;
+            return Ok(());
         }
-        let timeout = Some(Duration::from_nanos(due - now));
-        let asleep = ask(HostCall::Receive { tag: Some(TAG_NEVER), timeout, capacity: 0 });
-        if let craton_shard::port::HostReply::Longer { .. } = asleep {
-            ask(HostCall::Yield);
+        if !platform::has_room(TIMER_BYTES) {
+            return Err(Errno::Nomem);
         }
+        let after = Duration::from_nanos(due - now);
+        let HostReply::Timer(id) = ask(HostCall::SetTimer { after, tag: 0 }) else {
+            return Err(Errno::Again);
+        };
+        ask(HostCall::Await { id: id.get(), timeout: None, capacity: 0 });
     }
 }
