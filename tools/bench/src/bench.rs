@@ -3,7 +3,7 @@
 //! Owns [`Bench`] and the list of [`Section`]s.
 
 use crate::report::Row;
-use crate::{kernel, machines, programs};
+use crate::{kernel, machines, net, programs};
 use clap::ValueEnum;
 use craton_tool::cluster::ClusterOptions;
 use craton_tool::error::Result;
@@ -31,6 +31,8 @@ pub enum Section {
     Loss,
     /// CPU time of idle nodes, and how soon a timer is answered
     Idle,
+    /// Bulk, round trips and HTTP over a tap; takes root
+    Net,
 }
 
 /// What is measured with.
@@ -63,6 +65,7 @@ impl Bench {
             Section::Heap => kernel::heap(self),
             Section::Loss => programs::loss(self),
             Section::Idle => machines::idle(self),
+            Section::Net => net::measure(net::Guest::Craton, &self.kernel, None),
         }
     }
 }

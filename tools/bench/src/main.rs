@@ -1,12 +1,14 @@
 //! `make bench`: what Craton costs on this machine, beside its peers where they are there.
 //!
 //! Owns the command line and the order of measuring: each section's peers run right after it, under
-//! the same QEMU and accelerator. Neighbours: `machines`, `kernel` and `programs` measure Craton,
-//! `peers` runs the others, `report` shows it all.
+//! the same QEMU and accelerator. Neighbours: `machines`, `kernel`, `net` and `programs` measure
+//! Craton, `peers` runs the others, `report` shows it all.
 
 mod bench;
 mod kernel;
+mod load;
 mod machines;
+mod net;
 mod peers;
 mod programs;
 mod report;
@@ -46,6 +48,12 @@ struct Arguments {
     /// The folder with the keys that the programs are signed with [default: ~/.config/craton/keys]
     #[arg(long, value_name = "FOLDER", env = "CRATON_KEYS")]
     keys: Option<PathBuf>,
+    /// Measures the network of one guest, in a network namespace: this program itself says so
+    #[arg(long, hide = true)]
+    serve: Option<net::Guest>,
+    /// The initial RAM disk of that guest
+    #[arg(long, hide = true, requires = "serve")]
+    initrd: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -54,6 +62,10 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
+    if let Some(guest) = arguments.serve {
+        let kernel = arguments.kernel.clone().map_or_else(default_kernel, Ok)?;
+        return net::inside(guest, &kernel, arguments.initrd.clone());
+    }
     let bench = Bench {
         keys: Keys::load_or_default(&arguments.keys)?,
         kernel: arguments.kernel.clone().map_or_else(default_kernel, Ok)?,

@@ -5,6 +5,7 @@
 //! line. Whatever of them fails is a dash and a complaint, not the end of the run.
 
 use crate::bench::Section;
+use crate::net;
 use crate::report::{MIB, Peer, PeerFigures};
 use craton_qemu::Accelerator;
 use craton_tool::complain;
@@ -45,6 +46,12 @@ impl Peers {
     /// Measures what stands beside a section's rows.
     pub fn measure(&self, section: Section) -> PeerFigures {
         let mut figures = PeerFigures::new();
+        if section == Section::Net {
+            match self.network() {
+                Ok(rows) => figures.extend(rows),
+                Err(error) => complain!("craton-bench: {error}"),
+            }
+        }
         for script in self.scripts(section) {
             match self.run(&script) {
                 Ok(lines) => lines.iter().for_each(|line| place(line, &mut figures)),
@@ -52,6 +59,15 @@ impl Peers {
             }
         }
         figures
+    }
+
+    /// The lean guest, booted and asked as a node is.
+    fn network(&self) -> Result<PeerFigures> {
+        let built = self.folder.join("out");
+        let file = KERNELS.into_iter().find(|(_, name)| *name == self.kernel);
+        let kernel = built.join(file.map_or("", |(file, _)| file));
+        let rows = net::measure(net::Guest::Lean, &kernel, Some(&built.join("lean.cpio")))?;
+        Ok(rows.iter().map(|row| ((row.name, Peer::Lean), row.median())).collect())
     }
 
     fn scripts(&self, section: Section) -> Vec<String> {
@@ -78,7 +94,8 @@ impl Peers {
             Section::Loss => vec![format!(
                 "cluster.py --where {accel} --guest beam-{kernel} --nodes 3 --ticktime 60"
             )],
-            Section::Words | Section::Heap | Section::Idle => Vec::new(),
+            // The network is asked by clients of our own, see `network`.
+            Section::Words | Section::Heap | Section::Idle | Section::Net => Vec::new(),
         }
     }
 

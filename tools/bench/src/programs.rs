@@ -1,7 +1,7 @@
 //! What processes and programs cost on a running cluster.
 //!
-//! Owns the runs of `stress` (spawn, message), of `bench` and of `wordcount`, whose result is checked each
-//! time: a rate of a wrong count is no rate. And of one that loses a machine.
+//! Owns the runs of `stress` (spawn, message), of `bench` and of `wordcount`, whose result is
+//! checked each time: a rate of a wrong count is no rate. And of one that loses a machine.
 
 use crate::bench::Bench;
 use crate::machines::MEMORY_MIB;

@@ -24,6 +24,8 @@ pub enum Unit {
     Cpu,
     /// How often one is in another.
     Times,
+    /// How often something is done.
+    PerSecond,
 }
 
 impl Unit {
@@ -34,6 +36,7 @@ impl Unit {
             Unit::BytesPerSecond => "bytes per second",
             Unit::Cpu => "share of one CPU",
             Unit::Times => "times",
+            Unit::PerSecond => "per second",
         }
     }
 
@@ -46,6 +49,7 @@ impl Unit {
             Unit::BytesPerSecond => format!("{}/s", bytes(value as u64)),
             Unit::Cpu => format!("{:.2} %", value * 100.0),
             Unit::Times => format!("{value:.2} x"),
+            Unit::PerSecond => format!("{value:.0}/s"),
         }
     }
 }
@@ -91,7 +95,8 @@ impl Row {
         sorted
     }
 
-    fn median(&self) -> f64 {
+    /// The sample in the middle.
+    pub fn median(&self) -> f64 {
         let sorted = self.sorted();
         let middle = sorted.len() / 2;
         match sorted.get(middle) {
