@@ -22,6 +22,8 @@ pub enum Error {
     Malformed,
     /// A value could not be turned into bytes.
     Unencodable,
+    /// The receiver of a channel closed it, or has another sender.
+    Closed,
 }
 
 impl From<ErrorCode> for Error {
@@ -37,6 +39,7 @@ impl fmt::Display for Error {
             Error::Down { pid, reason } => write!(f, "process {pid} ended: {reason}"),
             Error::Malformed => f.write_str("a message is not what its tag says"),
             Error::Unencodable => f.write_str("a value cannot be turned into bytes"),
+            Error::Closed => f.write_str("the channel is closed"),
         }
     }
 }

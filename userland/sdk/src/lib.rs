@@ -42,8 +42,10 @@ extern crate alloc;
 #[cfg(not(target_arch = "wasm32"))]
 extern crate std;
 
+mod channel;
 mod entry;
 mod error;
+mod event;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod host;
 mod mailbox;
@@ -65,6 +67,7 @@ mod timer;
 #[cfg(not(target_arch = "wasm32"))]
 use host::calls as sys;
 
+pub use channel::{CHANNEL_BYTES, CHANNEL_ITEMS, Receiver, Sender, SenderEnd};
 pub use craton_abi::limit;
 pub use craton_abi::{
     Duration, ErrorCode, ExitReason, Instant, NodeId, Payload, Pid, Place, ProgramId, Resource,
@@ -72,7 +75,8 @@ pub use craton_abi::{
 };
 pub use entry::{Entry, EntryArgument, EntryResult, EntryTable, start};
 pub use error::Error;
-pub use mailbox::{Answer, Down, Envelope, Event, Exit, Mailbox, Pending, Received, ask};
+pub use event::{Answer, Down, Envelope, Event, Exit, Pending, Received};
+pub use mailbox::{Mailbox, ask};
 pub use message::{Asker, Message, Request, TAG_MAX, send, send_bytes, send_within, tag_of_name};
 pub use process::{
     Child, Monitor, SpawnOptions, exit, kill, link, me, trap_exits, unlink, yield_now,

@@ -3,14 +3,16 @@
 //! Owns [`Mailbox`], the buffer through which a process reads its one queue. Several may exist;
 //! they share the queue. The buffer grows to the longest message seen and is used again.
 
+use crate::channel;
 use crate::error::{Error, check, check_id};
+use crate::event::{Answer, Came, Down, Envelope, Event, Exit, Notice, Pending, Received};
 use crate::message::{Message, decode, encode, timeout_nanos};
 use crate::process::Monitor;
 use crate::sys;
 use crate::sys::ReceiveHeader;
 use crate::system::now;
 use crate::timer::Timer;
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeSet, VecDeque};
 use alloc::vec;
 use alloc::vec::Vec;
 use craton_abi::{Duration, ErrorCode, ExitReason, Instant, Pid, limit};
@@ -48,161 +50,8 @@ pub struct Mailbox {
     /// Notices that came while something else was awaited. A monitor fires once and a link breaks
     /// once, and so on, so there are at most as many as a process may hold of all.
     kept: VecDeque<Notice>,
-}
-
-/// What came: a message in the mailbox's buffer, or a notice. A process gets no kind of notice that
-/// it did not ask for, so that a kind which a program does not know needs no care.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum Event<'a> {
-    /// A message.
-    Message(Envelope<'a>),
-    /// A watched process ended.
-    Down(Down),
-    /// A linked process ended, and this one [traps exits](crate::trap_exits).
-    Exit(Exit),
-    /// The answer to a request that was made by [`ask`](crate::ask).
-    Answer(Answer<'a>),
-    /// A [`Timer`] is due.
-    Timer(Timer),
-}
-
-/// A message as it came.
-#[derive(Copy, Clone, Debug)]
-pub struct Envelope<'a> {
-    /// Who sent it.
-    pub from: Pid,
-    /// What it can be selected by.
-    pub tag: u64,
-    /// The message.
-    pub payload: &'a [u8],
-    /// The request that it is, or 0.
-    request: u64,
-}
-
-/// The answer to a request.
-#[derive(Copy, Clone, Debug)]
-pub struct Answer<'a> {
-    /// Who answers: the process asked, or one that it handed the request to.
-    pub from: Pid,
-    /// Which request.
-    pub pending: Pending,
-    /// The answer.
-    pub payload: &'a [u8],
-}
-
-/// A request that was made by [`ask`](crate::ask): the mailbox will get an [`Answer`] to it, or
-/// else a [`Down`] of its monitor.
-#[derive(Copy, Clone, Debug, Eq, PartialEq, Ord, PartialOrd, Hash)]
-pub struct Pending {
-    /// The monitor that came with it.
-    pub monitor: Monitor,
-}
-
-/// The notice of a monitor.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Down {
-    /// The process that was watched.
-    pub pid: Pid,
-    /// Which monitor told.
-    pub monitor: Monitor,
-    /// How it ended, or why there will be no more news of it.
-    pub reason: ExitReason,
-}
-
-/// The end of a linked process.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Exit {
-    /// The process that was linked.
-    pub pid: Pid,
-    /// How it ended.
-    pub reason: ExitReason,
-}
-
-/// A notice that waits for its turn.
-#[derive(Clone, Debug)]
-enum Notice {
-    Down(Down),
-    Exit(Exit),
-    Timer(Timer),
-    /// An answer, kept whole.
-    Answer(Pid, Pending, Vec<u8>),
-}
-
-/// A message of an expected type, or a notice that came first.
-#[derive(Clone, Debug, Eq, PartialEq)]
-#[non_exhaustive]
-pub enum Received<T> {
-    /// The message.
-    Message {
-        /// Who sent it.
-        from: Pid,
-        /// What it says.
-        body: T,
-    },
-    /// A watched process ended.
-    Down(Down),
-    /// A linked process ended, and this one [traps exits](crate::trap_exits).
-    Exit(Exit),
-    /// A [`Timer`] is due.
-    Timer(Timer),
-}
-
-impl<T> Received<T> {
-    /// The message and its sender; a notice becomes an error.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Down`], or `timed-out` if a timer was due.
-    pub fn message(self) -> Result<(Pid, T), Error> {
-        match self {
-            Received::Message { from, body } => Ok((from, body)),
-            Received::Down(Down { pid, reason, .. }) | Received::Exit(Exit { pid, reason }) => {
-                Err(Error::Down { pid, reason })
-            }
-            Received::Timer(_) => Err(ErrorCode::TimedOut.into()),
-        }
-    }
-}
-
-impl Envelope<'_> {
-    /// Whether this is a `T`.
-    pub fn is<T: Message>(&self) -> bool {
-        self.tag == T::TAG
-    }
-
-    /// The message as a `T`.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Malformed`] if it is none.
-    pub fn decode<T: Message>(&self) -> Result<T, Error> {
-        if !self.is::<T>() {
-            return Err(Error::Malformed);
-        }
-        let mut message: T = decode(self.payload)?;
-        message.came_as(self.from, self.request);
-        Ok(message)
-    }
-}
-
-impl Answer<'_> {
-    /// The answer as an `A`.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Malformed`] if it is none.
-    pub fn decode<A: serde::de::DeserializeOwned>(&self) -> Result<A, Error> {
-        decode(self.payload)
-    }
-}
-
-impl Pending {
-    /// Takes the request back: its answer will not come. Says whether it, or the end of the asked,
-    /// was queued already.
-    pub fn cancel(self) -> bool {
-        self.monitor.cancel()
-    }
+    /// Tags of channels that were closed: their items are refused.
+    closed: BTreeSet<u64>,
 }
 
 /// Sends a request and does not wait: its answer comes to the mailbox as
@@ -242,7 +91,7 @@ impl Mailbox {
     /// A mailbox with room for messages of this many bytes from the start.
     pub fn with_capacity(bytes: usize) -> Self {
         let buffer = vec![0; bytes.min(limit::MESSAGE_BYTES_MAX)];
-        Mailbox { buffer, kept: VecDeque::new() }
+        Mailbox { buffer, kept: VecDeque::new(), closed: BTreeSet::new() }
     }
 
     /// Waits for whatever comes next.
@@ -296,19 +145,12 @@ impl Mailbox {
     ) -> Result<A, Error> {
         let deadline = now() + timeout;
         let pending = ask_within(to, request, Some(timeout))?;
-        let header = match self.take(Select::Id(pending.monitor.id()), Some(deadline)) {
-            Ok(header) => header,
+        match self.outcome(pending.monitor, Some(deadline)) {
+            Ok(answer) => decode(answer),
             Err(error) => {
                 pending.cancel();
-                return Err(error);
+                Err(error)
             }
-        };
-        if header.kind == KIND_ANSWER {
-            return decode(envelope(&header, &self.buffer).payload);
-        }
-        match self.notice(&header)? {
-            Notice::Down(Down { pid, reason, .. }) => Err(Error::Down { pid, reason }),
-            _ => Err(Error::Malformed),
         }
     }
 
@@ -321,6 +163,62 @@ impl Mailbox {
             }
             let notice = self.notice(&header)?;
             self.kept.push_back(notice);
+        }
+    }
+
+    /// Waits for a message with this tag, or the notice of this monitor; other notices are kept.
+    pub(crate) fn tagged_or_end(
+        &mut self,
+        tag: u64,
+        monitor: Option<Monitor>,
+    ) -> Result<Came<'_>, Error> {
+        let is_end = |notice: &Notice| match notice {
+            Notice::Down(down) => Some(down.monitor) == monitor,
+            _ => false,
+        };
+        if let Some(at) = self.kept.iter().position(is_end)
+            && let Some(Notice::Down(down)) = self.kept.remove(at)
+        {
+            return Ok(Came::End(down));
+        }
+        loop {
+            let header = self.take(Select::Tag(tag), None)?;
+            if header.kind == KIND_MESSAGE {
+                return Ok(Came::Message(envelope(&header, &self.buffer)));
+            }
+            match self.notice(&header)? {
+                Notice::Down(down) if Some(down.monitor) == monitor => return Ok(Came::End(down)),
+                notice => self.kept.push_back(notice),
+            }
+        }
+    }
+
+    /// Waits for the answer to the request of this monitor.
+    pub(crate) fn outcome(
+        &mut self,
+        monitor: Monitor,
+        deadline: Option<Instant>,
+    ) -> Result<&[u8], Error> {
+        let header = self.take(Select::Id(monitor.id()), deadline)?;
+        if header.kind == KIND_ANSWER {
+            return Ok(envelope(&header, &self.buffer).payload);
+        }
+        match self.notice(&header)? {
+            Notice::Down(Down { pid, reason, .. }) => Err(Error::Down { pid, reason }),
+            _ => Err(Error::Malformed),
+        }
+    }
+
+    /// Refuses the items of a channel, those that are queued and those that come.
+    pub(crate) fn close_channel(&mut self, tag: u64) {
+        self.closed.insert(tag);
+        // The end of what is queued is told like a time-out.
+        while let Ok(header) = self.take(Select::Tag(tag), Some(now())) {
+            if header.kind == KIND_MESSAGE {
+                channel::refuse(&Pid::from_bytes(&header.from), header.id);
+            } else if let Ok(notice) = self.notice(&header) {
+                self.kept.push_back(notice);
+            }
         }
     }
 
@@ -352,7 +250,13 @@ impl Mailbox {
         if let Some(notice) = self.kept.pop_front() {
             return Ok(self.event(notice));
         }
-        let header = self.take(Select::Any, deadline)?;
+        let header = loop {
+            let header = self.take(Select::Any, deadline)?;
+            if header.kind != KIND_MESSAGE || !self.closed.contains(&header.tag) {
+                break header;
+            }
+            channel::refuse(&Pid::from_bytes(&header.from), header.id);
+        };
         match header.kind {
             KIND_MESSAGE => Ok(Event::Message(envelope(&header, &self.buffer))),
             KIND_ANSWER => {
@@ -443,17 +347,6 @@ impl Mailbox {
             KIND_TIMER => Ok(Notice::Timer(Timer::from_id(header.id, header.tag))),
             // This SDK asks for no other kind.
             _ => Err(Error::Malformed),
-        }
-    }
-}
-
-impl Notice {
-    fn received<T>(self) -> Option<Received<T>> {
-        match self {
-            Notice::Down(down) => Some(Received::Down(down)),
-            Notice::Exit(exit) => Some(Received::Exit(exit)),
-            Notice::Timer(timer) => Some(Received::Timer(timer)),
-            Notice::Answer(..) => None,
         }
     }
 }

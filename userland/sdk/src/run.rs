@@ -5,7 +5,8 @@
 
 use crate::entry::EntryArgument;
 use crate::error::Error;
-use crate::mailbox::{Envelope, Mailbox};
+use crate::event::Envelope;
+use crate::mailbox::Mailbox;
 use crate::message::send_bytes;
 use alloc::string::String;
 use alloc::vec::Vec;

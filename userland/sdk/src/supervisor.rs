@@ -7,7 +7,8 @@
 
 use crate::entry::Entry;
 use crate::error::Error;
-use crate::mailbox::{Event, Exit, Mailbox};
+use crate::event::{Event, Exit};
+use crate::mailbox::Mailbox;
 use crate::message::{encode, send_within};
 use crate::process::{SpawnOptions, kill, trap_exits};
 use crate::system::{Level, log, now};

@@ -163,6 +163,11 @@ pub(crate) use import::{
     socket_finish, socket_watch, trap_exits, yield_now,
 };
 
+/// Destructors do not run in a process that was ended.
+pub(crate) const fn is_unwinding() -> bool {
+    false
+}
+
 pub(crate) fn self_pid() -> Pid {
     let mut out = [0; Pid::BYTES];
     // SAFETY: `out` is a live array of the length that the call writes.

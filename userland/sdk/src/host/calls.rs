@@ -61,6 +61,11 @@ pub(super) fn wait<R>(
     }
 }
 
+/// Whether the calling process was ended: on wasm32 no destructor would run then.
+pub(crate) fn is_unwinding() -> bool {
+    std::thread::panicking()
+}
+
 pub(crate) fn self_pid() -> Pid {
     living().pid
 }

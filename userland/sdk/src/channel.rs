@@ -1,0 +1,282 @@
+//! Channels: a stream of values from one process to another, bounded from end to end.
+//!
+//! Owns [`Receiver`], which makes a channel, [`SenderEnd`], which names its other end and can be
+//! given to a process at its spawn or in a message, and [`Sender`], which that process makes of it.
+//! Each item is a request, and its answer is the credit for another: so few are under way at once
+//! that a full channel holds up its sender and nobody else, and the end of either side is told to
+//! the other as for any request. See docs/decisions/0019-channels-are-requests.md.
+
+use crate::error::{Error, check_id};
+use crate::event::{Came, Envelope};
+use crate::mailbox::Mailbox;
+use crate::message::{decode, encode, send_bytes, timeout_nanos};
+use crate::process::{Monitor, me};
+use crate::sys;
+use crate::system::{now, random_u64};
+use alloc::collections::VecDeque;
+use core::marker::PhantomData;
+use craton_abi::{Duration, ErrorCode, Instant, Pid};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+/// Items that may be under way. With three full channels from one CPU to one process there is still
+/// credit for its other messages, of which there are 16.
+pub const CHANNEL_ITEMS: usize = 4;
+/// Bytes that may be under way; an item of any length may be, alone.
+pub const CHANNEL_BYTES: usize = 64 << 10;
+
+/// Set in the tag of a channel's items; the rest is random.
+const CHANNEL_BIT: u64 = 1 << 62;
+/// First byte of what goes to the receiver.
+const ITEM: u8 = 0;
+const FINISH: u8 = 1;
+/// The answer to an item.
+const TAKEN: &[u8] = &[0];
+const CLOSED: &[u8] = &[1];
+
+/// The receiving end of a channel. It stays with the process that made it.
+#[derive(Debug)]
+pub struct Receiver<T> {
+    tag: u64,
+    /// Who sends, known from the first item on.
+    from: Option<(Pid, Monitor)>,
+    over: bool,
+    item: PhantomData<fn() -> T>,
+}
+
+/// Names the sending end of a channel, for the one process that is to send.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(bound = "")]
+pub struct SenderEnd<T> {
+    to: Pid,
+    tag: u64,
+    #[serde(skip)]
+    item: PhantomData<fn(T)>,
+}
+
+/// The sending end of a channel. The channel ends in order when it is dropped, with what was sent.
+#[derive(Debug)]
+pub struct Sender<T> {
+    to: Pid,
+    tag: u64,
+    /// Items that are not taken yet: their requests and lengths.
+    under_way: VecDeque<(Monitor, usize)>,
+    bytes: usize,
+    over: bool,
+    /// For answers; it is asked for nothing else.
+    mailbox: Mailbox,
+    item: PhantomData<fn(T)>,
+}
+
+impl<T: DeserializeOwned> Default for Receiver<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T: DeserializeOwned> Receiver<T> {
+    /// Makes a channel whose items this process receives.
+    pub fn new() -> Self {
+        let tag = random_u64() & (CHANNEL_BIT - 1) | CHANNEL_BIT;
+        Receiver { tag, from: None, over: false, item: PhantomData }
+    }
+
+    /// The other end, to be given to the one process that is to send. The first that sends has it;
+    /// others are told that the channel is closed.
+    pub fn sender(&self) -> SenderEnd<T> {
+        SenderEnd { to: me(), tag: self.tag, item: PhantomData }
+    }
+
+    /// Waits for the next item; `None` once the sender has finished. Other messages stay queued,
+    /// and notices are kept for the mailbox's next receive.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Down`] if the sender ended without finishing, [`Error::Malformed`] if the item is
+    /// no `T`; it is gone then.
+    pub fn receive(&mut self, mailbox: &mut Mailbox) -> Result<Option<T>, Error> {
+        while !self.over {
+            let monitor = self.from.map(|(_, monitor)| monitor);
+            match mailbox.tagged_or_end(self.tag, monitor)? {
+                Came::Message(message) => {
+                    if let Some(item) = self.accept(&message) {
+                        return item;
+                    }
+                }
+                Came::End(down) => {
+                    self.over = true;
+                    return Err(Error::Down { pid: down.pid, reason: down.reason });
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// If this message is of this channel, what [`Receiver::receive`] makes of it. For processes
+    /// that wait for other things too; they watch for the [`Event::Down`](crate::Event::Down) of
+    /// [`Receiver::monitor`].
+    pub fn accept(&mut self, message: &Envelope<'_>) -> Option<Result<Option<T>, Error>> {
+        if message.tag != self.tag {
+            return None;
+        }
+        let (&kind, bytes) = message.payload.split_first()?;
+        match self.is_from(message.from) {
+            Ok(true) if !self.over => {}
+            Ok(_) => {
+                let _ = sys::answer(&message.from, message.request(), CLOSED);
+                return None;
+            }
+            Err(error) => return Some(Err(error)),
+        }
+        if kind == FINISH {
+            self.end();
+            return Some(Ok(None));
+        }
+        let _ = sys::answer(&message.from, message.request(), TAKEN);
+        Some(decode(bytes).map(Some))
+    }
+
+    /// The monitor on the sender, once it is known.
+    pub fn monitor(&self) -> Option<Monitor> {
+        self.from.map(|(_, monitor)| monitor)
+    }
+
+    /// Closes the channel: what is queued is thrown away, and the sender is told at its next item.
+    pub fn close(mut self, mailbox: &mut Mailbox) {
+        self.end();
+        mailbox.close_channel(self.tag);
+    }
+
+    fn end(&mut self) {
+        self.over = true;
+        if let Some((_, monitor)) = self.from {
+            monitor.cancel();
+        }
+    }
+
+    /// Whether it is the channel's sender, which is whoever sends first.
+    fn is_from(&mut self, pid: Pid) -> Result<bool, Error> {
+        if let Some((from, _)) = self.from {
+            return Ok(from == pid);
+        }
+        self.from = Some((pid, Monitor::new(&pid)?));
+        Ok(true)
+    }
+}
+
+/// Tells the sender of an item that its channel is closed.
+pub(crate) fn refuse(from: &Pid, request: u64) {
+    let _ = sys::answer(from, request, CLOSED);
+}
+
+impl<T: Serialize> SenderEnd<T> {
+    /// Makes the sending end of it.
+    pub fn open(self) -> Sender<T> {
+        Sender {
+            to: self.to,
+            tag: self.tag,
+            under_way: VecDeque::new(),
+            bytes: 0,
+            over: false,
+            mailbox: Mailbox::new(),
+            item: PhantomData,
+        }
+    }
+}
+
+impl<T: Serialize> Sender<T> {
+    /// Sends an item; waits for as long as the channel is full.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`] if the receiver closed the channel or has another sender, [`Error::Down`]
+    /// if it ended, `too-long` for what is no message. What was sent and not taken is lost.
+    pub fn send(&mut self, item: &T) -> Result<(), Error> {
+        self.send_before(item, None)
+    }
+
+    /// As [`Sender::send`], for so long.
+    ///
+    /// # Errors
+    ///
+    /// `full` after that time, and as [`Sender::send`].
+    pub fn send_within(&mut self, item: &T, timeout: Duration) -> Result<(), Error> {
+        self.send_before(item, Some(now() + timeout))
+    }
+
+    fn send_before(&mut self, item: &T, deadline: Option<Instant>) -> Result<(), Error> {
+        let bytes = encode(&(ITEM, item))?;
+        while self.is_full(bytes.len()) {
+            self.await_credit(deadline)?;
+        }
+        if self.over {
+            return Err(Error::Closed);
+        }
+        let timeout = deadline.map_or(Duration::MAX, |deadline| deadline - now());
+        let id = sys::request(&self.to, self.tag, &bytes, timeout_nanos(timeout));
+        let monitor = Monitor::from_id(check_id(id)?);
+        self.under_way.push_back((monitor, bytes.len()));
+        self.bytes += bytes.len();
+        Ok(())
+    }
+
+    /// Waits until everything that was sent is taken.
+    ///
+    /// # Errors
+    ///
+    /// As [`Sender::send`].
+    pub fn flush(&mut self) -> Result<(), Error> {
+        while !self.under_way.is_empty() {
+            self.await_credit(None)?;
+        }
+        Ok(())
+    }
+
+    fn is_full(&self, bytes: usize) -> bool {
+        let items = self.under_way.len();
+        items >= CHANNEL_ITEMS || (items > 0 && self.bytes + bytes > CHANNEL_BYTES)
+    }
+
+    /// Waits until the oldest item is taken.
+    fn await_credit(&mut self, deadline: Option<Instant>) -> Result<(), Error> {
+        let Some(&(monitor, bytes)) = self.under_way.front() else { return Ok(()) };
+        let answer = match self.mailbox.outcome(monitor, deadline) {
+            Err(Error::Refused(ErrorCode::TimedOut)) => return Err(ErrorCode::Full.into()),
+            answer => answer,
+        };
+        self.under_way.pop_front();
+        self.bytes -= bytes;
+        match answer {
+            Ok(TAKEN) => Ok(()),
+            Ok(_) => {
+                self.over = true;
+                Err(Error::Closed)
+            }
+            Err(error) => {
+                self.over = true;
+                Err(error)
+            }
+        }
+    }
+}
+
+impl<T> Drop for Sender<T> {
+    fn drop(&mut self) {
+        if sys::is_unwinding() {
+            return;
+        }
+        for (monitor, _) in self.under_way.drain(..) {
+            monitor.cancel();
+        }
+        if !self.over {
+            // Nobody is left to be told of a failure: the receiver is gone then.
+            let _ = send_bytes(&self.to, self.tag, &[FINISH], Some(Duration::MAX));
+        }
+    }
+}
+
+const _: () = assert!(
+    3 * CHANNEL_ITEMS < craton_abi::limit::WINDOW_MESSAGES as usize
+        && 3 * CHANNEL_BYTES < craton_abi::limit::WINDOW_BYTES as usize,
+    "full channels must leave credit for other messages"
+);
