@@ -224,6 +224,31 @@ fn a_lossy_line_of_fifty_milliseconds_carries_all_bytes() {
     });
 }
 
+/// Clients of the slowloris kind: each sends the head of a request byte by byte, for ever.
+#[test]
+fn slow_clients_keep_nobody_out_and_are_given_up() {
+    in_network_namespace("linux::slow_clients_keep_nobody_out_and_are_given_up", || {
+        let node = Node::boot_with(64, 2, 1);
+        let mut slow: Vec<TcpStream> = (0..400).map(|_| node.connect(HTTP)).collect();
+        for stream in &mut slow {
+            stream.write_all(b"GET / HTTP/1.1\r\nX-Slow: ").unwrap();
+        }
+        // Others are served beside them.
+        for _ in 0..20 {
+            slow.iter_mut().for_each(|stream| stream.write_all(b"a").unwrap());
+            assert!(node.metric("craton_net_service_clients") > 400);
+        }
+        // A byte now and then buys no time: each is given up within seconds of its first.
+        let start = Instant::now();
+        while !slow.is_empty() {
+            assert!(start.elapsed() < PATIENCE, "{} are not given up", slow.len());
+            slow.retain_mut(|stream| stream.write_all(b"a").is_ok());
+            node.metric("craton_uptime_seconds");
+        }
+        assert_eq!(node.metric("craton_net_service_clients"), 1, "only who asks this");
+    });
+}
+
 #[test]
 fn pings_are_answered() {
     in_network_namespace("linux::pings_are_answered", || {
