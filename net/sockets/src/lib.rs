@@ -126,10 +126,6 @@ impl Sockets {
                 let Some(Socket::Listener { ready, .. }) = self.socket(pid, socket) else {
                     return false;
                 };
-                if ready.len() >= limit::SOCKET_BACKLOG {
-                    stack.abort(stream, now);
-                    return true;
-                }
                 let state = StreamState { open: true, ..StreamState::default() };
                 ready.push_back(Ready { id: stream, peer: from, state });
                 self.streams.insert(stream, (pid, socket));
@@ -162,6 +158,7 @@ impl Sockets {
             }
             Event::Address(_) | Event::Announced(_) => return false,
         };
+        self.relieve(pid, socket, stack);
         self.retry(pid, stack, now, out);
         self.look(pid, socket, stack, out);
         true
@@ -275,6 +272,14 @@ impl Sockets {
             stack.limit_buffers(*account_last, Some(bytes_max));
             Holder::new(*account_last)
         })
+    }
+
+    /// Has the peers of a listener wait whose process is behind, or no longer. Those that are on
+    /// their way come all the same: the stack has at most its own backlog of them.
+    pub(crate) fn relieve(&mut self, pid: Pid, socket: SocketId, stack: &mut Stack) {
+        if let Some(Socket::Listener { port, ready }) = self.socket(pid, socket) {
+            stack.pause(*port, ready.len() >= limit::SOCKET_BACKLOG);
+        }
     }
 
     /// Notes what happened to a connection; says whose it is.

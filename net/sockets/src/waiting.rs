@@ -117,7 +117,7 @@ impl Sockets {
     fn attempt(&mut self, pid: Pid, stack: &mut Stack, now: Instant) -> Option<SocketReply> {
         let holder = self.holders.get_mut(&pid)?;
         match holder.waiting.as_mut()?.want {
-            Want::Accept(socket) => self.accept(pid, socket),
+            Want::Accept(socket) => self.accept(pid, socket, stack),
             Want::Open(socket) => self.opened(pid, socket, stack, now),
             Want::Read { socket, bytes_max } => Some(read(holder, socket, bytes_max, stack)?),
             Want::Write { .. } => write(holder, stack),
@@ -128,7 +128,7 @@ impl Sockets {
         }
     }
 
-    fn accept(&mut self, pid: Pid, socket: SocketId) -> Option<SocketReply> {
+    fn accept(&mut self, pid: Pid, socket: SocketId, stack: &mut Stack) -> Option<SocketReply> {
         let Some(Socket::Listener { ready, .. }) = self.socket(pid, socket) else {
             return Some(SocketReply::Failed(ErrorCode::NoSocket));
         };
@@ -142,6 +142,7 @@ impl Sockets {
         if let Some(Socket::Listener { ready, .. }) = self.socket(pid, socket) {
             ready.pop_front();
         }
+        self.relieve(pid, socket, stack);
         self.streams.insert(id, (pid, accepted));
         Some(SocketReply::Opened { socket: accepted, peer: Some(peer) })
     }

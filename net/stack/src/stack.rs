@@ -300,6 +300,11 @@ impl Stack {
         self.streams.unlisten(port);
     }
 
+    /// Has the peers of a port that is listened on wait, as for want of room, or no longer.
+    pub fn pause(&mut self, port: u16, paused: bool) {
+        self.streams.pause(port, paused);
+    }
+
     /// Opens a stream with large buffers. See [`dial_with`](Self::dial_with).
     ///
     /// # Errors

@@ -31,6 +31,8 @@ struct Listener {
     options: ListenOptions,
     /// Its streams that the owner has not been told of.
     untold: usize,
+    /// Its owner wants no more for now: peers wait.
+    paused: bool,
 }
 
 /// A connection whose last word was said: it may rest without its socket.
@@ -82,13 +84,20 @@ impl Streams {
         if self.listeners.len() == limit::LISTENERS_MAX {
             return Err(ListenError::LimitListeners);
         }
-        self.listeners.insert(port, Listener { options, untold: 0 });
+        self.listeners.insert(port, Listener { options, untold: 0, paused: false });
         Ok(())
     }
 
     /// Stops to listen; streams already accepted live on.
     pub(crate) fn unlisten(&mut self, port: u16) {
         self.listeners.remove(&port);
+    }
+
+    /// Has peers of a listener wait, or no longer.
+    pub(crate) fn pause(&mut self, port: u16, paused: bool) {
+        if let Some(listener) = self.listeners.get_mut(&port) {
+            listener.paused = paused;
+        }
     }
 
     /// How a port is listened on, if it is.
@@ -98,7 +107,8 @@ impl Streams {
 
     /// Whether a listener can take another stream.
     pub(crate) fn has_room(&self, port: u16) -> bool {
-        let backlog = |listener: &Listener| listener.untold < listener.options.backlog;
+        let backlog =
+            |listener: &Listener| !listener.paused && listener.untold < listener.options.backlog;
         self.count < limit::STREAMS_MAX && self.listeners.get(&port).is_some_and(backlog)
     }
 

@@ -124,18 +124,44 @@ fn buffers_are_counted_against_their_process_alone() {
 fn a_backlog_is_bounded_and_goes_with_its_listener() {
     let mut world = World::new();
     let server = world.process(1);
-    let _ = world.open(server, SocketCall::Listen { port: 80, bulk: false });
+    let socket = world.open(server, SocketCall::Listen { port: 80, bulk: false });
     let client = world.process(0);
-    for _ in 0..limit::SOCKET_BACKLOG + 20 {
+    let more = 20;
+    for _ in 0..limit::SOCKET_BACKLOG + more {
         let _ = world.open(client, connect(80));
     }
     let held = world.machines[1].stack.usage().streams;
     assert!(held <= limit::SOCKET_BACKLOG + 1, "{held}");
+    // Who found no room is not turned away, but waits for it.
+    for _ in 0..limit::SOCKET_BACKLOG + more {
+        let _ = world.open(server, SocketCall::Accept { socket, timeout: FOREVER });
+    }
+    for _ in 0..limit::SOCKET_BACKLOG / 2 {
+        let _ = world.open(client, connect(80));
+    }
     world.end(server, true);
     world.run(Duration::from_millis(50));
     world.fails(client, connect(80), ErrorCode::Refused);
     world.end(client, false);
     world.expect_empty();
+}
+
+#[test]
+fn a_full_backlog_whose_peers_leave_takes_others() {
+    let mut world = World::new();
+    let server = world.process(1);
+    let socket = world.open(server, SocketCall::Listen { port: 80, bulk: false });
+    let client = world.process(0);
+    for _ in 0..limit::SOCKET_BACKLOG {
+        let _ = world.open(client, connect(80));
+    }
+    world.end(client, false);
+    world.run(Duration::from_millis(50));
+    let client = world.process(0);
+    let _ = world.open(client, connect(80));
+    let _ = world.open(server, SocketCall::Accept { socket, timeout: Some(MS) });
+    let accept = SocketCall::Accept { socket, timeout: Some(MS) };
+    world.fails(server, accept, ErrorCode::TimedOut);
 }
 
 #[test]
