@@ -281,7 +281,7 @@ fn poll_oneoff(mut call: Call<'_>, from: i32, to: i32, count: i32, told: i32) ->
     Ok(0)
 }
 
-/// Waits for a timer of its own alone: whatever else comes meanwhile lies in the mailbox as it came.
+/// Waits for a timer of its own alone: whatever else comes meanwhile stays in the mailbox.
 fn sleep_until(call: &Call<'_>, due: u64) -> Answer {
     loop {
         let now = clock(call, CLOCK_MONOTONIC)?;
