@@ -161,3 +161,31 @@ fn the_nodes_are_asked_for_and_answered_once() {
     rig.step(Input::Nodes { slot: pid.slot, nodes: vec![] });
     assert!(matches!(&rig.effects()[..], [Effect::Log { .. }]));
 }
+
+#[test]
+fn a_stale_pid_reaches_nobody_though_its_slot_is_used_again() {
+    let mut rig = Rig::new();
+    let a = rig.process();
+    let trap = HostCall::TrapExits { trap: true };
+    assert_eq!(rig.call(a, trap), Some(HostReply::Flag(false)));
+    let gone = rig.process();
+    rig.ran(gone, Outcome::Exited(ExitReason::Normal));
+    let tenant = rig.process();
+    assert_eq!(tenant.slot.index(), gone.slot.index());
+    assert_ne!(tenant, gone);
+    assert_eq!(rig.send(a, gone, 1, 1), failed(ErrorCode::NoProcess));
+    let (payload, timeout) = (Payload(vec![]), Duration::ZERO);
+    let request = HostCall::Request { to: gone, tag: 1, payload, timeout };
+    assert_eq!(rig.call(a, request), failed(ErrorCode::NoProcess));
+    let id = rig.monitor(a, gone);
+    assert_eq!(rig.receive(a), down(gone, id, ExitReason::NoProcess));
+    assert_eq!(rig.call(a, HostCall::Link { target: gone }), Some(HostReply::Done));
+    let end = Received::Exit { from: gone, reason: ExitReason::NoProcess };
+    assert_eq!(rig.receive(a), Some(HostReply::Received(end)));
+    assert_eq!(rig.call(a, HostCall::Kill { target: gone }), Some(HostReply::Done));
+    for body in [SignalBody::Kill, message(1, 1), SignalBody::Link] {
+        rig.signal(away(2, 1), gone, body);
+    }
+    assert_eq!(rig.receive(tenant), None, "the tenant heard of nothing of this");
+    assert_eq!(rig.state(tenant), "receiving");
+}
