@@ -61,6 +61,8 @@ pub const SOCKETS_GIVEN_MAX: usize = 64;
 pub const HOST_NAME_BYTES_MAX: usize = 255;
 /// Processes on one shard.
 pub const PROCESSES_PER_SHARD_MAX: usize = 1 << 17;
+/// Most processes in one listing of a node for an operator.
+pub const PROCESSES_LISTED_MAX: usize = 4096;
 /// Memory of a process, unless the spawn says otherwise.
 pub const PROCESS_MEMORY_BYTES: u64 = 32 << 20;
 

@@ -54,6 +54,8 @@ pub struct Engine {
     runs: u32,
     /// Whether a process was started since [`Engine::age`].
     started: bool,
+    /// Processes that ran since [`Engine::take_ran`], those that have ended among them.
+    ran: Vec<Slot>,
 }
 
 /// An instance and the stack that it runs on.
@@ -77,6 +79,8 @@ struct Process {
     memory: platform::Made,
     /// It asked for something and has no answer yet.
     waits: bool,
+    /// It is in [`Engine::ran`].
+    ran: bool,
 }
 
 impl Engine {
@@ -92,6 +96,7 @@ impl Engine {
             warm: Vec::new(),
             runs: 0,
             started: false,
+            ran: Vec::new(),
         }
     }
 
@@ -138,7 +143,8 @@ impl Engine {
             }
         };
         let memory = seat.at_rest().ok_or(ErrorCode::Invalid)?.memory().clone();
-        self.processes.insert(pid.slot, Process { seat, program, memory, waits: false });
+        self.processes
+            .insert(pid.slot, Process { seat, program, memory, waits: false, ran: false });
         Ok(())
     }
 
@@ -210,6 +216,9 @@ impl Engine {
             Left::Suspended => exchange.call.map_or(Outcome::Preempted, Outcome::Call),
         };
         process.waits = matches!(outcome, Outcome::Call(_));
+        if !core::mem::replace(&mut process.ran, true) {
+            self.ran.push(slot);
+        }
         self.runs = self.runs.wrapping_add(1);
         if self.runs.is_multiple_of(RUNS_PER_LOOK) && !platform::has_spare() {
             self.give_back();
@@ -255,12 +264,19 @@ impl Engine {
 
     /// Gives back the instances, stacks and memories that are kept for the next processes.
     pub fn give_back(&mut self) {
+        self.ran.retain(|slot| self.processes.contains_key(slot));
+        self.ran.shrink_to_fit();
         give_back(&mut self.warm);
     }
 
-    /// Every process that it hosts.
-    pub fn slots(&self) -> impl Iterator<Item = Slot> {
-        self.processes.keys().copied()
+    /// The processes that ran since this was asked last: only their memory can have changed.
+    pub fn take_ran(&mut self) -> Vec<Slot> {
+        let mut slots = core::mem::take(&mut self.ran);
+        slots.retain(|slot| match self.processes.get_mut(slot) {
+            Some(process) => core::mem::take(&mut process.ran),
+            None => false,
+        });
+        slots
     }
 
     /// Bytes that a process takes: what is mapped of its memory and its stack. Zero if there is

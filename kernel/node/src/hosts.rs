@@ -4,11 +4,10 @@
 //! programs are in use and who holds how much memory.
 
 use crate::log_ring::one_line;
-use crate::operators::LISTED_MAX;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
-use craton_abi::{Pid, ProgramId, Slot, run};
+use craton_abi::{Pid, ProgramId, Slot, limit, run};
 use craton_shard::Shard;
 use craton_wire::ProcessInfo;
 
@@ -113,7 +112,7 @@ impl Hosts {
 
     /// The processes of `shard`, whose hosts these are, as far as a listing goes.
     pub(crate) fn listing(&self, shard: &Shard) -> Vec<ProcessInfo> {
-        let views = shard.processes().take(LISTED_MAX);
+        let views = shard.processes().take(limit::PROCESSES_LISTED_MAX);
         views
             .map(|view| ProcessInfo {
                 pid: view.pid,

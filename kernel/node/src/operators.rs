@@ -16,9 +16,6 @@ use craton_abi::{
 use craton_session::{Peer, PeerKey};
 use craton_wire::{Answer, Body, NodeInfo, Question};
 
-/// Most processes in one listing.
-pub(crate) const LISTED_MAX: usize = 4096;
-
 impl Control {
     /// An operator says something.
     pub(crate) fn heard_operator(

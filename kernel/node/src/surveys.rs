@@ -7,12 +7,12 @@
 use crate::control::Control;
 use crate::mail::{MailBody, Survey, SurveyId};
 use crate::node::Node;
-use crate::operators::{LISTED_MAX, failed};
+use crate::operators::failed;
 use crate::work::Work;
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::vec::Vec;
-use craton_abi::{ErrorCode, ExitReason, Instant, Pid, RequestId, Resource, ShardId};
+use craton_abi::{ErrorCode, ExitReason, Instant, Pid, RequestId, Resource, ShardId, limit};
 use craton_session::PeerKey;
 use craton_shard::port::{Input, LogLevel};
 use craton_wire::{Answer, ProcessInfo};
@@ -104,7 +104,7 @@ impl Control {
         work: &mut Work,
     ) {
         if let Some(Found::Listing { list, .. }) = self.surveys.answered(id) {
-            let room = LISTED_MAX.saturating_sub(list.len());
+            let room = limit::PROCESSES_LISTED_MAX.saturating_sub(list.len());
             list.extend(part.into_iter().take(room));
         }
         self.surveyed(id, now, work);

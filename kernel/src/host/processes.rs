@@ -42,9 +42,10 @@ impl Processes {
         HostAnswer::Memory { slot, bytes: self.engine.memory_bytes(slot) }
     }
 
-    /// What each process holds.
-    pub(super) fn memory(&self) -> impl Iterator<Item = HostAnswer> {
-        self.engine.slots().map(|slot| self.memory_of(slot))
+    /// What each process holds of which that can have changed since this was asked last.
+    pub(super) fn memory(&mut self) -> impl Iterator<Item = HostAnswer> {
+        let ran = self.engine.take_ran();
+        ran.into_iter().map(|slot| self.memory_of(slot))
     }
 }
 

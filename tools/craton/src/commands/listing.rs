@@ -8,6 +8,7 @@ use crate::error::{Context, Error, Result};
 use crate::table::{Table, bytes, nanos};
 use crate::{complain, say};
 use clap::Args;
+use craton_abi::limit;
 use craton_wire::{Answer, NodeInfo, ProcessInfo, Question};
 use serde_json::json;
 
@@ -130,8 +131,16 @@ impl Processes {
             if self.target.node.as_ref().is_some_and(|wanted| wanted != &node.name) {
                 continue;
             }
-            match Client::connect(node.address, &keys).and_then(|mut client| processes(&mut client))
-            {
+            let listed = Client::connect(node.address, &keys).and_then(|mut client| {
+                let listed = processes(&mut client)?;
+                if listed.len() >= limit::PROCESSES_LISTED_MAX {
+                    let own = nodes(&mut client)?.into_iter().find(|info| info.name == node.name);
+                    let all = own.and_then(|info| info.processes);
+                    complain!("craton: {}", cut_short(&node.name, listed.len(), all));
+                }
+                Ok(listed)
+            });
+            match listed {
                 Ok(processes) => {
                     all.extend(processes.into_iter().map(|process| (node.name.clone(), process)));
                 }
@@ -159,6 +168,14 @@ impl Processes {
         }
         say!(+ "{table}");
         Ok(())
+    }
+}
+
+/// What is said where a node has more processes than it lists.
+fn cut_short(node: &str, listed: usize, all: Option<u32>) -> String {
+    match all {
+        Some(all) => format!("{node} lists {listed} of its {all} processes"),
+        None => format!("{node} lists {listed} of its processes"),
     }
 }
 
