@@ -130,7 +130,9 @@ impl Shard {
             Input::SpawnHeard { child } => self.spawn_heard(child),
             Input::NodeLost { node, incarnation } => self.node_lost(node, incarnation, out),
         }
-        self.pass_exits_on(out);
+        if !self.exits.is_empty() {
+            self.pass_exits_on(out);
+        }
     }
 
     /// When it must be stepped with [`Input::Tick`] at the latest, if nobody is runnable.
@@ -175,7 +177,9 @@ impl Shard {
     ) -> Option<(Slot, Resume)> {
         self.now = self.now.max(now);
         self.ran(slot, outcome, used, out);
-        self.pass_exits_on(out);
+        if !self.exits.is_empty() {
+            self.pass_exits_on(out);
+        }
         let is_due = self.timers.next().is_some_and(|deadline| deadline <= self.now);
         if is_due || !out.is_empty() { None } else { self.next_to_run(out) }
     }
