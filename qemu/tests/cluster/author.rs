@@ -55,6 +55,7 @@ fn programs_of_every_make_are_built_and_run() {
     let (mut up, said) = place.up_with(STAYS, &["--forward", "6667"]);
     new_app(&place);
     ordinary_program(&place);
+    ordinary_module(&place);
     c_program(&place);
     assemblyscript_program(&place);
     programs_of_the_repository(&place);
@@ -114,6 +115,50 @@ fn ordinary_program(place: &Place) {
     let output = run.wait_with_output().unwrap();
     expect(&output, 7, &["ordinary twice: Some(2)"]);
     assert_eq!(text(&output.stderr), "read one\nread two\n");
+}
+
+/// What a toolchain makes of a program, by hand: for machines that have none.
+const MODULE: &str = r#"(module
+    (import "wasi_snapshot_preview1" "fd_write"
+        (func $fd_write (param i32 i32 i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "proc_exit" (func $proc_exit (param i32)))
+    (memory (export "memory") 1)
+    (data (i32.const 8) "\10\00\00\00\0c\00\00\00hello, WASI\n")
+    (func (export "_start")
+        (drop (call $fd_write (i32.const 1) (i32.const 8) (i32.const 1) (i32.const 0)))
+        (call $proc_exit (i32.const 9))))"#;
+
+/// Writes what it reads.
+const READER: &str = r#"(module
+    (import "wasi_snapshot_preview1" "fd_write"
+        (func $fd_write (param i32 i32 i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "fd_read"
+        (func $fd_read (param i32 i32 i32 i32) (result i32)))
+    (memory (export "memory") 1)
+    (data (i32.const 8) "\00\01\00\00\00\01\00\00")
+    (func (export "_start")
+        (drop (call $fd_read (i32.const 0) (i32.const 8) (i32.const 1) (i32.const 20)))
+        (i32.store (i32.const 12) (i32.load (i32.const 20)))
+        (drop (call $fd_write (i32.const 1) (i32.const 8) (i32.const 1) (i32.const 0)))))"#;
+
+fn ordinary_module(place: &Place) {
+    std::fs::write(place.folder.join("module.wat"), MODULE).unwrap();
+    expect(&place.ask("run", &["module.wat"]), 9, &["hello, WASI"]);
+    // Its first question may come before the operator hears of its start: again and again.
+    std::fs::write(place.folder.join("reader.wat"), READER).unwrap();
+    for round in 0..5 {
+        let mut run = place.craton(&["run", "--cluster", &place.name, "reader.wat"]);
+        let mut run = run.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        writeln!(run.stdin.take().unwrap(), "round {round}").unwrap();
+        let output = run.wait_with_output().unwrap();
+        expect(&output, 0, &[&format!("round {round}")]);
+    }
+    let unknown = MODULE.replace("fd_write", "path_open");
+    std::fs::write(place.folder.join("module.wat"), unknown).unwrap();
+    let refused = place.craton(&["build", "module.wat"]).output().unwrap();
+    expect(&refused, 1, &[]);
+    let error = text(&refused.stderr);
+    assert!(error.contains("wasi_snapshot_preview1.path_open, which no node has"), "{error}");
 }
 
 /// The command that a source's first comment names, made by `compiler`, run on the cluster.

@@ -271,21 +271,28 @@ impl Client {
         self.answer(request)
     }
 
+    /// Waits for an answer. What a run says meanwhile is kept for later: its first process may ask
+    /// for input before the operator is told that it has started.
     fn answer(&mut self, request: RequestId) -> Result<Answer> {
         let limit = std::time::Instant::now() + ANSWER_TIMEOUT;
-        loop {
+        let mut later = VecDeque::new();
+        let answer = loop {
             match self.turn(limit)? {
                 Some(Turn::Said(Body::Answer { request: of, answer })) if of == request => {
-                    return match answer {
-                        Answer::Failed { error, text } => {
-                            Err(Error::new("do that on the node", format!("{error}: {text}")))
-                        }
-                        answer => Ok(answer),
-                    };
+                    break answer;
                 }
+                Some(Turn::Said(body @ Body::Run { .. })) => later.push_back(Turn::Said(body)),
                 Some(_) => {}
                 None => return Err(self.lost("no answer in time")),
             }
+        };
+        later.append(&mut self.heard);
+        self.heard = later;
+        match answer {
+            Answer::Failed { error, text } => {
+                Err(Error::new("do that on the node", format!("{error}: {text}")))
+            }
+            answer => Ok(answer),
         }
     }
 
