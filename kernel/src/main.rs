@@ -67,8 +67,11 @@ extern "C" fn main(boot_info: &'static mut BootInfo) -> ! {
     timer::start(frequencies);
     cpu::enable_interrupts();
     serial::start_interrupts();
+    others.go_on(frequencies);
     mark("clocks");
-    let cpus = others.finish(frequencies);
+    let config = start::configuration();
+    mark("configuration");
+    let cpus = others.finish();
     mark("other CPUs");
     info!(
         "{cpus} CPU{}, {} MiB of memory, {} KiB free",
@@ -80,7 +83,7 @@ extern "C" fn main(boot_info: &'static mut BootInfo) -> ! {
     if let Some(missing) = cpu::missing_features() {
         start::refuse(format_args!("this CPU has no {missing}; programs need x86-64-v2"));
     }
-    start::node()
+    start::node(config)
 }
 
 #[panic_handler]

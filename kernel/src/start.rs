@@ -28,11 +28,9 @@ use log::{error, info, warn};
 const CONFIG_FILE: &str = "opt/craton/config";
 
 /// Starts the node and runs it for as long as the machine is on.
-pub(crate) fn node() -> ! {
+pub(crate) fn node(config: NodeConfig) -> ! {
     // The longest part, and the one that needs nothing of the others.
     let programs = smp::Task::start(Programs::new);
-    let config = configuration();
-    mark("configuration");
     logger::set_node_name(&config.name);
     log::set_max_level(log_filter(config.log));
     power::reset_after_failure(config.panic == OnPanic::Reset);
@@ -74,7 +72,7 @@ pub(crate) fn node() -> ! {
 }
 
 /// The configuration from the firmware's device, with the command line's own keys over it.
-fn configuration() -> NodeConfig {
+pub(crate) fn configuration() -> NodeConfig {
     let file = fw_cfg::read(CONFIG_FILE).unwrap_or_default();
     let text = String::from_utf8(file);
     let text = text.unwrap_or_else(|_| refuse(format_args!("{CONFIG_FILE} is not text")));

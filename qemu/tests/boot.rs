@@ -29,6 +29,8 @@ fn the_trace_of_booting_has_all_stages_in_order() {
         "memory",
         "first line",
         "clocks",
+        "configuration",
+        "other CPUs",
         "devices, randomness",
         "network card",
         "node",

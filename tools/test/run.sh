@@ -55,8 +55,8 @@ done
 step "tools and simulator" $in_tools $cargo_test --release --workspace --exclude craton-qemu
 long=()
 [ "${1:-}" != all ] || long=(--include-ignored)
-# Two at a time: much of a test is waiting for time-outs of the network.
-step "machines in QEMU" $in_tools $cargo_test --release -p craton-qemu -- --test-threads=2 \
+# Four at a time on two cores: most of a test is waiting for time-outs of the network.
+step "machines in QEMU" $in_tools $cargo_test --release -p craton-qemu -- --test-threads=4 \
     "${long[@]}"
 
 echo

@@ -124,18 +124,24 @@ impl Starting {
         Starting { page, expected, reset_at: cpu::own_time_stamp() }
     }
 
+    /// Tells them the frequencies, which those that have come so far wait for. What is done between
+    /// this and the finish lets a host with few processors find one for each of them: two that wait
+    /// for one another on one processor would take its scheduler's time.
+    pub fn go_on(&self, frequencies: Frequencies) {
+        FREQUENCIES.call_once(|| frequencies);
+        send_to_expected(Command::Interrupt(WAKE_VECTOR));
+    }
+
     /// Waits for them, a bounded time. They wait, halted, for jobs then. Returns how many CPUs run
-    /// now, this one included. Needs the clock and this CPU's timer running.
-    pub fn finish(self, frequencies: Frequencies) -> usize {
+    /// now, this one included. Needs the clock and this CPU's timer running, and the CPUs told to
+    /// [go on](Starting::go_on).
+    pub fn finish(self) -> usize {
         if let Some(page) = self.page {
-            FREQUENCIES.call_once(|| frequencies);
             if !has_hypervisor() {
                 let ready_at = self.reset_at.saturating_add(clock::ticks(INIT_WAIT));
                 spin_for(INIT_WAIT, || cpu::own_time_stamp() >= ready_at);
                 send_to_expected(start_up(&page));
             }
-            // Those that have come this far already wait for the frequencies.
-            send_to_expected(Command::Interrupt(WAKE_VECTOR));
             wait(self.expected, &page);
             // Before the others take part: they forget the page when they do.
             page.end();
