@@ -45,8 +45,6 @@ cargo_test="cargo test --no-fail-fast"
 # Two at once: where one compiles its last crate, the other has many.
 step "build" make -j2 build
 step "style" tools/test/lint.sh
-# Apart: of its features the kernel's build has compiled wasmtime already, or will.
-step "engine on the host" $cargo_test --release -p craton-engine --features metal
 step "logic on the host" $cargo_test --workspace --exclude craton-kernel --exclude craton-engine
 for program in wordcount hello echo http primes cron chat stress bench; do
     step "program $program on the host" $cargo_test --workspace --target-dir target/programs \
@@ -54,7 +52,11 @@ for program in wordcount hello echo http primes cron chat stress bench; do
 done
 step "tools and simulator" $in_tools $cargo_test --release --workspace --exclude craton-qemu
 long=()
-[ "${1:-}" != all ] || long=(--include-ignored)
+if [ "${1:-}" = all ]; then
+    long=(--include-ignored)
+    # Two tests, for which wasmtime is compiled once more; the kernel's self-test has the same in it.
+    step "engine on the host" $cargo_test --release -p craton-engine --features metal
+fi
 # Four at a time on two cores: most of a test is waiting for time-outs of the network.
 step "machines in QEMU" $in_tools $cargo_test --release -p craton-qemu -- --test-threads=4 \
     "${long[@]}"
