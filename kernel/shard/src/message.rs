@@ -51,7 +51,7 @@ impl Shard {
                 Some(reply)
             }
             Sent::No(error) => Some(HostReply::Failed(error)),
-            Sent::Wait if timeout == Duration::ZERO || to.slot == slot => {
+            Sent::Wait if timeout == Duration::ZERO || to == self.pid(slot) => {
                 Some(HostReply::Failed(ErrorCode::Full))
             }
             Sent::Wait => {

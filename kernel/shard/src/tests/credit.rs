@@ -47,6 +47,17 @@ fn without_credit_a_sender_waits_only_as_long_as_it_said() {
 }
 
 #[test]
+fn a_sender_waits_for_one_that_has_its_own_slot_on_another_node() {
+    let mut rig = Rig::new();
+    let a = rig.process();
+    let far = Pid { slot: a.slot, ..away(2, 1) };
+    rig.send(a, far, 0, WINDOW_BYTES as usize);
+    assert_eq!(rig.call(a, send(far, 1, 1, Duration::from_millis(5))), None, "it is not itself");
+    rig.step(Input::Credit { mailbox: far, messages: 1, bytes: WINDOW_BYTES });
+    assert_eq!(rig.answer(a), Some(HostReply::Done));
+}
+
+#[test]
 fn a_waiter_for_credit_that_leaves_lets_the_next_go() {
     let mut rig = Rig::new();
     let (large, small) = (rig.process(), rig.process());
