@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 use alloc::{format, vec};
 use craton::{
     Duration, Error, ErrorCode, Event, ExitReason, Mailbox, Message, NodeId, Pid, SpawnOptions,
-    kill, me, nodes, random_u64, send, send_within,
+    kill, me, nodes, random_u64, send_within,
 };
 use serde::{Deserialize, Serialize};
 
@@ -62,7 +62,8 @@ pub fn victim(argument: VictimArgument) -> core::result::Result<(), Error> {
     if let State::Grown(bytes) = argument.state {
         grown = vec![1_u8; usize::try_from(bytes).unwrap_or(0)];
     }
-    send(&argument.parent, &Ready)?;
+    // Who is told later than usual is told: a victim that gave up would end by itself.
+    send_within(&argument.parent, &Ready, Duration::MAX)?;
     match argument.state {
         State::Computing => hostile::spin(),
         State::Yielding => loop {
