@@ -7,7 +7,7 @@
 //! [`crate::timer`] needs where there is no better, is measured against the counter.
 
 use crate::apic::{self, Register};
-use crate::cpu::{cpuid, time_stamp};
+use crate::cpu::{cpuid, has_hypervisor, time_stamp};
 use crate::kvmclock::{self, KvmClock};
 use crate::{pit, rtc, timer};
 use core::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
@@ -138,8 +138,7 @@ fn scale(value: u64, by: u64) -> u64 {
 /// timing leaf that VMware began and other hypervisors follow.
 fn told_by_cpu() -> Option<u64> {
     const TIMING_LEAF: u32 = 0x4000_0010;
-    let hypervisor = cpuid(1, 0).ecx & (1 << 31) != 0;
-    if hypervisor && cpuid(0x4000_0000, 0).eax >= TIMING_LEAF {
+    if has_hypervisor() && cpuid(0x4000_0000, 0).eax >= TIMING_LEAF {
         let khz = u64::from(cpuid(TIMING_LEAF, 0).eax);
         if khz != 0 {
             return Some(khz * 1000);

@@ -302,6 +302,11 @@ pub fn cpuid(leaf: u32, subleaf: u32) -> CpuidResult {
     __cpuid_count(leaf, subleaf)
 }
 
+/// Whether this is a virtual machine, as every hypervisor says (bit 31 of ECX in leaf 1).
+pub(crate) fn has_hypervisor() -> bool {
+    cpuid(1, 0).ecx & (1 << 31) != 0
+}
+
 /// What programs are compiled for, x86-64-v2, beyond what every CPU in long mode has: the bit of
 /// CPUID leaf 1, register ECX (Intel SDM vol. 2A, CPUID; System V ABI for x86-64, 3.1.1).
 const PROGRAM_FEATURES: [(u32, &str); 6] =

@@ -6,7 +6,7 @@
 //! start and told to stop; [`crate::clock`] goes on from there. Other hypervisors and bare machines
 //! have a real-time clock instead.
 
-use crate::cpu::cpuid;
+use crate::cpu::{cpuid, has_hypervisor};
 use crate::memory::DmaBuffer;
 use core::ptr::NonNull;
 use core::sync::atomic::{Ordering, fence};
@@ -171,13 +171,12 @@ pub(crate) fn is_there() -> bool {
 
 /// KVM's features, if this is KVM.
 fn features() -> Option<u32> {
-    let hypervisor = cpuid(1, 0).ecx & (1 << 31) != 0;
     let is_kvm = |base: &u32| {
         let leaf = cpuid(*base, 0);
         let text = [leaf.ebx, leaf.ecx, leaf.edx].map(u32::to_le_bytes);
         text.as_flattened() == SIGNATURE
     };
-    let base = BASES.into_iter().filter(|_| hypervisor).find(is_kvm)?;
+    let base = BASES.into_iter().filter(|_| has_hypervisor()).find(is_kvm)?;
     Some(cpuid(base + 1, 0).eax)
 }
 

@@ -10,7 +10,7 @@ use super::processors::Processors;
 use super::time_stamps::Exchange;
 use crate::apic::{self, Command};
 use crate::clock::{self, Frequencies};
-use crate::cpu::{self, CPUS_MAX, PerCpu, cpuid};
+use crate::cpu::{self, CPUS_MAX, PerCpu};
 use crate::interrupt::WAKE_VECTOR;
 use crate::memory::low_text::LowText;
 use crate::memory::{physical_bytes, tlb, vm};
@@ -137,7 +137,7 @@ impl Starting {
     /// [go on](Starting::go_on).
     pub fn finish(self) -> usize {
         if let Some(page) = self.page {
-            if !has_hypervisor() {
+            if !cpu::has_hypervisor() {
                 let ready_at = self.reset_at.saturating_add(clock::ticks(INIT_WAIT));
                 spin_for(INIT_WAIT, || cpu::own_time_stamp() >= ready_at);
                 send_to_expected(start_up(&page));
@@ -207,7 +207,7 @@ fn begin() -> Option<LowText> {
         return None;
     };
     send_to_expected(Command::Init);
-    if has_hypervisor() {
+    if cpu::has_hypervisor() {
         send_to_expected(start_up(&page));
     }
     Some(page)
@@ -221,10 +221,6 @@ fn send_to_expected(command: Command) {
 
 fn start_up(page: &LowText) -> Command {
     Command::StartUp((page.address() >> 12) as u8)
-}
-
-fn has_hypervisor() -> bool {
-    cpuid(1, 0).ecx & (1 << 31) != 0
 }
 
 /// Copies the entry code to a page and sets the words that depend on where it lies.
