@@ -259,6 +259,15 @@ fn send(call: Call<'_>, to: i32, tag: i64, pointer: i32, len: i32, timeout: i64)
     })
 }
 
+/// How long a guest will wait: so many nanoseconds, or, where it says -1, as is usual.
+pub(crate) fn patience(timeout: i64) -> Result<Option<Duration>, ErrorCode> {
+    match u64::try_from(timeout) {
+        Ok(nanos) => Ok(Some(Duration::from_nanos(nanos))),
+        Err(_) if timeout == -1 => Ok(None),
+        Err(_) => Err(ErrorCode::Invalid),
+    }
+}
+
 /// What `send` and `request` are given: to whom, what, and how long to wait for room.
 fn parcel(
     call: &Call<'_>,
@@ -269,10 +278,9 @@ fn parcel(
 ) -> Result<Result<(Pid, Payload, Duration), ErrorCode>> {
     let to = read_pid(call, to)?;
     let message = Region::prove(memory(call), pointer, len)?;
-    let timeout = match u64::try_from(timeout) {
-        Ok(nanos) => Duration::from_nanos(nanos),
-        Err(_) if timeout == -1 => limit::SEND_TIMEOUT,
-        Err(_) => return Ok(Err(ErrorCode::Invalid)),
+    let timeout = match patience(timeout) {
+        Ok(timeout) => timeout.unwrap_or(limit::SEND_TIMEOUT),
+        Err(error) => return Ok(Err(error)),
     };
     Ok(copy_out(call, message).map(|payload| (to, payload, timeout)))
 }
@@ -300,10 +308,9 @@ fn receive(
     let memory = memory(&call);
     let room = Region::prove(memory, pointer, capacity)?;
     let header = Region::prove(memory, out, RECEIVE_HEADER_BYTES)?;
-    let timeout = match u64::try_from(timeout) {
-        Ok(nanos) => Some(Duration::from_nanos(nanos)),
-        Err(_) if timeout == -1 => None,
-        Err(_) => return Ok(ErrorCode::Invalid.code()),
+    let timeout = match patience(timeout) {
+        Ok(timeout) => timeout,
+        Err(error) => return Ok(error.code()),
     };
     let capacity = room.len();
     let reply = match use_tag {

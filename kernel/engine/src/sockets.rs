@@ -3,7 +3,7 @@
 //! Owns what happens when a guest calls one of them. All of them leave the fiber with a
 //! [`SocketCall`]; the rule of `calls.rs` holds here too: across [`ask`] a function owns nothing.
 
-use crate::calls::{Call, ask, memory, memory_mut, read, read_pid};
+use crate::calls::{Call, ask, memory, memory_mut, patience, read, read_pid};
 use crate::guest::{BadPointer, Region};
 use crate::imports::MODULE;
 use crate::platform;
@@ -63,14 +63,6 @@ fn done(answer: Result<SocketReply, ErrorCode>) -> i32 {
         Ok(SocketReply::Count(count)) => count as i32,
         Ok(_) => 0,
         Err(error) => error.code(),
-    }
-}
-
-fn patience(timeout: i64) -> Result<Option<Duration>, ErrorCode> {
-    match u64::try_from(timeout) {
-        Ok(nanos) => Ok(Some(Duration::from_nanos(nanos))),
-        Err(_) if timeout == -1 => Ok(None),
-        Err(_) => Err(ErrorCode::Invalid),
     }
 }
 

@@ -32,18 +32,34 @@ fn name_at(call: &Call<'_>, pointer: i32, len: i32) -> Result<Result<String, i32
     })
 }
 
-fn name_register(call: Call<'_>, pointer: i32, len: i32) -> Result<i32> {
-    Ok(match name_at(&call, pointer, len)? {
-        Ok(name) => done(&ask(HostCall::Names { call: NameCall::Register, name })),
+/// Asks something of a name, or of a group, of which `told` makes a number.
+fn on_name(
+    call: &Call<'_>,
+    pointer: i32,
+    len: i32,
+    what: NameCall,
+    told: fn(&HostReply) -> i32,
+) -> Result<i32> {
+    Ok(match name_at(call, pointer, len)? {
+        Ok(name) => told(&ask(HostCall::Names { call: what, name })),
         Err(code) => code,
     })
 }
 
+fn name_register(call: Call<'_>, pointer: i32, len: i32) -> Result<i32> {
+    on_name(&call, pointer, len, NameCall::Register, done)
+}
+
 fn name_unregister(call: Call<'_>, pointer: i32, len: i32) -> Result<i32> {
-    Ok(match name_at(&call, pointer, len)? {
-        Ok(name) => flag(&ask(HostCall::Names { call: NameCall::Unregister, name })),
-        Err(code) => code,
-    })
+    on_name(&call, pointer, len, NameCall::Unregister, flag)
+}
+
+fn group_join(call: Call<'_>, pointer: i32, len: i32) -> Result<i32> {
+    on_name(&call, pointer, len, NameCall::Join, done)
+}
+
+fn group_leave(call: Call<'_>, pointer: i32, len: i32) -> Result<i32> {
+    on_name(&call, pointer, len, NameCall::Leave, flag)
 }
 
 fn name_find(mut call: Call<'_>, pointer: i32, len: i32, out: i32) -> Result<i32> {
@@ -62,20 +78,6 @@ fn name_find(mut call: Call<'_>, pointer: i32, len: i32, out: i32) -> Result<i32
         },
         other => Ok(failure(&other)),
     }
-}
-
-fn group_join(call: Call<'_>, pointer: i32, len: i32) -> Result<i32> {
-    Ok(match name_at(&call, pointer, len)? {
-        Ok(name) => done(&ask(HostCall::Names { call: NameCall::Join, name })),
-        Err(code) => code,
-    })
-}
-
-fn group_leave(call: Call<'_>, pointer: i32, len: i32) -> Result<i32> {
-    Ok(match name_at(&call, pointer, len)? {
-        Ok(name) => flag(&ask(HostCall::Names { call: NameCall::Leave, name })),
-        Err(code) => code,
-    })
 }
 
 fn group_members(
