@@ -2,32 +2,29 @@
 //!
 //! Owns [`TcpListener`], [`TcpStream`], [`UdpSocket`] and [`resolve`]. A call waits for as long as
 //! it is told, and keeps its process from all else meanwhile; so a server gives each connection to
-//! a process of its own ([`TcpStream::give`], [`TcpStream::given`]). One that must hear messages
+//! a process of its own ([`TcpListener::serve`], [`TcpStream::given`]). One that must hear messages
 //! too has itself told when there is something to take ([`TcpStream::watch`]). Sockets close when
 //! they are dropped, and with their process. What every error means is in `docs/abi.md`.
 //!
 //! ```no_run
 //! use craton::net::TcpListener;
-//! use craton::{ErrorCode, SpawnOptions};
+//! use craton::SpawnOptions;
 //!
 //! fn serve() -> Result<(), craton::Error> {
-//!     let listener = TcpListener::bind(7)?;
-//!     loop {
-//!         let stream = listener.accept(None)?;
-//!         let child = CONNECTION.spawn(&(), SpawnOptions::here())?;
-//!         stream.give(&child.pid)?;
-//!     }
+//!     match TcpListener::bind(7)?.serve(&CONNECTION, &(), SpawnOptions::here())? {}
 //! }
 //! # craton::entries! { CONNECTION: "connection" = connection as fn(()); }
 //! # fn connection(_: ()) {}
 //! ```
 
 use crate::error::check_id;
-use crate::{Error, Timer, sys};
-use alloc::vec;
+use crate::{Entry, Error, Level, Mailbox, SpawnOptions, Timer, log, sys};
 use alloc::vec::Vec;
+use alloc::{format, vec};
+use core::convert::Infallible;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use craton_abi::{Duration, ErrorCode, Pid};
+use serde::Serialize;
 
 /// An address as the host calls have it: kind, port, and up to 16 bytes.
 pub(crate) type RawAddress = [u8; 20];
@@ -35,6 +32,8 @@ pub(crate) type RawAddress = [u8; 20];
 /// Addresses for which [`resolve`] makes room; the node gives no more.
 const ADDRESSES_MAX: usize = 16;
 const BULK: i32 = 1;
+/// How long a server without room for another connection waits for some.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// How much a connection buffers in each direction.
 #[derive(Copy, Clone, Debug, Default, Eq, PartialEq)]
@@ -107,6 +106,38 @@ impl TcpListener {
         let mut peer = RawAddress::default();
         let socket = socket(sys::tcp_accept(self.0.0, nanos(timeout), &mut peer))?;
         Ok(TcpStream::new(socket, address(&peer)))
+    }
+
+    /// Serves for as long as it can: each connection gets a process of its own, which runs `entry`
+    /// with `argument` and takes the connection by [`TcpStream::given`]. Connections wait where
+    /// the node has no room for another socket; where it has none for another process they are
+    /// closed, and the log says so. What comes to the mailbox meanwhile is dropped.
+    ///
+    /// # Errors
+    ///
+    /// Why nothing can be accepted any more.
+    pub fn serve<A: Serialize>(
+        &self,
+        entry: &Entry<A>,
+        argument: &A,
+        options: SpawnOptions,
+    ) -> Result<Infallible, Error> {
+        loop {
+            let stream = match self.accept(None) {
+                Ok(stream) => stream,
+                // Those that wait are accepted when others have gone.
+                Err(ErrorCode::LimitSockets) => {
+                    let _ = Mailbox::new().next_event_within(PAUSE);
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
+            let given =
+                entry.spawn(argument, options).and_then(|child| Ok(stream.give(&child.pid)?));
+            if let Err(error) = given {
+                log(Level::Warn, &format!("a connection was closed: {error}"));
+            }
+        }
     }
 
     /// Sets a timer that is due as soon as there is something to accept, or after `within`: it

@@ -15,16 +15,11 @@ mod room;
 use alloc::format;
 use alloc::string::String;
 use core::fmt::Display;
-use craton::net::{TcpListener, TcpStream};
-use craton::{
-    Duration, Error, ErrorCode, Event, Level, Mailbox, Pid, Request, Run, SpawnOptions, log, me,
-    nodes, trap_exits,
-};
+use craton::net::TcpListener;
+use craton::{Error, Event, Mailbox, Pid, Request, Run, SpawnOptions, me, nodes, trap_exits};
 use room::{Join, Room, Say};
 
 const PORT: u16 = 6667;
-/// How long a listener without room waits for some.
-const PAUSE: Duration = Duration::from_millis(100);
 /// Bytes of memory that one connection may have.
 const MEMORY: u64 = 1 << 20;
 
@@ -84,27 +79,8 @@ fn keep_room(mut listeners: usize) -> Result<(), String> {
 }
 
 fn listener((room, port): (Pid, u16)) -> Result<(), Error> {
-    let listener = TcpListener::bind(port)?;
-    loop {
-        let stream = match listener.accept(None) {
-            Ok(stream) => stream,
-            // Those that wait are accepted when others have gone.
-            Err(ErrorCode::LimitSockets) => {
-                // Nobody writes to us: this waits.
-                let _ = Mailbox::new().next_event_within(PAUSE);
-                continue;
-            }
-            Err(error) => return Err(error.into()),
-        };
-        if let Err(error) = hand_over(stream, room) {
-            log(Level::Warn, &format!("a connection was closed: {error}"));
-        }
-    }
-}
-
-fn hand_over(stream: TcpStream, room: Pid) -> Result<(), Error> {
-    let child = CONNECTION.spawn(&room, SpawnOptions::here().memory_max(MEMORY))?;
-    Ok(stream.give(&child.pid)?)
+    let options = SpawnOptions::here().memory_max(MEMORY);
+    match TcpListener::bind(port)?.serve(&CONNECTION, &room, options)? {}
 }
 
 #[cfg(test)]

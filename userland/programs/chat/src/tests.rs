@@ -2,7 +2,8 @@
 
 use super::*;
 use craton::host::{self, Scenario};
-use craton::{ExitReason, kill};
+use craton::net::TcpStream;
+use craton::{ErrorCode, ExitReason, kill};
 use std::net::{Ipv4Addr, SocketAddr};
 
 craton::entries! {

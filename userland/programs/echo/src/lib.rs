@@ -10,7 +10,7 @@ extern crate alloc;
 
 use alloc::format;
 use craton::net::{TcpListener, TcpStream};
-use craton::{Duration, Error, ErrorCode, Level, Mailbox, Run, SpawnOptions, log};
+use craton::{Duration, Error, Run, SpawnOptions};
 
 craton::entries! {
     /// Where a run begins: accepts connections and gives each to a process.
@@ -24,8 +24,6 @@ const PORT: u16 = 7;
 const IDLE: Duration = Duration::from_secs(300);
 /// How long a process waits for its connection, which comes right after it.
 const HANDOVER: Duration = Duration::from_secs(10);
-/// How long a server without room waits for some.
-const PAUSE: Duration = Duration::from_millis(100);
 /// Bytes of memory that one connection may have.
 const MEMORY: u64 = 1 << 20;
 const BLOCK_BYTES: usize = 4 << 10;
@@ -38,27 +36,7 @@ fn serve(run: Run) -> Result<(), Error> {
     };
     let listener = TcpListener::bind(port)?;
     run.stdout().line(&format!("echo: listening on port {port}"))?;
-    loop {
-        let stream = match listener.accept(None) {
-            Ok(stream) => stream,
-            // Those that wait are accepted when others have gone.
-            Err(ErrorCode::LimitSockets) => {
-                // Nobody writes to us: this waits.
-                let _ = Mailbox::new().next_event_within(PAUSE);
-                continue;
-            }
-            Err(error) => return Err(error.into()),
-        };
-        if let Err(error) = hand_over(stream) {
-            // The node has no room for another process: this one peer is turned away.
-            log(Level::Warn, &format!("a connection was closed: {error}"));
-        }
-    }
-}
-
-fn hand_over(stream: TcpStream) -> Result<(), Error> {
-    let child = CONNECTION.spawn(&(), SpawnOptions::here().memory_max(MEMORY))?;
-    Ok(stream.give(&child.pid)?)
+    match listener.serve(&CONNECTION, &(), SpawnOptions::here().memory_max(MEMORY))? {}
 }
 
 /// Ends in order whatever the peer does: a peer that is gone is no fault of ours.
@@ -78,7 +56,7 @@ fn connection(_: ()) {
 mod tests {
     use super::*;
     use craton::host::{self, Scenario};
-    use craton::{ExitReason, kill};
+    use craton::{ErrorCode, ExitReason, kill};
     use std::net::{Ipv4Addr, SocketAddr};
 
     mod rig {
@@ -94,10 +72,7 @@ mod tests {
         }
 
         fn server(port: u16) -> Result<(), Error> {
-            let listener = TcpListener::bind(port)?;
-            loop {
-                hand_over(listener.accept(None)?)?;
-            }
+            match TcpListener::bind(port)?.serve(&CONNECTION, &(), SpawnOptions::here())? {}
         }
 
         fn rig(_: Run) -> Result<(), Error> {

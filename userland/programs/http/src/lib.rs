@@ -19,8 +19,8 @@ mod request;
 mod tests;
 
 use alloc::format;
-use craton::net::{TcpListener, TcpStream};
-use craton::{Duration, Error, ErrorCode, Level, Mailbox, Run, SpawnOptions, log};
+use craton::net::TcpListener;
+use craton::{Error, Run, SpawnOptions};
 
 craton::entries! {
     /// Where a run begins: accepts connections and gives each to a process.
@@ -30,8 +30,6 @@ craton::entries! {
 }
 
 const PORT: u16 = 8080;
-/// How long a server without room for more connections waits for some.
-const PAUSE: Duration = Duration::from_millis(100);
 /// Bytes of memory that one connection may have.
 const MEMORY: u64 = 1 << 20;
 
@@ -43,26 +41,9 @@ fn serve(run: Run) -> Result<(), Error> {
     };
     let listener = TcpListener::bind(port)?;
     run.stdout().line(&format!("http: listening on port {port}"))?;
-    accept_all(&listener)
+    serve_on(&listener)
 }
 
-fn accept_all(listener: &TcpListener) -> Result<(), Error> {
-    loop {
-        match listener.accept(None) {
-            Ok(stream) => {
-                if let Err(error) = hand_over(stream) {
-                    // The node has no room for another process: this one client is turned away.
-                    log(Level::Warn, &format!("a connection was closed: {error}"));
-                }
-            }
-            // Those that wait are accepted when others have gone. Nobody writes to us: this waits.
-            Err(ErrorCode::LimitSockets) => _ = Mailbox::new().next_event_within(PAUSE),
-            Err(error) => return Err(error.into()),
-        }
-    }
-}
-
-fn hand_over(stream: TcpStream) -> Result<(), Error> {
-    let child = CONNECTION.spawn(&(), SpawnOptions::here().memory_max(MEMORY))?;
-    Ok(stream.give(&child.pid)?)
+fn serve_on(listener: &TcpListener) -> Result<(), Error> {
+    match listener.serve(&CONNECTION, &(), SpawnOptions::here().memory_max(MEMORY))? {}
 }

@@ -19,7 +19,7 @@ mod rig {
     }
 
     fn server(port: u16) -> Result<(), Error> {
-        crate::accept_all(&TcpListener::bind(port)?)
+        crate::serve_on(&TcpListener::bind(port)?)
     }
 
     /// Says each argument on one connection, then prints all that comes back.
