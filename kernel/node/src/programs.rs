@@ -112,19 +112,14 @@ impl<W> Programs<W> {
         Wanted::Fetch
     }
 
-    /// A whole bundle that nobody has to send. The engine is to load it, unless it is here already.
+    /// A whole bundle that nobody has to send, and that is not here yet. The engine is to load it.
     pub(crate) fn carry(
         &mut self,
         id: ProgramId,
         bundle: Vec<u8>,
         now: Instant,
     ) -> Result<Arc<Vec<u8>>, ErrorCode> {
-        let bytes = bundle.len();
-        let too_many = self.all.len() >= PROGRAMS_MAX;
-        if too_many
-            || bytes > limit::BUNDLE_BYTES_MAX
-            || self.bytes_held() + bytes > STORE_BYTES_MAX
-        {
+        if bundle.len() > limit::BUNDLE_BYTES_MAX || self.is_crowded() {
             return Err(ErrorCode::LimitPrograms);
         }
         let bundle = Arc::new(bundle);
