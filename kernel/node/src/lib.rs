@@ -1,7 +1,7 @@
 //! The node as a value: control and shards joined.
 //!
-//! Owns [`Node`], the control with shard 0, and [`Worker`], any other shard; the kernel and the
-//! simulator host both alike and carry the [`Mail`] between them. Below them are shards, sessions
+//! Owns [`Node`], the control with shard 0, and [`Worker`], any other shard; each is a [`Part`] of
+//! a node. The kernel and the simulator host both alike and carry the [`Mail`] between them. Below them are shards, sessions
 //! and membership; above them nothing but the wiring.
 
 #![no_std]
@@ -24,6 +24,7 @@ mod mine;
 mod names;
 mod node;
 mod operators;
+mod part;
 mod peers;
 mod placement;
 mod programs;
@@ -39,4 +40,5 @@ pub use api::{NodeEffect, NodeInput, WorkerEffect, WorkerInput};
 pub use config::{ConfigError, NodeConfig, OnPanic};
 pub use mail::Mail;
 pub use node::{Node, NodeError, SHARDS_MAX};
+pub use part::Part;
 pub use worker::Worker;

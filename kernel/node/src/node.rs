@@ -10,6 +10,7 @@ use crate::config::{ConfigError, NodeConfig};
 use crate::control::Control;
 use crate::hosts::Host;
 use crate::mail::{CONTROL, Mail, MailBody};
+use crate::part::Part;
 use crate::work::Work;
 use crate::worker::Worker;
 use alloc::format;
@@ -100,51 +101,6 @@ impl Node {
         self.work = work;
     }
 
-    /// Answers a call of the process of shard 0 that runs, if that can be done at once.
-    ///
-    /// # Errors
-    ///
-    /// Gives the call back, with nothing done: it is to come as [`NodeInput::Host`].
-    pub fn answer_at_once(
-        &mut self,
-        slot: Slot,
-        call: HostCall,
-        now: Instant,
-        out: &mut Vec<NodeEffect>,
-    ) -> Result<HostReply, HostCall> {
-        let mut effects = core::mem::take(&mut self.effects);
-        let answer = self.shard.answer_at_once(slot, call, &mut effects);
-        self.effects = effects;
-        self.carry_out_all(now, out);
-        answer
-    }
-
-    /// As [`NodeInput::Host`] with what a process of shard 0 did, and [`NodeInput::Tick`] if that
-    /// asks for nothing: answers with the process that the host is to run next. What becomes known
-    /// to the control in between is told at the next step, so a host does not go on like this for
-    /// long.
-    pub fn hand_over(
-        &mut self,
-        slot: Slot,
-        outcome: Outcome,
-        used: Duration,
-        now: Instant,
-        out: &mut Vec<NodeEffect>,
-    ) -> Option<(Slot, Resume)> {
-        if slot.shard() != CONTROL {
-            return None;
-        }
-        let mut effects = core::mem::take(&mut self.effects);
-        let mut next = self.shard.hand_over(slot, outcome, used, now, &mut effects);
-        if let Some((slot, resume)) = next.take_if(|(slot, _)| !self.control.hosts.is_engine(*slot))
-        {
-            effects.push(Effect::Host(HostEffect::Run { slot, resume, slice: limit::SLICE }));
-        }
-        self.effects = effects;
-        self.carry_out_all(now, out);
-        next
-    }
-
     /// Carries out what shard 0 asked for since.
     fn carry_out_all(&mut self, now: Instant, out: &mut Vec<NodeEffect>) {
         if self.effects.is_empty() {
@@ -169,11 +125,6 @@ impl Node {
     /// When it must be stepped with [`NodeInput::Tick`] at the latest, if it is not runnable.
     pub fn deadline(&self) -> Option<Instant> {
         [self.shard.deadline(), self.control.deadline()].into_iter().flatten().min()
-    }
-
-    /// Whether a tick would run a process.
-    pub fn runnable(&self) -> bool {
-        self.shard.runnable()
     }
 
     /// Its id.
@@ -399,6 +350,64 @@ impl Node {
                 None => {}
             },
         }
+    }
+}
+
+impl Part for Node {
+    type Effect = NodeEffect;
+
+    fn take_mail(&mut self, mail: Mail, now: Instant, out: &mut Vec<NodeEffect>) {
+        self.step(NodeInput::Mail(mail), now, out);
+    }
+
+    fn tick(&mut self, now: Instant, out: &mut Vec<NodeEffect>) {
+        self.step(NodeInput::Tick, now, out);
+    }
+
+    fn hear(&mut self, answer: HostAnswer, now: Instant, out: &mut Vec<NodeEffect>) {
+        self.step(NodeInput::Host(answer), now, out);
+    }
+
+    fn hand_over(
+        &mut self,
+        slot: Slot,
+        outcome: Outcome,
+        used: Duration,
+        now: Instant,
+        out: &mut Vec<NodeEffect>,
+    ) -> Option<(Slot, Resume)> {
+        if slot.shard() != CONTROL {
+            return None;
+        }
+        let mut effects = core::mem::take(&mut self.effects);
+        let mut next = self.shard.hand_over(slot, outcome, used, now, &mut effects);
+        if let Some((slot, resume)) = next.take_if(|(slot, _)| !self.control.hosts.is_engine(*slot))
+        {
+            effects.push(Effect::Host(HostEffect::Run { slot, resume, slice: limit::SLICE }));
+        }
+        self.effects = effects;
+        let life = self.work.life;
+        self.carry_out_all(now, out);
+        // Who was to run in a life that is over runs no more.
+        next.filter(|_| self.work.life == life)
+    }
+
+    fn answer_at_once(
+        &mut self,
+        slot: Slot,
+        call: HostCall,
+        now: Instant,
+        out: &mut Vec<NodeEffect>,
+    ) -> Result<HostReply, HostCall> {
+        let mut effects = core::mem::take(&mut self.effects);
+        let answer = self.shard.answer_at_once(slot, call, &mut effects);
+        self.effects = effects;
+        self.carry_out_all(now, out);
+        answer
+    }
+
+    fn runnable(&self) -> bool {
+        self.shard.runnable()
     }
 }
 

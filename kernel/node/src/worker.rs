@@ -7,6 +7,7 @@
 use crate::api::{WorkerEffect, WorkerInput};
 use crate::hosts::Hosts;
 use crate::mail::{CONTROL, Life, Mail, MailBody, Survey, SurveyId, Tally};
+use crate::part::Part;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use craton_abi::{Duration, Incarnation, Instant, Pid, ProgramId, ShardId, Slot};
@@ -67,20 +68,9 @@ impl Worker {
         }
     }
 
-    /// Answers a call of the process that runs, if that can be done at once.
-    ///
-    /// # Errors
-    ///
-    /// Gives the call back, with nothing done: it is to come as [`WorkerInput::Host`].
-    pub fn answer_at_once(
-        &mut self,
-        slot: Slot,
-        call: HostCall,
-        now: Instant,
-        out: &mut Vec<WorkerEffect>,
-    ) -> Result<HostReply, HostCall> {
+    /// Carries out what its shard asked for since.
+    fn carry_out_all(&mut self, now: Instant, out: &mut Vec<WorkerEffect>) {
         let mut effects = core::mem::take(&mut self.effects);
-        let answer = self.shard.answer_at_once(slot, call, &mut effects);
         for effect in effects.drain(..) {
             self.carry_out(effect, out);
         }
@@ -88,43 +78,12 @@ impl Worker {
         while let Some(input) = self.inputs.pop_front() {
             self.advance(input, now, out);
         }
-        answer
-    }
-
-    /// As [`WorkerInput::Host`] with what a process did, and [`WorkerInput::Tick`] if that asks for
-    /// nothing: answers with the process that the host is to run next.
-    pub fn hand_over(
-        &mut self,
-        slot: Slot,
-        outcome: Outcome,
-        used: Duration,
-        now: Instant,
-        out: &mut Vec<WorkerEffect>,
-    ) -> Option<(Slot, Resume)> {
-        if !self.is_mine(slot) {
-            return None;
-        }
-        let mut effects = core::mem::take(&mut self.effects);
-        let next = self.shard.hand_over(slot, outcome, used, now, &mut effects);
-        for effect in effects.drain(..) {
-            self.carry_out(effect, out);
-        }
-        self.effects = effects;
-        while let Some(input) = self.inputs.pop_front() {
-            self.advance(input, now, out);
-        }
-        next
     }
 
     /// When it must be stepped with [`WorkerInput::Tick`] at the latest, if it is not runnable.
     pub fn deadline(&self) -> Option<Instant> {
         let tally_due = self.tally_told.processes != self.hosts.len();
         if tally_due { Some(Instant::ZERO) } else { self.shard.deadline() }
-    }
-
-    /// Whether a tick would run a process.
-    pub fn runnable(&self) -> bool {
-        self.shard.runnable()
     }
 
     /// Which shard of its node it is.
@@ -331,5 +290,57 @@ impl Worker {
     fn post(&self, to: ShardId, body: MailBody, out: &mut Vec<WorkerEffect>) {
         let mail = Mail { life: self.life, from: self.shard(), body };
         out.push(WorkerEffect::Post { to, mail });
+    }
+}
+
+impl Part for Worker {
+    type Effect = WorkerEffect;
+
+    fn take_mail(&mut self, mail: Mail, now: Instant, out: &mut Vec<WorkerEffect>) {
+        self.step(WorkerInput::Mail(mail), now, out);
+    }
+
+    fn tick(&mut self, now: Instant, out: &mut Vec<WorkerEffect>) {
+        self.step(WorkerInput::Tick, now, out);
+    }
+
+    fn hear(&mut self, answer: HostAnswer, now: Instant, out: &mut Vec<WorkerEffect>) {
+        self.step(WorkerInput::Host(answer), now, out);
+    }
+
+    fn hand_over(
+        &mut self,
+        slot: Slot,
+        outcome: Outcome,
+        used: Duration,
+        now: Instant,
+        out: &mut Vec<WorkerEffect>,
+    ) -> Option<(Slot, Resume)> {
+        if !self.is_mine(slot) {
+            return None;
+        }
+        let mut effects = core::mem::take(&mut self.effects);
+        let next = self.shard.hand_over(slot, outcome, used, now, &mut effects);
+        self.effects = effects;
+        self.carry_out_all(now, out);
+        next
+    }
+
+    fn answer_at_once(
+        &mut self,
+        slot: Slot,
+        call: HostCall,
+        now: Instant,
+        out: &mut Vec<WorkerEffect>,
+    ) -> Result<HostReply, HostCall> {
+        let mut effects = core::mem::take(&mut self.effects);
+        let answer = self.shard.answer_at_once(slot, call, &mut effects);
+        self.effects = effects;
+        self.carry_out_all(now, out);
+        answer
+    }
+
+    fn runnable(&self) -> bool {
+        self.shard.runnable()
     }
 }

@@ -4,17 +4,16 @@
 mod world;
 
 use craton_abi::{
-    Duration, ExitReason, Incarnation, MonitorId, Payload, Pid, Place, ProcessLimits, RequestId,
-    Resource, ShardId, Slot,
+    Duration, ExitReason, Incarnation, MonitorId, Pid, Place, RequestId, Resource, ShardId, Slot,
 };
 use craton_node::NodeInput;
 use craton_session::Role;
 use craton_shard::port::{HostCall, HostReply, Outcome, Received, Resume, SpawnCall};
-use craton_wire::{Answer, Body, ProcessInfo, Question, RunEvent};
+use craton_wire::{Answer, Body, ProcessInfo, Question};
 use std::collections::BTreeMap;
+use world::scripts::{call, end_of_run, receive, send, spawn, start, told};
 use world::{Script, World, guest_secret};
 
-const REQUEST: RequestId = RequestId::new(77);
 const SHARDS: u8 = 4;
 const SEEDS: u64 = 60;
 
@@ -25,31 +24,6 @@ const TAG_BYE: u64 = 3;
 /// Messages of each peer to each other.
 const NUMBERS: u8 = 8;
 
-fn call(call: HostCall) -> Outcome {
-    Outcome::Call(call)
-}
-
-fn send(to: Pid, tag: u64, bytes: &[u8]) -> Outcome {
-    let (payload, timeout) = (Payload(bytes.to_vec()), Duration::from_secs(5));
-    call(HostCall::Send { to, tag, payload, timeout })
-}
-
-fn receive(timeout: Option<Duration>) -> Outcome {
-    call(HostCall::Receive { tag: None, timeout, capacity: 1 << 20 })
-}
-
-fn spawn(place: Place, entry: &str, argument: &[u8]) -> Outcome {
-    call(HostCall::Spawn(Box::new(SpawnCall {
-        place,
-        program: None,
-        entry: entry.into(),
-        argument: Payload(argument.to_vec()),
-        monitor: true,
-        link: false,
-        limits: ProcessLimits::default(),
-    })))
-}
-
 fn spawn_linked(entry: &str) -> Outcome {
     match spawn(Place::Here, entry, &[]) {
         Outcome::Call(HostCall::Spawn(asked)) => {
@@ -58,33 +32,6 @@ fn spawn_linked(entry: &str) -> Outcome {
         }
         other => other,
     }
-}
-
-fn told(text: String) -> Outcome {
-    Outcome::Exited(ExitReason::Error(text.into_bytes()))
-}
-
-/// Starts a run of a sample bundle.
-fn start(world: &mut World, guest: usize) {
-    let bytes = vec![7; 1_000];
-    let program = craton_bundle::program_id(&bytes);
-    let question = Question::Run { program, arguments: vec![], place: Place::Here };
-    world.say(guest, Body::Ask { request: REQUEST, question });
-    let wanted = Body::Answer { request: REQUEST, answer: Answer::ProgramWanted };
-    if world.heard(guest).contains(&wanted) {
-        world.hand_over(guest, program, &bytes);
-    }
-}
-
-/// What the first process of the run ended with.
-fn end_of_run(world: &mut World, guest: usize) -> Option<String> {
-    world.heard(guest).into_iter().find_map(|body| match body {
-        Body::Run { event: RunEvent::Ended { reason: ExitReason::Error(text) }, .. } => {
-            Some(String::from_utf8_lossy(&text).into_owned())
-        }
-        Body::Run { event: RunEvent::Ended { reason }, .. } => Some(reason.to_string()),
-        _ => None,
-    })
 }
 
 fn listing(world: &mut World, guest: usize) -> Vec<ProcessInfo> {

@@ -8,12 +8,12 @@ use super::processes::told;
 use super::turn::{Cpu, Tenant};
 use alloc::string::String;
 use alloc::vec::Vec;
-use craton_abi::{Duration, Instant, Slot};
+use craton_abi::Instant;
 use craton_bundle::CompilerKey;
 use craton_hal::power::{self, ExitCode};
 use craton_hal::{clock, logger, memory};
-use craton_node::{Mail, Node, NodeEffect, NodeInput};
-use craton_shard::port::{HostAnswer, HostCall, HostEffect, HostReply, LogLevel, Outcome, Resume};
+use craton_node::{Node, NodeEffect, NodeInput};
+use craton_shard::port::{HostEffect, LogLevel};
 
 /// The node and what it needs beyond a CPU.
 pub(super) struct Control {
@@ -30,43 +30,14 @@ impl Control {
 }
 
 impl Tenant for Control {
-    type Effect = NodeEffect;
+    type Part = Node;
+
+    fn part(&mut self) -> &mut Node {
+        &mut self.node
+    }
 
     fn poll(&mut self, now: Instant, out: &mut Vec<NodeEffect>) -> bool {
         self.network.poll(&mut self.node, now, out)
-    }
-
-    fn take(&mut self, mail: Mail, now: Instant, out: &mut Vec<NodeEffect>) {
-        self.node.step(NodeInput::Mail(mail), now, out);
-    }
-
-    fn tick(&mut self, now: Instant, out: &mut Vec<NodeEffect>) {
-        self.node.step(NodeInput::Tick, now, out);
-    }
-
-    fn hear(&mut self, answer: HostAnswer, now: Instant, out: &mut Vec<NodeEffect>) {
-        self.node.step(NodeInput::Host(answer), now, out);
-    }
-
-    fn hand_over(
-        &mut self,
-        slot: Slot,
-        outcome: Outcome,
-        used: Duration,
-        now: Instant,
-        out: &mut Vec<NodeEffect>,
-    ) -> Option<(Slot, Resume)> {
-        self.node.hand_over(slot, outcome, used, now, out)
-    }
-
-    fn answer_at_once(
-        &mut self,
-        slot: Slot,
-        call: HostCall,
-        now: Instant,
-        out: &mut Vec<NodeEffect>,
-    ) -> Result<HostReply, HostCall> {
-        self.node.answer_at_once(slot, call, now, out)
     }
 
     fn perform(
@@ -123,10 +94,6 @@ impl Tenant for Control {
         self.network.tell_of(&self.node);
         let free_bytes = memory::free_bytes();
         self.node.step(NodeInput::Memory { free_bytes }, now, out);
-    }
-
-    fn runnable(&self) -> bool {
-        self.node.runnable()
     }
 
     fn deadline(&mut self, now: Instant) -> Option<Instant> {

@@ -6,7 +6,7 @@
 use alloc::string::{String, ToString};
 use craton_abi::{ErrorCode, Slot};
 use craton_engine::{Engine, LoadError};
-use craton_shard::port::{HostAnswer, HostEffect, Start};
+use craton_shard::port::{HostAnswer, Start};
 
 /// The engine of one CPU.
 pub(super) struct Processes {
@@ -18,23 +18,11 @@ impl Processes {
         Processes { engine }
     }
 
-    /// Does what a shard asks for.
-    pub(super) fn perform(&mut self, effect: HostEffect) -> Option<HostAnswer> {
-        match effect {
-            HostEffect::Start(start) => {
-                let Start { pid, program, entry, argument, limits } = *start;
-                let result = self.engine.start(pid, program, &entry, argument, limits);
-                Some(HostAnswer::Started { slot: pid.slot, result })
-            }
-            HostEffect::Run { slot, resume, slice } => {
-                let (outcome, used) = self.engine.run(slot, resume, slice);
-                Some(HostAnswer::Ran { slot, outcome, used })
-            }
-            HostEffect::Reclaim { slot } => {
-                self.engine.reclaim(slot);
-                None
-            }
-        }
+    /// Makes an instance for a process.
+    pub(super) fn start(&mut self, start: Start) -> HostAnswer {
+        let Start { pid, program, entry, argument, limits } = start;
+        let result = self.engine.start(pid, program, &entry, argument, limits);
+        HostAnswer::Started { slot: pid.slot, result }
     }
 
     /// What a process holds.

@@ -9,10 +9,10 @@ use super::mail::Post;
 use super::processes::Processes;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use craton_abi::{Duration, Instant, Slot, limit};
+use craton_abi::{Duration, Instant, Slot};
 use craton_hal::{clock, memory, smp, timer};
-use craton_node::Mail;
-use craton_shard::port::{HostAnswer, HostCall, HostEffect, HostReply, Outcome, Resume};
+use craton_node::Part;
+use craton_shard::port::{HostAnswer, HostEffect, Resume};
 
 /// Processes that run before the network has its turn.
 const RUNS_PER_TURN_MAX: usize = 64;
@@ -27,55 +27,30 @@ const LETTERS_PER_TURN_MAX: usize = 256;
 /// How often a tenant is told of memory.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
 
+/// What a tenant asks for.
+type Asked<T> = <<T as Tenant>::Part as Part>::Effect;
+
 /// A part of the node, and what it needs of its CPU beyond what all need.
 pub(super) trait Tenant {
-    /// What it asks for.
-    type Effect;
+    /// The part.
+    type Part: Part;
+
+    /// The part itself.
+    fn part(&mut self) -> &mut Self::Part;
 
     /// Polls its network. True if there is more to do at once.
-    fn poll(&mut self, now: Instant, out: &mut Vec<Self::Effect>) -> bool;
-
-    /// Takes a letter.
-    fn take(&mut self, mail: Mail, now: Instant, out: &mut Vec<Self::Effect>);
-
-    /// Lets time pass. Asks for at most one process to be run.
-    fn tick(&mut self, now: Instant, out: &mut Vec<Self::Effect>);
-
-    /// Hears what the host of its processes says.
-    fn hear(&mut self, answer: HostAnswer, now: Instant, out: &mut Vec<Self::Effect>);
-
-    /// Hears how a process came back, and says who runs next if nothing else is to be done.
-    fn hand_over(
-        &mut self,
-        slot: Slot,
-        outcome: Outcome,
-        used: Duration,
-        now: Instant,
-        out: &mut Vec<Self::Effect>,
-    ) -> Option<(Slot, Resume)>;
-
-    /// Answers a call of the process that runs, or gives it back.
-    fn answer_at_once(
-        &mut self,
-        slot: Slot,
-        call: HostCall,
-        now: Instant,
-        out: &mut Vec<Self::Effect>,
-    ) -> Result<HostReply, HostCall>;
+    fn poll(&mut self, now: Instant, out: &mut Vec<Asked<Self>>) -> bool;
 
     /// Does what it asked for, but for what the host of its processes must do.
     fn perform(
         &mut self,
-        effect: Self::Effect,
+        effect: Asked<Self>,
         cpu: &mut Cpu,
-        out: &mut Vec<Self::Effect>,
+        out: &mut Vec<Asked<Self>>,
     ) -> Option<HostEffect>;
 
     /// Looks after what is its own; `full` once a second, otherwise only what is urgent.
-    fn housekeep(&mut self, full: bool, now: Instant, out: &mut Vec<Self::Effect>);
-
-    /// Whether a tick would run a process.
-    fn runnable(&self) -> bool;
+    fn housekeep(&mut self, full: bool, now: Instant, out: &mut Vec<Asked<Self>>);
 
     /// When something is to do at the latest.
     fn deadline(&mut self, now: Instant) -> Option<Instant>;
@@ -101,15 +76,15 @@ pub(super) struct Turns<T: Tenant> {
     tenant: T,
     cpu: Cpu,
     /// What the tenant asked for and was not done yet.
-    effects: Vec<T::Effect>,
+    effects: Vec<Asked<T>>,
     /// Room for the effects that are being done.
-    batch: Vec<T::Effect>,
+    batch: Vec<Asked<T>>,
     housekeeping: Instant,
 }
 
 impl<T: Tenant> Turns<T> {
     /// `effects` are what the tenant asked for already.
-    pub(super) fn new(tenant: T, cpu: Cpu, effects: Vec<T::Effect>) -> Self {
+    pub(super) fn new(tenant: T, cpu: Cpu, effects: Vec<Asked<T>>) -> Self {
         Turns { tenant, cpu, effects, batch: Vec::new(), housekeeping: Instant::ZERO }
     }
 
@@ -134,7 +109,7 @@ impl<T: Tenant> Turns<T> {
     fn take_mail(&mut self, now: Instant) {
         for _ in 0..LETTERS_PER_TURN_MAX {
             let Some(mail) = self.cpu.post.take() else { break };
-            self.tenant.take(mail, now, &mut self.effects);
+            self.tenant.part().take_mail(mail, now, &mut self.effects);
         }
     }
 
@@ -144,10 +119,10 @@ impl<T: Tenant> Turns<T> {
         let end = clock::now() + TURN;
         for _ in 0..RUNS_PER_TURN_MAX {
             let now = clock::now();
-            self.tenant.tick(now, &mut self.effects);
+            self.tenant.part().tick(now, &mut self.effects);
             if !self.perform() {
                 // What was done may have woken a process after the tick had looked for one.
-                return self.tenant.runnable();
+                return self.tenant.part().runnable();
             }
             // Others may wait for what the process said.
             let passed_on = self.cpu.post.flush();
@@ -177,35 +152,36 @@ impl<T: Tenant> Turns<T> {
     }
 
     fn perform_for_process(&mut self, effect: HostEffect) {
-        let effect = match effect {
-            HostEffect::Run { slot, resume, .. } => return self.run_in_turn(slot, resume),
-            other => other,
-        };
-        let Some(answer) = self.cpu.processes.perform(effect) else { return };
-        let now = clock::now();
-        if let HostAnswer::Started { slot, .. } = answer {
-            let memory = self.cpu.processes.memory_of(slot);
-            self.tenant.hear(memory, now, &mut self.effects);
+        match effect {
+            HostEffect::Start(start) => {
+                let slot = start.pid.slot;
+                let answer = self.cpu.processes.start(*start);
+                let now = clock::now();
+                let memory = self.cpu.processes.memory_of(slot);
+                self.tenant.part().hear(memory, now, &mut self.effects);
+                self.tenant.part().hear(answer, now, &mut self.effects);
+            }
+            HostEffect::Run { slot, resume, slice } => self.run_in_turn(slot, resume, slice),
+            HostEffect::Reclaim { slot } => self.cpu.processes.engine.reclaim(slot),
         }
-        self.tenant.hear(answer, now, &mut self.effects);
     }
 
     /// Runs a process, and those that go on from what it said, as long as nothing else is to do.
-    fn run_in_turn(&mut self, mut slot: Slot, mut resume: Resume) {
+    fn run_in_turn(&mut self, mut slot: Slot, mut resume: Resume, slice: Duration) {
         let mut now = clock::now();
         let end = now + IN_TURN;
         for left in (0..RUNS_IN_TURN_MAX).rev() {
-            let (tenant, effects) = (&mut self.tenant, &mut self.effects);
-            let mut desk = |call| tenant.answer_at_once(slot, call, now, effects);
+            let (part, effects) = (self.tenant.part(), &mut self.effects);
+            let mut desk = |call| part.answer_at_once(slot, call, now, effects);
             let (outcome, used) =
-                self.cpu.processes.engine.run_at_desk(slot, resume, limit::SLICE, &mut desk);
+                self.cpu.processes.engine.run_at_desk(slot, resume, slice, &mut desk);
             now = clock::now();
             let next_ones = self.effects.is_empty() && now < end && !self.cpu.post.has_mail();
             if left == 0 || !next_ones {
                 let answer = HostAnswer::Ran { slot, outcome, used };
-                return self.tenant.hear(answer, now, &mut self.effects);
+                return self.tenant.part().hear(answer, now, &mut self.effects);
             }
-            match self.tenant.hand_over(slot, outcome, used, now, &mut self.effects) {
+            match self.tenant.part().hand_over(slot, outcome, used, now, &mut self.effects) {
                 Some(next) => (slot, resume) = next,
                 None => return,
             }
@@ -224,7 +200,7 @@ impl<T: Tenant> Turns<T> {
             self.housekeeping = now + HOUSEKEEPING;
             self.cpu.processes.engine.age();
             for answer in self.cpu.processes.memory() {
-                self.tenant.hear(answer, now, &mut self.effects);
+                self.tenant.part().hear(answer, now, &mut self.effects);
             }
         }
     }

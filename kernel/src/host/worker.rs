@@ -6,9 +6,9 @@
 use super::served::Served;
 use super::turn::{Cpu, Tenant};
 use alloc::vec::Vec;
-use craton_abi::{Duration, Instant, Slot};
-use craton_node::{Mail, Worker, WorkerEffect, WorkerInput};
-use craton_shard::port::{HostAnswer, HostCall, HostEffect, HostReply, Outcome, Resume};
+use craton_abi::Instant;
+use craton_node::{Worker, WorkerEffect};
+use craton_shard::port::HostEffect;
 
 /// A worker and its network.
 pub(super) struct Work {
@@ -17,43 +17,14 @@ pub(super) struct Work {
 }
 
 impl Tenant for Work {
-    type Effect = WorkerEffect;
+    type Part = Worker;
+
+    fn part(&mut self) -> &mut Worker {
+        &mut self.worker
+    }
 
     fn poll(&mut self, now: Instant, _out: &mut Vec<WorkerEffect>) -> bool {
         self.network.as_mut().is_some_and(|network| network.poll(now))
-    }
-
-    fn take(&mut self, mail: Mail, now: Instant, out: &mut Vec<WorkerEffect>) {
-        self.worker.step(WorkerInput::Mail(mail), now, out);
-    }
-
-    fn tick(&mut self, now: Instant, out: &mut Vec<WorkerEffect>) {
-        self.worker.step(WorkerInput::Tick, now, out);
-    }
-
-    fn hear(&mut self, answer: HostAnswer, now: Instant, out: &mut Vec<WorkerEffect>) {
-        self.worker.step(WorkerInput::Host(answer), now, out);
-    }
-
-    fn hand_over(
-        &mut self,
-        slot: Slot,
-        outcome: Outcome,
-        used: Duration,
-        now: Instant,
-        out: &mut Vec<WorkerEffect>,
-    ) -> Option<(Slot, Resume)> {
-        self.worker.hand_over(slot, outcome, used, now, out)
-    }
-
-    fn answer_at_once(
-        &mut self,
-        slot: Slot,
-        call: HostCall,
-        now: Instant,
-        out: &mut Vec<WorkerEffect>,
-    ) -> Result<HostReply, HostCall> {
-        self.worker.answer_at_once(slot, call, now, out)
     }
 
     fn perform(
@@ -71,10 +42,6 @@ impl Tenant for Work {
     }
 
     fn housekeep(&mut self, _full: bool, _now: Instant, _out: &mut Vec<WorkerEffect>) {}
-
-    fn runnable(&self) -> bool {
-        self.worker.runnable()
-    }
 
     fn deadline(&mut self, now: Instant) -> Option<Instant> {
         let network = self.network.as_mut().and_then(|network| network.deadline(now));

@@ -8,14 +8,40 @@ use crate::machine::{MAIL_MAX, Machine};
 use crate::net::{End, OPERATOR, Place};
 use crate::world::{ACTORS_MAX, Event, Sabotage, World};
 use craton_abi::{
-    Duration, ErrorCode, Incarnation, ShardId, Slot, SocketEvent, SocketOrder, SocketReply,
+    Duration, ErrorCode, Incarnation, Instant, ShardId, Slot, SocketEvent, SocketOrder,
+    SocketReply, limit,
 };
-use craton_node::{Mail, NodeEffect, NodeInput, WorkerEffect, WorkerInput};
+use craton_node::{Mail, NodeEffect, NodeInput, Part, WorkerEffect, WorkerInput};
 use craton_session::ConnId;
 use craton_shard::port::{
     HostAnswer, HostEffect, HostReply, LogLevel, Outcome, Received, Resume, Start,
 };
 use std::collections::VecDeque;
+
+/// Processes that run one after the other before anything else has its turn.
+const HANDED_OVER_MAX: u32 = 16;
+
+/// Tells a part of a node what its host has to say, as the kernel does: how a process came back is
+/// handed over, and the next may run at once.
+fn hear<P: Part>(
+    part: &mut P,
+    answer: HostAnswer,
+    left: &mut u32,
+    now: Instant,
+    out: &mut Vec<P::Effect>,
+) -> Option<HostEffect> {
+    match answer {
+        HostAnswer::Ran { slot, outcome, used } if *left > 0 => {
+            *left -= 1;
+            let (slot, resume) = part.hand_over(slot, outcome, used, now, out)?;
+            Some(HostEffect::Run { slot, resume, slice: limit::SLICE })
+        }
+        other => {
+            part.hear(other, now, out);
+            None
+        }
+    }
+}
 
 impl World {
     pub(crate) fn boot(&mut self, place: Place) {
@@ -33,11 +59,18 @@ impl World {
 
     pub(crate) fn step(&mut self, place: Place, input: NodeInput) {
         let mut inputs = VecDeque::from([input]);
+        let mut left = HANDED_OVER_MAX;
         while let Some(input) = inputs.pop_front() {
             let mut effects = Vec::new();
             let machine = &mut self.machines[place];
             let local = machine.local(self.now);
-            machine.node.step(input, local, &mut effects);
+            match input {
+                NodeInput::Host(answer) if inputs.is_empty() => {
+                    let next = hear(&mut machine.node, answer, &mut left, local, &mut effects);
+                    effects.extend(next.map(NodeEffect::Host));
+                }
+                other => machine.node.step(other, local, &mut effects),
+            }
             for effect in effects {
                 self.carry_out(place, effect, &mut inputs);
             }
@@ -47,6 +80,7 @@ impl World {
 
     pub(crate) fn step_worker(&mut self, place: Place, cpu: usize, input: WorkerInput) {
         let mut inputs = VecDeque::from([input]);
+        let mut left = HANDED_OVER_MAX;
         while let Some(input) = inputs.pop_front() {
             let mut effects = Vec::new();
             let machine = &mut self.machines[place];
@@ -54,7 +88,13 @@ impl World {
             let Some(worker) = machine.cpus.get_mut(cpu).and_then(|cpu| cpu.worker.as_mut()) else {
                 return;
             };
-            worker.step(input, local, &mut effects);
+            match input {
+                WorkerInput::Host(answer) if inputs.is_empty() => {
+                    let next = hear(worker, answer, &mut left, local, &mut effects);
+                    effects.extend(next.map(WorkerEffect::Host));
+                }
+                other => worker.step(other, local, &mut effects),
+            }
             for effect in effects {
                 match effect {
                     WorkerEffect::Host(effect) => {

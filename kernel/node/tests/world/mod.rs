@@ -4,6 +4,8 @@
 //! between the CPUs of a node arrives at once too, but with a seed that chooses what comes first:
 //! every pair of CPUs has its order, and everything else may overtake.
 
+pub(crate) mod scripts;
+
 use craton_abi::{
     AppId, Duration, Incarnation, Instant, Payload, Pid, ProgramId, ShardId, Slot, SocketOrder,
     TraceId, limit,

@@ -1,0 +1,51 @@
+//! What a CPU's host does with its part of a node, whichever that is.
+//!
+//! Owns [`Part`], which [`Node`](crate::Node) and [`Worker`](crate::Worker) are.
+
+use crate::mail::Mail;
+use alloc::vec::Vec;
+use craton_abi::{Duration, Instant, Slot};
+use craton_shard::port::{HostAnswer, HostCall, HostReply, Outcome, Resume};
+
+/// One CPU's part of a node: a shard, and on the first CPU the control with it.
+pub trait Part {
+    /// What it asks of its host.
+    type Effect;
+
+    /// Takes what another CPU has posted.
+    fn take_mail(&mut self, mail: Mail, now: Instant, out: &mut Vec<Self::Effect>);
+
+    /// Lets time pass; asks for at most one process to be run.
+    fn tick(&mut self, now: Instant, out: &mut Vec<Self::Effect>);
+
+    /// Hears what the host of its processes says.
+    fn hear(&mut self, answer: HostAnswer, now: Instant, out: &mut Vec<Self::Effect>);
+
+    /// As [`Part::hear`] of how a process came back, and [`Part::tick`] if that asks for nothing:
+    /// answers with the process that the host is to run next. What becomes known to others in
+    /// between is told at the next tick, so a host does not go on like this for long.
+    fn hand_over(
+        &mut self,
+        slot: Slot,
+        outcome: Outcome,
+        used: Duration,
+        now: Instant,
+        out: &mut Vec<Self::Effect>,
+    ) -> Option<(Slot, Resume)>;
+
+    /// Answers a call of the process that runs, if that can be done at once.
+    ///
+    /// # Errors
+    ///
+    /// Gives the call back, with nothing done: it is to come by [`Part::hear`].
+    fn answer_at_once(
+        &mut self,
+        slot: Slot,
+        call: HostCall,
+        now: Instant,
+        out: &mut Vec<Self::Effect>,
+    ) -> Result<HostReply, HostCall>;
+
+    /// Whether a tick would run a process.
+    fn runnable(&self) -> bool;
+}
