@@ -249,6 +249,41 @@ impl<S: TableStore> Mapper<S> {
     /// Visits the pages of a range that were written to since they were mapped or visited here: the
     /// address of each and its frame. The caller flushes them, or the CPU notes no later write.
     pub(crate) fn take_dirty(&mut self, start: u64, end: u64, mut each: impl FnMut(u64, u64)) {
+        self.find_entry(start, end, |page, entry| {
+            let flags = entry.flags();
+            if flags.contains(PageTableFlags::PRESENT | PageTableFlags::DIRTY) {
+                entry.set_flags(flags - PageTableFlags::DIRTY);
+                each(page, entry.addr().as_u64());
+            }
+            None::<()>
+        });
+    }
+
+    /// The first page of 4 KiB that is mapped in a range, and its frame.
+    pub(crate) fn next_mapped(&mut self, start: u64, end: u64) -> Option<(u64, u64)> {
+        self.find_entry(start, end, |page, entry| {
+            (!entry.is_unused()).then(|| (page, entry.addr().as_u64()))
+        })
+    }
+
+    /// Unmaps all pages of 4 KiB in a range and tells the frame of each. Skips what has no table.
+    pub(crate) fn unmap_range(&mut self, start: u64, end: u64, mut each: impl FnMut(u64)) {
+        self.find_entry(start, end, |_, entry| {
+            if !entry.is_unused() {
+                each(entry.addr().as_u64());
+                entry.set_unused();
+            }
+            None::<()>
+        });
+    }
+
+    /// Goes through the pages of 4 KiB of a range that have a table, until one gives an answer.
+    fn find_entry<T>(
+        &mut self,
+        start: u64,
+        end: u64,
+        mut each: impl FnMut(u64, &mut PageTableEntry) -> Option<T>,
+    ) -> Option<T> {
         let mut page = start;
         while page < end {
             let next = (page - page % LARGE_PAGE_BYTES + LARGE_PAGE_BYTES).min(end);
@@ -257,54 +292,15 @@ impl<S: TableStore> Mapper<S> {
                 let pages = ((next - page) / PAGE_BYTES) as usize;
                 // By index: `skip` would step through all entries before.
                 for i in 0..pages {
-                    let entry = &mut table[first + i];
-                    let flags = entry.flags();
-                    if flags.contains(PageTableFlags::PRESENT | PageTableFlags::DIRTY) {
-                        entry.set_flags(flags - PageTableFlags::DIRTY);
-                        each(page + i as u64 * PAGE_BYTES, entry.addr().as_u64());
+                    let found = each(page + i as u64 * PAGE_BYTES, &mut table[first + i]);
+                    if found.is_some() {
+                        return found;
                     }
-                }
-            }
-            page = next;
-        }
-    }
-
-    /// The first page of 4 KiB that is mapped in a range, and its frame.
-    pub(crate) fn next_mapped(&mut self, start: u64, end: u64) -> Option<(u64, u64)> {
-        let mut page = start;
-        while page < end {
-            let next = (page - page % LARGE_PAGE_BYTES + LARGE_PAGE_BYTES).min(end);
-            if let Ok(table) = self.table_of(page) {
-                let pages = ((next - page) / PAGE_BYTES) as usize;
-                let first = index(page, 1);
-                if let Some(i) = (0..pages).find(|i| !table[first + i].is_unused()) {
-                    let frame = table[first + i].addr().as_u64();
-                    return Some((page + i as u64 * PAGE_BYTES, frame));
                 }
             }
             page = next;
         }
         None
-    }
-
-    /// Unmaps all pages of 4 KiB in a range and tells the frame of each. Skips what has no table.
-    pub(crate) fn unmap_range(&mut self, start: u64, end: u64, mut each: impl FnMut(u64)) {
-        let mut page = start;
-        while page < end {
-            let next = (page - page % LARGE_PAGE_BYTES + LARGE_PAGE_BYTES).min(end);
-            if let Ok(table) = self.table_of(page) {
-                let pages = ((next - page) / PAGE_BYTES) as usize;
-                let first = index(page, 1);
-                for i in 0..pages {
-                    let entry = &mut table[first + i];
-                    if !entry.is_unused() {
-                        each(entry.addr().as_u64());
-                        entry.set_unused();
-                    }
-                }
-            }
-            page = next;
-        }
     }
 
     /// The table of the last level that covers an address.
