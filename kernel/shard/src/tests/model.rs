@@ -19,6 +19,8 @@ use network::Network;
 const SEEDS: u64 = 200;
 const STEPS: usize = 3_000;
 const PROCESSES_MAX: usize = 10;
+/// The smallest mailbox that is asked for.
+const MAILBOX_BYTES_MIN: usize = 100;
 /// Pairs share their lane; credit, spawns and news of lost nodes travel in lanes of their own.
 const LANES_OF_PAIRS: u64 = 3;
 const LANE_OTHER: u64 = LANES_OF_PAIRS;
@@ -37,6 +39,8 @@ struct World {
     network: Network,
     /// Spawns whose answer has not reached the parent: where they were placed.
     placed: BTreeMap<(NodeId, RequestId), (Pid, usize)>,
+    /// Who sent what fits any mailbox, and until when it said that it would wait.
+    patient: BTreeMap<Pid, Instant>,
     /// Every pid there was, and some that never were.
     pids: Vec<Pid>,
     quiet: bool,
@@ -73,6 +77,7 @@ impl World {
             ledger: Ledger::default(),
             network: Network::default(),
             placed: BTreeMap::new(),
+            patient: BTreeMap::new(),
             pids: vec![nobody(1, 900, 0), nobody(2, 900, 0), nobody(1, 1, 7)],
             quiet: false,
         };
@@ -106,12 +111,26 @@ impl World {
         if let Input::SpawnReply { request, parent, .. } = &input {
             self.placed.remove(&(parent.node, *request));
         }
+        self.note_patience(member, &input);
         let mut out = Vec::new();
         self.shards[member].step(input, self.now, &mut out);
         check(&self.shards[member]);
         assert_eq!(self.shards[member].refused, 0, "{out:?}");
         for effect in out {
             self.perform(member, effect);
+        }
+    }
+
+    fn note_patience(&mut self, member: usize, input: &Input) {
+        let Input::Ran { slot, outcome: Outcome::Call(call), .. } = input else { return };
+        let (HostCall::Send { to, payload, timeout, .. }
+        | HostCall::Request { to, payload, timeout, .. }) = call
+        else {
+            return;
+        };
+        let pid = self.shards[member].pid(*slot);
+        if *to != pid && payload.0.len() <= MAILBOX_BYTES_MIN {
+            self.patient.insert(pid, self.now + *timeout);
         }
     }
 
@@ -124,6 +143,10 @@ impl World {
             }
             Effect::Host(HostEffect::Run { slot, resume, .. }) => {
                 let pid = self.shards[member].pid(slot);
+                let patient = self.patient.remove(&pid);
+                if resume == Resume::Reply(HostReply::Failed(ErrorCode::Full)) {
+                    assert!(patient.is_none_or(|until| self.now >= until), "{pid} was to wait");
+                }
                 let actor = self.actors.get_mut(&pid).expect("a run without start");
                 actor.resumed(pid, resume, &mut self.ledger);
             }

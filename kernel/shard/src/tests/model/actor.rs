@@ -1,5 +1,6 @@
 //! A native process: asks for random things and writes down what it hears.
 
+use super::MAILBOX_BYTES_MIN;
 use super::ledger::Ledger;
 use crate::port::{HostCall, HostReply, LogLevel, Outcome, Received, Resume, SpawnCall};
 use crate::tests::random::Random;
@@ -247,7 +248,7 @@ impl Actor {
         let limits = ProcessLimits {
             memory_bytes: 0,
             mailbox_messages: *random.pick(&[1, 2, 8, 256]),
-            mailbox_bytes: *random.pick(&[100, 64 << 10, 2 << 20]),
+            mailbox_bytes: *random.pick(&[MAILBOX_BYTES_MIN as u32, 64 << 10, 2 << 20]),
         };
         HostCall::Spawn(Box::new(SpawnCall {
             place: Place::Anywhere,
