@@ -79,6 +79,12 @@ pub fn expect_selftest(config: MachineConfig) {
     assert_eq!(lines.last(), Some(&sum));
 }
 
+/// Says that a test, or a part of it, is not run here, and what is missing for it.
+pub fn skipped(test: &str, why: &str) {
+    // Past the harness, which shows what a test prints only when it fails.
+    let _ = writeln!(std::io::stderr(), "skipped: {test}: {why}");
+}
+
 /// Says to a test that it runs in a network namespace of its own.
 const NAMESPACE: &str = "CRATON_TEST_NAMESPACE";
 
@@ -100,10 +106,7 @@ pub fn in_network_namespace(test: &str, body: impl FnOnce()) {
     };
     let probe = in_namespace().args(["ip", "tuntap", "add", "dev", "tap0", "mode", "tap"]).output();
     if !probe.is_ok_and(|output| output.status.success()) {
-        // Past the harness, which shows what a test prints only when it fails.
-        let why = "it needs root, /dev/net/tun and iproute2";
-        let _ = writeln!(std::io::stderr(), "skipped: {test}: {why}");
-        return;
+        return skipped(test, "it needs root, /dev/net/tun and iproute2");
     }
     let binary = std::env::current_exe().expect("a test is a program");
     let output = in_namespace()

@@ -39,6 +39,9 @@
 //!   ms there and back take 1.0 s without loss, 2.7 s at 1 % and 21 s at 5 % (medians of 21 seeds,
 //!   `loss_costs_what_the_documents_say`); by the rule of Mathis a TCP without that bound needs
 //!   about 2 s at 5 %. smoltcp answers with selective acknowledgements but makes no use of them.
+//!   Linux behind netem (5 %, 50 ms, each way: 100 ms there and back) shows the same: it took 19 s
+//!   to get 300 kB from a node and 2.5 s to send it as many, which it repairs by what smoltcp
+//!   acknowledges selectively (`qemu/tests/cluster/netem.rs`).
 //! - Congestion control is Reno: smoltcp 0.14's CUBIC calls `f64::powi` and `f64::mul_add`, which
 //!   `core` does not have in stable Rust, so it does not compile without `std`, and a controller
 //!   cannot be given from outside. With windows of 64 KiB the two differ little.

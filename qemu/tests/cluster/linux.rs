@@ -2,7 +2,7 @@
 //!
 //! On a tap in a network namespace of its own, as in `tap.rs`; skipped without root.
 
-use craton_qemu::testing::{Watched, in_network_namespace, kernel, launch};
+use craton_qemu::testing::{Watched, in_network_namespace, kernel, launch, skipped};
 use craton_qemu::{MachineConfig, Tap, node_address, node_mac};
 use craton_tool::keys::Keys;
 use rustix::net::{AddressFamily, SendFlags, SocketType, ipproto, sendto, socket};
@@ -206,8 +206,8 @@ fn a_lossy_line_of_fifty_milliseconds_carries_all_bytes() {
         let netem = ["qdisc", "add", "dev", "tap0", "root", "netem", "loss", "5%", "delay", "50ms"];
         let added = Command::new("tc").args(netem).output();
         if !added.is_ok_and(|output| output.status.success()) {
-            println!("skipped: this kernel has no netem");
-            return;
+            let why = "this kernel has no netem; netem.rs brings one that has";
+            return skipped("a_lossy_line_of_fifty_milliseconds_carries_all_bytes", why);
         }
         let mut stream = node.connect(ECHO);
         let sent: Vec<u8> = (0..300_000_u32).map(|number| (number / 3) as u8).collect();
@@ -257,8 +257,7 @@ fn pings_are_answered() {
         for size in ["0", "56", "1400"] {
             let arguments = ["-c", "5", "-i", "0.2", "-W", "10", "-s", size, &address];
             let Ok(output) = Command::new("ping").args(arguments).output() else {
-                println!("skipped: there is no ping");
-                return;
+                return skipped("pings_are_answered", "there is no ping; install iputils-ping");
             };
             let said = String::from_utf8_lossy(&output.stdout);
             assert!(said.contains(" 0% packet loss"), "{said}");

@@ -16,6 +16,7 @@ mod density;
 mod faults;
 mod linux;
 mod loss;
+mod netem;
 mod peer;
 mod random;
 mod runs;
