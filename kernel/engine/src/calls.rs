@@ -101,13 +101,20 @@ pub(crate) fn memory_mut<'a>(call: &'a mut Call<'_>) -> &'a mut [u8] {
 
 /// A fixed number of bytes at `pointer`.
 pub(crate) fn read<const N: usize>(call: &Call<'_>, pointer: i32) -> Result<[u8; N], BadPointer> {
-    let memory = memory(call);
+    read_in(memory(call), pointer)
+}
+
+fn read_in<const N: usize>(memory: &[u8], pointer: i32) -> Result<[u8; N], BadPointer> {
     let region = Region::prove(memory, pointer, N as i32)?;
     region.of(memory).try_into().map_err(|_| BadPointer)
 }
 
 pub(crate) fn read_pid(call: &Call<'_>, pointer: i32) -> Result<Pid, BadPointer> {
-    read(call, pointer).map(|bytes| Pid::from_bytes(&bytes))
+    read_pid_in(memory(call), pointer)
+}
+
+fn read_pid_in(memory: &[u8], pointer: i32) -> Result<Pid, BadPointer> {
+    read_in(memory, pointer).map(|bytes| Pid::from_bytes(&bytes))
 }
 
 fn self_pid(mut call: Call<'_>, out: i32) -> Result<()> {
@@ -251,10 +258,18 @@ fn prepare(
 }
 
 fn send(call: Call<'_>, to: i32, tag: i64, pointer: i32, len: i32, timeout: i64) -> Result<i32> {
-    Ok(match parcel(&call, to, pointer, len, timeout)? {
-        Ok((to, payload, timeout)) => {
-            done(&ask(HostCall::Send { to, tag: tag as u64, payload, timeout }))
-        }
+    let memory = memory(&call);
+    let to = read_pid_in(memory, to)?;
+    let message = Region::prove(memory, pointer, len)?;
+    let timeout = match patience(timeout) {
+        Ok(timeout) => timeout.unwrap_or(limit::SEND_TIMEOUT),
+        Err(error) => return Ok(error.code()),
+    };
+    if message.len() > limit::MESSAGE_BYTES_MAX {
+        return Ok(ErrorCode::TooLong.code());
+    }
+    Ok(match platform::send(to, tag as u64, message.of(memory), timeout) {
+        Ok(reply) => reply.map_or(ErrorCode::Invalid.code(), |reply| done(&reply)),
         Err(error) => error.code(),
     })
 }
@@ -268,7 +283,7 @@ pub(crate) fn patience(timeout: i64) -> Result<Option<Duration>, ErrorCode> {
     }
 }
 
-/// What `send` and `request` are given: to whom, what, and how long to wait for room.
+/// What `request` is given: to whom, what, and how long to wait for room.
 fn parcel(
     call: &Call<'_>,
     to: i32,
@@ -317,7 +332,8 @@ fn receive(
         2 => ask(HostCall::Await { id: tag as u64, timeout, capacity }),
         _ => {
             let tag = (use_tag != 0).then_some(tag as u64);
-            ask(HostCall::Receive { tag, timeout, capacity })
+            let reply = platform::receive(tag, timeout, capacity);
+            reply.unwrap_or(HostReply::Failed(ErrorCode::Invalid))
         }
     };
     let memory = memory_mut(&mut call);
@@ -331,6 +347,7 @@ fn receive(
     };
     header.write(memory, &receive_header(head, bytes.len().min(room.len())));
     room.write(memory, &bytes);
+    platform::keep(bytes);
     Ok(0)
 }
 

@@ -7,9 +7,8 @@
 
 use crate::instance::{self, Birth, Instance};
 use crate::platform;
-use crate::process::{Desk, Exchange};
+use crate::process::{Closed, Desk, Envelopes, Exchange, Leave};
 use crate::programs::{Program, Programs};
-use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use craton_abi::{
@@ -45,7 +44,7 @@ pub struct Engine {
     programs: Arc<Programs>,
     clocks: Clocks,
     seeds: ChaCha8Rng,
-    processes: BTreeMap<Slot, Process>,
+    processes: Processes,
     /// Instances whose process has ended and which are as good as new, the last one at the end.
     warm: Vec<Warm>,
     /// What the programs' count of unloads was when those of `warm` were still loaded.
@@ -56,6 +55,7 @@ pub struct Engine {
     started: bool,
     /// Processes that ran since [`Engine::take_ran`], those that have ended among them.
     ran: Vec<Slot>,
+    envelopes: Envelopes,
 }
 
 /// An instance and the stack that it runs on.
@@ -83,6 +83,47 @@ struct Process {
     ran: bool,
 }
 
+/// Processes by their places in the shard's table, which are few and used again.
+#[derive(Default)]
+struct Processes(Vec<Option<(Slot, Process)>>);
+
+impl Processes {
+    fn get(&self, slot: Slot) -> Option<&Process> {
+        let (own, process) = self.0.get(slot.index())?.as_ref()?;
+        (*own == slot).then_some(process)
+    }
+
+    fn get_mut(&mut self, slot: Slot) -> Option<&mut Process> {
+        let (own, process) = self.0.get_mut(slot.index())?.as_mut()?;
+        (*own == slot).then_some(process)
+    }
+
+    /// Whether a process has this place, under whatever generation.
+    fn is_taken(&self, slot: Slot) -> bool {
+        self.0.get(slot.index()).is_some_and(Option::is_some)
+    }
+
+    /// Adds a process, whose place is free.
+    fn insert(&mut self, slot: Slot, process: Process) {
+        if self.0.len() <= slot.index() {
+            self.0.resize_with(slot.index() + 1, || None);
+        }
+        self.0[slot.index()] = Some((slot, process));
+    }
+
+    fn remove(&mut self, slot: Slot) -> Option<Process> {
+        let place = self.0.get_mut(slot.index())?;
+        Some(place.take_if(|(own, _)| *own == slot)?.1)
+    }
+
+    /// Gives back the room behind the last process.
+    fn give_back(&mut self) {
+        let last = self.0.iter().rposition(Option::is_some);
+        self.0.truncate(last.map_or(0, |last| last + 1));
+        self.0.shrink_to_fit();
+    }
+}
+
 impl Engine {
     /// An engine for processes of `programs`, which draw their randomness from `seed`.
     pub fn new(programs: Arc<Programs>, seed: [u8; 32], clocks: Clocks) -> Engine {
@@ -92,11 +133,12 @@ impl Engine {
             programs,
             clocks,
             seeds,
-            processes: BTreeMap::new(),
+            processes: Processes::default(),
             warm: Vec::new(),
             runs: 0,
             started: false,
             ran: Vec::new(),
+            envelopes: Envelopes::default(),
         }
     }
 
@@ -121,7 +163,7 @@ impl Engine {
     ) -> Result<(), ErrorCode> {
         self.started = true;
         let program = self.programs.get(program).ok_or(ErrorCode::NoProgram)?;
-        if self.processes.contains_key(&pid.slot) {
+        if self.processes.is_taken(pid.slot) {
             return Err(ErrorCode::Invalid);
         }
         let entry = program.entry(entry).ok_or(ErrorCode::NoEntry)?;
@@ -170,11 +212,13 @@ impl Engine {
     ///
     /// If there is no such process, or it waits and `resume` is no reply: the shard keeps both.
     pub fn run(&mut self, slot: Slot, resume: Resume, slice: Duration) -> (Outcome, Duration) {
-        self.run_at_desk(slot, resume, slice, &mut Err)
+        let start = (self.clocks.monotonic)();
+        let (outcome, end) = self.run_at_desk(slot, resume, slice, start, &mut Closed);
+        (outcome, end - start)
     }
 
-    /// As [`Engine::run`]; what the process asks is first brought to `desk`, which answers it at
-    /// once, without the process leaving its stack, or gives it back.
+    /// As [`Engine::run`], from `now` on; what the process asks is first brought to `desk`. Answers
+    /// with how it came back, and when.
     ///
     /// # Panics
     ///
@@ -184,38 +228,41 @@ impl Engine {
         slot: Slot,
         resume: Resume,
         slice: Duration,
-        desk: Desk<'_>,
-    ) -> (Outcome, Duration) {
-        let Some(process) = self.processes.get_mut(&slot) else {
+        now: Instant,
+        desk: &mut dyn Desk,
+    ) -> (Outcome, Instant) {
+        let Some(process) = self.processes.get_mut(slot) else {
             panic!("{slot} is no process of the engine");
         };
         let is_reply = matches!(resume, Resume::Reply(_));
         assert_eq!(process.waits, is_reply, "{slot}: a reply goes to a waiting process only");
         let mut exchange = Exchange {
-            call: None,
+            leave: Leave::Nothing,
             reply: match resume {
                 Resume::Reply(reply) => Some(reply),
                 _ => None,
             },
             ended: None,
             desk,
+            envelopes: &mut self.envelopes,
         };
-        let start = (self.clocks.monotonic)();
         process.memory.use_here();
         let mut left = process.seat.run(slice, &mut exchange);
         if left == Left::Starved && give_back(&mut self.warm) {
             left = process.seat.run(slice, &mut exchange);
         }
-        let used = (self.clocks.monotonic)().since(start);
+        let end = (self.clocks.monotonic)().max(now);
         let starved = Outcome::Exited(ExitReason::Limit(Resource::Memory));
-        let outcome = match left {
-            Left::Finished => Outcome::Exited(exchange.ended.unwrap_or(ExitReason::Normal)),
-            Left::Starved => starved,
+        let outcome = match (left, exchange.leave) {
+            (Left::Finished, _) => Outcome::Exited(exchange.ended.unwrap_or(ExitReason::Normal)),
+            (Left::Starved, _) => starved,
+            // Its receive was taken before it could use memory that is the kernel's own.
+            (Left::Suspended, Leave::Wait) => Outcome::Waiting,
             _ if process.memory.is_short() => starved,
-            Left::Preempted => Outcome::Preempted,
-            Left::Suspended => exchange.call.map_or(Outcome::Preempted, Outcome::Call),
+            (Left::Suspended, Leave::Call(call)) => Outcome::Call(call),
+            (Left::Preempted | Left::Suspended, _) => Outcome::Preempted,
         };
-        process.waits = matches!(outcome, Outcome::Call(_));
+        process.waits = matches!(outcome, Outcome::Call(_) | Outcome::Waiting);
         if !core::mem::replace(&mut process.ran, true) {
             self.ran.push(slot);
         }
@@ -223,12 +270,12 @@ impl Engine {
         if self.runs.is_multiple_of(RUNS_PER_LOOK) && !platform::has_spare() {
             self.give_back();
         }
-        (outcome, used)
+        (outcome, end)
     }
 
     /// Drops a process, wherever it is. Unknown slots are ignored: a start may have failed.
     pub fn reclaim(&mut self, slot: Slot) {
-        let Some(Process { mut seat, program, .. }) = self.processes.remove(&slot) else { return };
+        let Some(Process { mut seat, program, .. }) = self.processes.remove(slot) else { return };
         self.forget_unloaded();
         let wanted = program.begins_anew && !program.is_unloaded() && platform::has_spare();
         if let Some(instance) = seat.at_rest().filter(|_| wanted)
@@ -250,7 +297,7 @@ impl Engine {
 
     /// Drops every process: the node starts a new life.
     pub fn reclaim_all(&mut self) {
-        self.processes.clear();
+        self.processes = Processes::default();
         self.give_back();
     }
 
@@ -264,15 +311,17 @@ impl Engine {
 
     /// Gives back the instances, stacks and memories that are kept for the next processes.
     pub fn give_back(&mut self) {
-        self.ran.retain(|slot| self.processes.contains_key(slot));
+        self.ran.retain(|slot| self.processes.get(*slot).is_some());
         self.ran.shrink_to_fit();
+        self.envelopes.give_back();
+        self.processes.give_back();
         give_back(&mut self.warm);
     }
 
     /// The processes that ran since this was asked last: only their memory can have changed.
     pub fn take_ran(&mut self) -> Vec<Slot> {
         let mut slots = core::mem::take(&mut self.ran);
-        slots.retain(|slot| match self.processes.get_mut(slot) {
+        slots.retain(|slot| match self.processes.get_mut(*slot) {
             Some(process) => core::mem::take(&mut process.ran),
             None => false,
         });
@@ -283,7 +332,7 @@ impl Engine {
     /// none.
     pub fn memory_bytes(&self, slot: Slot) -> u64 {
         let bytes = |process: &Process| process.memory.mapped() + process.seat.stack_bytes();
-        self.processes.get(&slot).map_or(0, |process| bytes(process) as u64)
+        self.processes.get(slot).map_or(0, |process| bytes(process) as u64)
     }
 }
 

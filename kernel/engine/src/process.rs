@@ -12,9 +12,10 @@ use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::fmt::{self, Write};
-use craton_abi::{ExitReason, Payload, Pid, ProcessLimits, Resource, TrapKind, limit};
-use craton_shard::port::{HostCall, HostReply};
+use craton_abi::{Duration, ExitReason, Payload, Pid, ProcessLimits, Resource, TrapKind, limit};
+use craton_shard::port::{HostCall, HostReply, ReceiveAtOnce};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use wasmtime::{Error, Memory, ResourceLimiter, Trap, WasmBacktrace};
@@ -55,19 +56,111 @@ impl Random {
     }
 }
 
-/// Answers a call at once, or gives it back with nothing done.
-pub type Desk<'a> = &'a mut dyn FnMut(HostCall) -> Result<HostReply, HostCall>;
+/// Where the calls of the process that runs are brought first: what can be done at once is, without
+/// the process leaving its stack.
+pub trait Desk {
+    /// Answers a call.
+    ///
+    /// # Errors
+    ///
+    /// Gives it back with nothing done.
+    fn ask(&mut self, call: HostCall) -> Result<HostReply, HostCall>;
+
+    /// As [`Desk::ask`], of [`HostCall::Send`].
+    ///
+    /// # Errors
+    ///
+    /// Gives the payload back with nothing done.
+    fn send(&mut self, to: Pid, tag: u64, payload: Payload) -> Result<(), Payload>;
+
+    /// As [`Desk::ask`], of [`HostCall::Receive`].
+    fn receive(
+        &mut self,
+        tag: Option<u64>,
+        timeout: Option<Duration>,
+        capacity: usize,
+    ) -> ReceiveAtOnce;
+}
+
+/// A desk where nothing can be done at once.
+pub(crate) struct Closed;
+
+impl Desk for Closed {
+    fn ask(&mut self, call: HostCall) -> Result<HostReply, HostCall> {
+        Err(call)
+    }
+
+    fn send(&mut self, _to: Pid, _tag: u64, payload: Payload) -> Result<(), Payload> {
+        Err(payload)
+    }
+
+    fn receive(&mut self, _: Option<u64>, _: Option<Duration>, _: usize) -> ReceiveAtOnce {
+        ReceiveAtOnce::Later
+    }
+}
+
+/// What a process leaves its stack with.
+#[derive(Default)]
+pub(crate) enum Leave {
+    /// Nothing: it did not leave by itself.
+    #[default]
+    Nothing,
+    /// A request.
+    Call(HostCall),
+    /// A receive that the desk took; it waits.
+    Wait,
+}
 
 /// What passes between a fiber and the engine.
 pub(crate) struct Exchange<'a> {
     /// Where calls are brought first.
-    pub(crate) desk: Desk<'a>,
+    pub(crate) desk: &'a mut dyn Desk,
     /// What the process asks for; set before it leaves its stack.
-    pub(crate) call: Option<HostCall>,
+    pub(crate) leave: Leave,
     /// The answer; set before it goes on.
     pub(crate) reply: Option<HostReply>,
     /// How it ended; set by the fiber as the last thing it does.
     pub(crate) ended: Option<ExitReason>,
+    /// Room for short messages.
+    pub(crate) envelopes: &'a mut Envelopes,
+}
+
+/// Vectors that messages came in, for the next ones: most are short, and soon read.
+#[derive(Default)]
+pub(crate) struct Envelopes(Vec<Vec<u8>>);
+
+impl Envelopes {
+    /// Most that are kept.
+    const COUNT_MAX: usize = 64;
+    /// Bytes that each has room for.
+    const BYTES: usize = 64;
+
+    /// A copy of `bytes`, if they are few and there is an envelope.
+    pub(crate) fn take(&mut self, bytes: &[u8]) -> Option<Vec<u8>> {
+        if bytes.len() > Self::BYTES {
+            return None;
+        }
+        let mut envelope = self.0.pop()?;
+        envelope.extend_from_slice(bytes);
+        Some(envelope)
+    }
+
+    /// Keeps what a message came in, if it is of use.
+    pub(crate) fn keep(&mut self, mut message: Vec<u8>) {
+        if message.capacity() == Self::BYTES && self.0.len() < Self::COUNT_MAX {
+            message.clear();
+            self.0.push(message);
+        }
+    }
+
+    /// What a message of so many bytes is to have room for.
+    pub(crate) fn room_for(bytes: usize) -> usize {
+        if bytes <= Self::BYTES { Self::BYTES } else { bytes }
+    }
+
+    pub(crate) fn give_back(&mut self) {
+        self.0 = Vec::new();
+    }
 }
 
 /// Holds a process to its limits.

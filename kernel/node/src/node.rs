@@ -18,12 +18,13 @@ use alloc::string::ToString;
 use alloc::vec::Vec;
 use core::fmt;
 use craton_abi::{
-    Duration, ExitReason, Incarnation, Instant, NodeId, Pid, ShardId, Slot, SocketEvent,
+    Duration, ExitReason, Incarnation, Instant, NodeId, Payload, Pid, ShardId, Slot, SocketEvent,
     SocketOrder, limit,
 };
 use craton_session::{CertificateError, ConnId};
 use craton_shard::port::{
-    Effect, HostAnswer, HostCall, HostEffect, HostReply, Input, LogLevel, Outcome, Resume,
+    Effect, HostAnswer, HostCall, HostEffect, HostReply, Input, LogLevel, Outcome, ReceiveAtOnce,
+    Resume,
 };
 use craton_shard::{Shard, ShardConfig};
 
@@ -379,13 +380,15 @@ impl Part for Node {
         if slot.shard() != CONTROL {
             return None;
         }
-        let mut effects = core::mem::take(&mut self.effects);
-        let mut next = self.shard.hand_over(slot, outcome, used, now, &mut effects);
+        let effects = &mut self.effects;
+        let mut next = self.shard.hand_over(slot, outcome, used, now, effects);
         if let Some((slot, resume)) = next.take_if(|(slot, _)| !self.control.hosts.is_engine(*slot))
         {
             effects.push(Effect::Host(HostEffect::Run { slot, resume, slice: limit::SLICE }));
         }
-        self.effects = effects;
+        if self.effects.is_empty() {
+            return next;
+        }
         let life = self.work.life;
         self.carry_out_all(now, out);
         // Who was to run in a life that is over runs no more.
@@ -399,11 +402,35 @@ impl Part for Node {
         now: Instant,
         out: &mut Vec<NodeEffect>,
     ) -> Result<HostReply, HostCall> {
-        let mut effects = core::mem::take(&mut self.effects);
-        let answer = self.shard.answer_at_once(slot, call, &mut effects);
-        self.effects = effects;
+        let answer = self.shard.answer_at_once(slot, call, &mut self.effects);
         self.carry_out_all(now, out);
         answer
+    }
+
+    fn send_at_once(
+        &mut self,
+        slot: Slot,
+        (to, tag, payload): (Pid, u64, Payload),
+        now: Instant,
+        out: &mut Vec<NodeEffect>,
+    ) -> Result<(), Payload> {
+        let sent = self.shard.send_at_once(slot, to, tag, payload, &mut self.effects);
+        self.carry_out_all(now, out);
+        sent
+    }
+
+    fn receive_at_once(
+        &mut self,
+        slot: Slot,
+        (tag, timeout): (Option<u64>, Option<Duration>),
+        capacity: usize,
+        now: Instant,
+        out: &mut Vec<NodeEffect>,
+    ) -> ReceiveAtOnce {
+        let effects = &mut self.effects;
+        let received = self.shard.receive_at_once(slot, tag, timeout, capacity, effects);
+        self.carry_out_all(now, out);
+        received
     }
 
     fn runnable(&self) -> bool {

@@ -4,8 +4,8 @@
 
 use crate::mail::Mail;
 use alloc::vec::Vec;
-use craton_abi::{Duration, Instant, Slot};
-use craton_shard::port::{HostAnswer, HostCall, HostReply, Outcome, Resume};
+use craton_abi::{Duration, Instant, Payload, Pid, Slot};
+use craton_shard::port::{HostAnswer, HostCall, HostReply, Outcome, ReceiveAtOnce, Resume};
 
 /// One CPU's part of a node: a shard, and on the first CPU the control with it.
 pub trait Part {
@@ -45,6 +45,31 @@ pub trait Part {
         now: Instant,
         out: &mut Vec<Self::Effect>,
     ) -> Result<HostReply, HostCall>;
+
+    /// Sends a message of the process that runs, if that can be done at once: for whom, its tag and
+    /// the message.
+    ///
+    /// # Errors
+    ///
+    /// Gives the message back, with nothing done: it is to come as a [`HostCall`].
+    fn send_at_once(
+        &mut self,
+        slot: Slot,
+        message: (Pid, u64, Payload),
+        now: Instant,
+        out: &mut Vec<Self::Effect>,
+    ) -> Result<(), Payload>;
+
+    /// Receives for the process that runs, with this tag and within this time, or lets it wait: then
+    /// its host says nothing to this part before it has come back.
+    fn receive_at_once(
+        &mut self,
+        slot: Slot,
+        wanted: (Option<u64>, Option<Duration>),
+        capacity: usize,
+        now: Instant,
+        out: &mut Vec<Self::Effect>,
+    ) -> ReceiveAtOnce;
 
     /// Whether a tick would run a process.
     fn runnable(&self) -> bool;

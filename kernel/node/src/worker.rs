@@ -10,9 +10,10 @@ use crate::mail::{CONTROL, Life, Mail, MailBody, Survey, SurveyId, Tally};
 use crate::part::Part;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
-use craton_abi::{Duration, Incarnation, Instant, Pid, ProgramId, ShardId, Slot};
+use craton_abi::{Duration, Incarnation, Instant, Payload, Pid, ProgramId, ShardId, Slot};
 use craton_shard::port::{
-    Effect, HostAnswer, HostCall, HostEffect, HostReply, Input, Outcome, Resume, Source,
+    Effect, HostAnswer, HostCall, HostEffect, HostReply, Input, Outcome, ReceiveAtOnce, Resume,
+    Source,
 };
 use craton_shard::{Shard, ShardConfig};
 
@@ -70,6 +71,9 @@ impl Worker {
 
     /// Carries out what its shard asked for since.
     fn carry_out_all(&mut self, now: Instant, out: &mut Vec<WorkerEffect>) {
+        if self.effects.is_empty() {
+            return;
+        }
         let mut effects = core::mem::take(&mut self.effects);
         for effect in effects.drain(..) {
             self.carry_out(effect, out);
@@ -319,9 +323,7 @@ impl Part for Worker {
         if !self.is_mine(slot) {
             return None;
         }
-        let mut effects = core::mem::take(&mut self.effects);
-        let next = self.shard.hand_over(slot, outcome, used, now, &mut effects);
-        self.effects = effects;
+        let next = self.shard.hand_over(slot, outcome, used, now, &mut self.effects);
         self.carry_out_all(now, out);
         next
     }
@@ -333,11 +335,35 @@ impl Part for Worker {
         now: Instant,
         out: &mut Vec<WorkerEffect>,
     ) -> Result<HostReply, HostCall> {
-        let mut effects = core::mem::take(&mut self.effects);
-        let answer = self.shard.answer_at_once(slot, call, &mut effects);
-        self.effects = effects;
+        let answer = self.shard.answer_at_once(slot, call, &mut self.effects);
         self.carry_out_all(now, out);
         answer
+    }
+
+    fn send_at_once(
+        &mut self,
+        slot: Slot,
+        (to, tag, payload): (Pid, u64, Payload),
+        now: Instant,
+        out: &mut Vec<WorkerEffect>,
+    ) -> Result<(), Payload> {
+        let sent = self.shard.send_at_once(slot, to, tag, payload, &mut self.effects);
+        self.carry_out_all(now, out);
+        sent
+    }
+
+    fn receive_at_once(
+        &mut self,
+        slot: Slot,
+        (tag, timeout): (Option<u64>, Option<Duration>),
+        capacity: usize,
+        now: Instant,
+        out: &mut Vec<WorkerEffect>,
+    ) -> ReceiveAtOnce {
+        let effects = &mut self.effects;
+        let received = self.shard.receive_at_once(slot, tag, timeout, capacity, effects);
+        self.carry_out_all(now, out);
+        received
     }
 
     fn runnable(&self) -> bool {

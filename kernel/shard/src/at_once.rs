@@ -5,11 +5,12 @@
 //! are most of what processes ask for. Everything else, and all that would have to wait, comes back
 //! and goes the long way, as [`Input::Ran`](crate::port::Input::Ran): the outcome is the same.
 
-use crate::port::{Effect, HostCall, HostReply};
-use crate::process::{Parcel, State, Want};
-use crate::shard::{Shard, Whereabouts};
+use crate::port::{Effect, HostCall, HostReply, ReceiveAtOnce, Resume};
+use crate::process::{State, Tenant, Want};
+use crate::shard::{Shard, Whereabouts, may_signal};
 use alloc::vec::Vec;
-use craton_abi::{Duration, ErrorCode, Slot, limit};
+use craton_abi::{Duration, ErrorCode, Payload, Pid, Slot, limit};
+use craton_process::{Amount, Message};
 
 impl Shard {
     /// Answers a call of the process that runs, if that can be done at once. What is to be done
@@ -24,29 +25,120 @@ impl Shard {
         call: HostCall,
         out: &mut Vec<Effect>,
     ) -> Result<HostReply, HostCall> {
-        let runs = self.live(slot).is_some_and(|process| matches!(process.state, State::Running));
+        if !self.runs(slot) {
+            return Err(call);
+        }
         match call {
-            HostCall::Send { to, tag, payload, timeout } if runs => {
-                let fits = payload.0.len() <= limit::MESSAGE_BYTES_MAX;
-                if !fits || self.find(to) != Whereabouts::Here || !self.has_room(slot, to, &payload)
-                {
-                    return Err(HostCall::Send { to, tag, payload, timeout });
+            HostCall::Send { to, tag, payload, timeout } => {
+                match self.send_at_once(slot, to, tag, payload, out) {
+                    Ok(()) => Ok(HostReply::Done),
+                    Err(payload) => Err(HostCall::Send { to, tag, payload, timeout }),
                 }
-                self.deliver(slot, to, Parcel { tag, payload, request: None }, out);
-                Ok(HostReply::Done)
             }
-            HostCall::Receive { tag, timeout, capacity } if runs => {
-                match self.take(slot, Want::of_tag(tag), capacity, out) {
+            HostCall::Receive { tag, timeout, capacity } => {
+                match self.take_at_once(slot, tag, timeout, capacity, out) {
                     Some(reply) => Ok(reply),
-                    None if timeout == Some(Duration::ZERO) => {
-                        Ok(HostReply::Failed(ErrorCode::TimedOut))
-                    }
                     None => Err(HostCall::Receive { tag, timeout, capacity }),
                 }
             }
-            other if runs => self.request_at_once(slot, other, out),
-            other => Err(other),
+            other => self.request_at_once(slot, other, out),
         }
+    }
+
+    /// Sends a message of the process that runs to another of this shard, if there is room for it.
+    /// A receiver that waits for it has it at once; it does not go by the mailbox, in which there
+    /// is nothing before it that the receiver would take.
+    ///
+    /// # Errors
+    ///
+    /// Gives the message back, with nothing done.
+    pub fn send_at_once(
+        &mut self,
+        slot: Slot,
+        to: Pid,
+        tag: u64,
+        payload: Payload,
+        out: &mut Vec<Effect>,
+    ) -> Result<(), Payload> {
+        let from = self.pid(slot);
+        let len = payload.0.len();
+        if (to.node, to.incarnation) != (from.node, from.incarnation)
+            || len > limit::MESSAGE_BYTES_MAX
+        {
+            return Err(payload);
+        }
+        let app = match self.live(slot) {
+            Some(process) if matches!(process.state, State::Running) => process.app,
+            _ => return Err(payload),
+        };
+        let Some(target) = self.processes.get_mut(to.slot).and_then(Tenant::live_mut) else {
+            return Err(payload);
+        };
+        if !may_signal(app, target.app)
+            || !target.senders.is_empty()
+            || target.mailbox.admits(Amount::of_message(len)).is_err()
+        {
+            return Err(payload);
+        }
+        let message = Message { from, tag, payload, request: None };
+        match target.state {
+            State::Receiving { want, capacity, deadline } if want.takes(tag) && len <= capacity => {
+                self.timers.cancel(deadline, to.slot);
+                let turn = self.run_queue.push(to.slot, &mut target.virtual_time);
+                let resume = Resume::Reply(HostReply::Received(message.into()));
+                target.state = State::Runnable { resume, turn };
+                self.runnable += 1;
+            }
+            _ => {
+                target.mailbox.push_local(message);
+                self.arrived(to.slot, out);
+            }
+        }
+        Ok(())
+    }
+
+    /// Receives for the process that runs, or lets it wait. Where it waits only for a while it is
+    /// to come by [`Input::Ran`](crate::port::Input::Ran): the shard does not know what time it is
+    /// before its next step.
+    pub fn receive_at_once(
+        &mut self,
+        slot: Slot,
+        tag: Option<u64>,
+        timeout: Option<Duration>,
+        capacity: usize,
+        out: &mut Vec<Effect>,
+    ) -> ReceiveAtOnce {
+        if !self.runs(slot) {
+            return ReceiveAtOnce::Later;
+        }
+        if let Some(reply) = self.take_at_once(slot, tag, timeout, capacity, out) {
+            return ReceiveAtOnce::Reply(reply);
+        }
+        match self.live_mut(slot) {
+            Some(process) if timeout.is_none() => {
+                let want = Want::of_tag(tag);
+                process.state = State::Receiving { want, capacity, deadline: None };
+                ReceiveAtOnce::Waits
+            }
+            _ => ReceiveAtOnce::Later,
+        }
+    }
+
+    fn runs(&self, slot: Slot) -> bool {
+        self.live(slot).is_some_and(|process| matches!(process.state, State::Running))
+    }
+
+    fn take_at_once(
+        &mut self,
+        slot: Slot,
+        tag: Option<u64>,
+        timeout: Option<Duration>,
+        capacity: usize,
+        out: &mut Vec<Effect>,
+    ) -> Option<HostReply> {
+        let taken = self.take(slot, Want::of_tag(tag), capacity, out);
+        let refused = || HostReply::Failed(ErrorCode::TimedOut);
+        taken.or_else(|| (timeout == Some(Duration::ZERO)).then(refused))
     }
 
     /// What concerns requests and timers. A timer is not set here: the shard does not know what

@@ -23,7 +23,7 @@ impl Shard {
         out: &mut Vec<Effect>,
     ) {
         let process = match self.processes.get_mut(slot) {
-            Some(Tenant::Live(process)) if matches!(process.state, State::Running) => process,
+            Some(Tenant::Live(process)) if came_back(&process.state, &outcome) => process,
             Some(Tenant::Ending(_)) => return self.host_let_go(slot, out),
             _ => {
                 let pid = self.pid(slot);
@@ -32,8 +32,12 @@ impl Shard {
         };
         process.identity.cpu = process.identity.cpu + used;
         process.virtual_time = process.virtual_time + used + RUN_COST;
+        if matches!(outcome, Outcome::Waiting) {
+            return;
+        }
         process.state = State::Calling;
         match outcome {
+            Outcome::Waiting => {}
             Outcome::Call(call) => {
                 if let Some(reply) = self.call(slot, call, out) {
                     self.reply(slot, reply);
@@ -114,6 +118,14 @@ impl Shard {
             (Some(from), Some(to)) => may_signal(from.app, to.app),
             _ => false,
         }
+    }
+}
+
+/// Whether a process in this state can come back from its host like this.
+fn came_back(state: &State, outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Waiting => matches!(state, State::Receiving { .. }),
+        _ => matches!(state, State::Running),
     }
 }
 

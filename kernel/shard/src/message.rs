@@ -218,13 +218,13 @@ impl Shard {
         let received = match mailbox.take(found)? {
             Taken::Local(message) => {
                 self.admit_waiting(slot, out);
-                received(message)
+                Received::from(message)
             }
             Taken::Credited(message, due) => {
                 if let Some(CreditDue { source, amount }) = due {
                     self.return_credit(source, self.pid(slot), amount, out);
                 }
-                received(message)
+                Received::from(message)
             }
             Taken::Notice(notice) => {
                 Received::Down { from: notice.from, id: notice.id, reason: notice.reason }
@@ -351,11 +351,13 @@ impl Shard {
     }
 }
 
-/// A message as its receiver gets it.
-fn received(message: Message) -> Received {
-    let Message { from, tag, payload, request } = message;
-    match request {
-        None => Received::Message { from, tag, payload },
-        Some(id) => Received::Request { from, tag, payload, id },
+impl From<Message> for Received {
+    /// A message as its receiver gets it.
+    fn from(message: Message) -> Received {
+        let Message { from, tag, payload, request } = message;
+        match request {
+            None => Received::Message { from, tag, payload },
+            Some(id) => Received::Request { from, tag, payload, id },
+        }
     }
 }

@@ -8,7 +8,8 @@
 mod process;
 
 pub use process::{
-    HostCall, HostReply, LivingNode, LogLevel, NameCall, Outcome, Received, Resume, SpawnCall,
+    HostCall, HostReply, LivingNode, LogLevel, NameCall, Outcome, ReceiveAtOnce, Received, Resume,
+    SpawnCall,
 };
 
 use alloc::boxed::Box;

@@ -116,6 +116,15 @@ impl Want {
     pub(crate) fn of_tag(tag: Option<u64>) -> Self {
         tag.map_or(Want::Any, Want::Tag)
     }
+
+    /// Whether it is for a message with this tag.
+    pub(crate) fn takes(self, tag: u64) -> bool {
+        match self {
+            Want::Any => true,
+            Want::Tag(wanted) => wanted == tag,
+            Want::News(_) => false,
+        }
+    }
 }
 
 /// A message that is to be sent.

@@ -19,16 +19,22 @@ const LENGTH_MIN: usize = 64;
 #[derive(Copy, Clone, Debug, Eq, PartialEq, Ord, PartialOrd)]
 pub(crate) struct Turn(u64);
 
+/// Virtual time, turn and slot: the smallest runs next.
+type Entry = (Duration, Turn, Slot);
+
 #[derive(Debug)]
 pub(crate) struct RunQueue {
-    heap: BinaryHeap<Reverse<(Duration, Turn, Slot)>>,
+    /// An entry that none in the heap is before. Most of the time few processes are runnable, and
+    /// whoever was readied last runs next: then nothing is sorted.
+    front: Option<Entry>,
+    heap: BinaryHeap<Reverse<Entry>>,
     floor: Duration,
     turn: Turn,
 }
 
 impl RunQueue {
     pub(crate) fn new() -> Self {
-        RunQueue { heap: BinaryHeap::new(), floor: Duration::ZERO, turn: Turn(0) }
+        RunQueue { front: None, heap: BinaryHeap::new(), floor: Duration::ZERO, turn: Turn(0) }
     }
 
     /// The virtual time at which a new process starts.
@@ -40,13 +46,26 @@ impl RunQueue {
     pub(crate) fn push(&mut self, slot: Slot, virtual_time: &mut Duration) -> Turn {
         *virtual_time = self.floor.max(*virtual_time);
         self.turn = Turn(self.turn.0 + 1);
-        self.heap.push(Reverse((*virtual_time, self.turn, slot)));
+        let entry = (*virtual_time, self.turn, slot);
+        match self.front {
+            None if self.heap.peek().is_none_or(|Reverse(least)| entry < *least) => {
+                self.front = Some(entry);
+            }
+            Some(front) if entry < front => {
+                self.heap.push(Reverse(front));
+                self.front = Some(entry);
+            }
+            _ => self.heap.push(Reverse(entry)),
+        }
         self.turn
     }
 
     /// Takes the next entry; the caller looks whether it still stands.
     pub(crate) fn pop(&mut self) -> Option<(Slot, Turn)> {
-        let Reverse((virtual_time, turn, slot)) = self.heap.pop()?;
+        let (virtual_time, turn, slot) = match self.front.take() {
+            Some(front) => front,
+            None => self.heap.pop()?.0,
+        };
         self.floor = self.floor.max(virtual_time);
         Some((slot, turn))
     }
@@ -54,12 +73,49 @@ impl RunQueue {
     /// Drops stale entries if they outnumber the `standing`.
     pub(crate) fn clean(&mut self, standing: usize, stands: impl Fn(Slot, Turn) -> bool) {
         if self.heap.len() > LENGTH_MIN + STALE_FACTOR_MAX * standing {
+            // A stale entry at the front is one, and comes up next.
             self.heap.retain(|Reverse((_, turn, slot))| stands(*slot, *turn));
         }
     }
 
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
-        self.heap.len()
+        self.heap.len() + usize::from(self.front.is_some())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec::Vec;
+    use craton_abi::ShardId;
+
+    #[test]
+    fn entries_come_up_in_order_of_time_and_then_of_arrival() {
+        for seed in 0..200_u64 {
+            let mut random = seed;
+            let mut next = || {
+                random = (random ^ 0x9e37_79b9)
+                    .wrapping_mul(0xbf58_476d_1ce4_e5b9)
+                    .rotate_left(23)
+                    .wrapping_add(seed);
+                random >> 8
+            };
+            let mut queue = RunQueue::new();
+            let mut plain: Vec<(Duration, Turn, Slot)> = Vec::new();
+            for index in 0..200 {
+                let slot = Slot::new(ShardId::new(0), index, 1).expect("in range");
+                if next() % 5 < 3 {
+                    let mut time = Duration::from_nanos(next() % 50 + u64::from(index));
+                    let turn = queue.push(slot, &mut time);
+                    plain.push((time, turn, slot));
+                } else {
+                    let least = plain.iter().min().copied();
+                    plain.retain(|entry| Some(*entry) != least);
+                    assert_eq!(queue.pop(), least.map(|(_, turn, slot)| (slot, turn)), "{seed}");
+                }
+                assert_eq!(queue.len(), plain.len());
+            }
+        }
     }
 }

@@ -9,10 +9,11 @@ use super::mail::Post;
 use super::processes::Processes;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use craton_abi::{Duration, Instant, Slot};
+use craton_abi::{Duration, Instant, Payload, Pid, Slot};
+use craton_engine::Desk;
 use craton_hal::{clock, memory, smp, timer};
 use craton_node::Part;
-use craton_shard::port::{HostAnswer, HostEffect, Resume};
+use craton_shard::port::{HostAnswer, HostCall, HostEffect, HostReply, ReceiveAtOnce, Resume};
 
 /// Processes that run before the network has its turn.
 const RUNS_PER_TURN_MAX: usize = 64;
@@ -172,10 +173,11 @@ impl<T: Tenant> Turns<T> {
         let end = now + IN_TURN;
         for left in (0..RUNS_IN_TURN_MAX).rev() {
             let (part, effects) = (self.tenant.part(), &mut self.effects);
-            let mut desk = |call| part.answer_at_once(slot, call, now, effects);
-            let (outcome, used) =
-                self.cpu.processes.engine.run_at_desk(slot, resume, slice, &mut desk);
-            now = clock::now();
+            let mut desk = PartDesk { part, effects, slot, now };
+            let engine = &mut self.cpu.processes.engine;
+            let (outcome, then) = engine.run_at_desk(slot, resume, slice, now, &mut desk);
+            let used = then - now;
+            now = then;
             let next_ones = self.effects.is_empty() && now < end && !self.cpu.post.has_mail();
             if left == 0 || !next_ones {
                 let answer = HostAnswer::Ran { slot, outcome, used };
@@ -215,5 +217,32 @@ impl<T: Tenant> Turns<T> {
             timer::halt_at_most(deadline.since(now), || post.has_mail() || tenant.arm());
             self.cpu.board.slept(self.cpu.own, clock::now().since(now));
         }
+    }
+}
+
+/// The desk of the process that runs: the part of the node that it is in.
+struct PartDesk<'a, P: Part> {
+    part: &'a mut P,
+    effects: &'a mut Vec<P::Effect>,
+    slot: Slot,
+    now: Instant,
+}
+
+impl<P: Part> Desk for PartDesk<'_, P> {
+    fn ask(&mut self, call: HostCall) -> Result<HostReply, HostCall> {
+        self.part.answer_at_once(self.slot, call, self.now, self.effects)
+    }
+
+    fn send(&mut self, to: Pid, tag: u64, payload: Payload) -> Result<(), Payload> {
+        self.part.send_at_once(self.slot, (to, tag, payload), self.now, self.effects)
+    }
+
+    fn receive(
+        &mut self,
+        tag: Option<u64>,
+        timeout: Option<Duration>,
+        capacity: usize,
+    ) -> ReceiveAtOnce {
+        self.part.receive_at_once(self.slot, (tag, timeout), capacity, self.now, self.effects)
     }
 }

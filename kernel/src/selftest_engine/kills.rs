@@ -80,7 +80,7 @@ pub(super) fn step(
     let outcome = bench.engine.run(*slot, resume, slice).0;
     *state = match outcome {
         Outcome::Preempted => Some(Resume::Continue),
-        Outcome::Call(_) => Some(Resume::Reply(HostReply::Done)),
+        Outcome::Call(_) | Outcome::Waiting => Some(Resume::Reply(HostReply::Done)),
         Outcome::Exited(_) => None,
     };
     Some(outcome)

@@ -7,12 +7,12 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use craton_abi::{
-    AppId, Duration, Incarnation, Payload, Pid, ProcessLimits, ProgramId, RequestId, ShardId,
+    AppId, Duration, Incarnation, Payload, Pid, ProcessLimits, ProgramId, RequestId, ShardId, Slot,
     SpawnOrder, TraceId,
 };
-use craton_engine::Engine;
+use craton_engine::{Desk, Engine};
 use craton_hal::clock;
-use craton_shard::port::{Effect, HostEffect, Input, Start};
+use craton_shard::port::{Effect, HostCall, HostEffect, HostReply, Input, ReceiveAtOnce, Start};
 use craton_shard::{Shard, ShardConfig};
 
 struct Host<'a> {
@@ -44,9 +44,10 @@ impl Host<'_> {
                 }
                 Effect::Host(HostEffect::Run { slot, resume, slice }) => {
                     let (shard, effects) = (&mut self.shard, &mut self.effects);
-                    let mut desk = |call| shard.answer_at_once(slot, call, effects);
-                    let (outcome, used) = self.engine.run_at_desk(slot, resume, slice, &mut desk);
-                    self.step(Input::Ran { slot, outcome, used });
+                    let (mut desk, now) = (ShardDesk { shard, effects, slot }, clock::now());
+                    let (outcome, then) =
+                        self.engine.run_at_desk(slot, resume, slice, now, &mut desk);
+                    self.step(Input::Ran { slot, outcome, used: then - now });
                 }
                 Effect::Host(HostEffect::Reclaim { slot }) => self.engine.reclaim(slot),
                 Effect::Exited { pid, .. } => self.ended.push(pid),
@@ -88,6 +89,32 @@ impl Host<'_> {
             check(self.perform(), || String::from("both wait"))?;
         }
         Ok(())
+    }
+}
+
+/// The desk of a process: its shard.
+struct ShardDesk<'a> {
+    shard: &'a mut Shard,
+    effects: &'a mut Vec<Effect>,
+    slot: Slot,
+}
+
+impl Desk for ShardDesk<'_> {
+    fn ask(&mut self, call: HostCall) -> Result<HostReply, HostCall> {
+        self.shard.answer_at_once(self.slot, call, self.effects)
+    }
+
+    fn send(&mut self, to: Pid, tag: u64, payload: Payload) -> Result<(), Payload> {
+        self.shard.send_at_once(self.slot, to, tag, payload, self.effects)
+    }
+
+    fn receive(
+        &mut self,
+        tag: Option<u64>,
+        timeout: Option<Duration>,
+        capacity: usize,
+    ) -> ReceiveAtOnce {
+        self.shard.receive_at_once(self.slot, tag, timeout, capacity, self.effects)
     }
 }
 

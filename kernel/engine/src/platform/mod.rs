@@ -16,7 +16,7 @@ mod symbols;
 mod warm;
 
 #[cfg(feature = "metal")]
-pub(crate) use exchange::{ask, end};
+pub(crate) use exchange::{ask, end, keep, receive, send};
 #[cfg(feature = "metal")]
 pub(crate) use metal::new_engine;
 #[cfg(feature = "metal")]

@@ -322,6 +322,21 @@ pub enum Outcome {
     Call(HostCall),
     /// It ended.
     Exited(ExitReason),
+    /// Its receive was taken at once, and it waits for what is to come.
+    Waiting,
     /// Its slice was over, or an interrupt readied another process.
     Preempted,
+}
+
+/// What becomes of a receive while its process keeps the CPU.
+#[must_use]
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum ReceiveAtOnce {
+    /// This is the answer.
+    Reply(HostReply),
+    /// The process waits from now on: it is to leave its stack and to come back as
+    /// [`Outcome::Waiting`].
+    Waits,
+    /// Nothing was done: it is to come as a [`HostCall`].
+    Later,
 }

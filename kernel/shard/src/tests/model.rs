@@ -10,6 +10,7 @@ mod network;
 
 use super::random::{Random, Replay, seeds};
 use super::*;
+use crate::port::ReceiveAtOnce;
 use actor::{Actor, Host};
 use alloc::collections::VecDeque;
 use craton_abi::limit::WINDOW_MESSAGES;
@@ -303,14 +304,14 @@ impl World {
             let mut effects = Vec::new();
             let outcome = match outcome {
                 Outcome::Call(call) => {
-                    match self.shards[place].answer_at_once(slot, call, &mut effects) {
+                    match at_once(&mut self.shards[place], slot, call, &mut effects) {
                         Ok(reply) => {
                             check(&self.shards[place]);
                             actor.resumed(pid, Resume::Reply(reply), &mut self.ledger);
                             effects.into_iter().for_each(|effect| self.perform(place, effect));
                             continue;
                         }
-                        Err(call) => Outcome::Call(call),
+                        Err(left) => left,
                     }
                 }
                 other => other,
@@ -461,6 +462,23 @@ impl World {
 }
 
 /// Which shard, by node and index.
+/// What a host does with a call: the answer, or how the process leaves its stack.
+fn at_once(
+    shard: &mut Shard,
+    slot: Slot,
+    call: HostCall,
+    effects: &mut Vec<Effect>,
+) -> Result<HostReply, Outcome> {
+    if let HostCall::Receive { tag, timeout, capacity } = call {
+        return match shard.receive_at_once(slot, tag, timeout, capacity, effects) {
+            ReceiveAtOnce::Reply(reply) => Ok(reply),
+            ReceiveAtOnce::Waits => Err(Outcome::Waiting),
+            ReceiveAtOnce::Later => Err(Outcome::Call(call)),
+        };
+    }
+    shard.answer_at_once(slot, call, effects).map_err(Outcome::Call)
+}
+
 fn at(node: NodeId, shard: ShardId) -> Option<usize> {
     match (node.get(), shard.index()) {
         (1, index @ 0..=1) => Some(index),
