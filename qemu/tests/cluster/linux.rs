@@ -2,6 +2,7 @@
 //!
 //! On a tap in a network namespace of its own, as in `tap.rs`; skipped without root.
 
+use crate::clients::{connect, metric};
 use craton_qemu::testing::{Watched, in_network_namespace, kernel, launch, skipped};
 use craton_qemu::{MachineConfig, Tap, node_address, node_mac};
 use craton_tool::keys::Keys;
@@ -50,21 +51,12 @@ impl Node {
     }
 
     fn connect(&self, port: u16) -> TcpStream {
-        let stream = TcpStream::connect_timeout(&to(port), PATIENCE).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.set_nodelay(true).unwrap();
-        stream
+        connect(to(port))
     }
 
     /// A number of the node's metrics.
     fn metric(&self, name: &str) -> u64 {
-        let mut http = self.connect(HTTP);
-        http.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").unwrap();
-        let mut text = String::new();
-        http.read_to_string(&mut text).unwrap();
-        let line = text.lines().find(|line| line.starts_with(&format!("{name} ")));
-        let value = line.and_then(|line| line.rsplit(' ').next()?.parse().ok());
-        value.unwrap_or_else(|| panic!("no {name} in {text}"))
+        metric(to(HTTP), name)
     }
 }
 

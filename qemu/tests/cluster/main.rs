@@ -10,6 +10,7 @@ mod author;
 mod bed;
 mod bundles;
 mod bytes;
+mod clients;
 mod command;
 mod datagrams;
 mod density;

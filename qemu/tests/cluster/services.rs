@@ -1,32 +1,16 @@
 //! The services of a node, asked by clients that nobody here wrote.
 
 use crate::bed::Bed;
+use crate::clients::{connect, curl, echo_much};
 use craton_qemu::testing::{kernel, launch};
 use craton_qemu::{EXIT_FAILURE, MachineConfig};
-use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::process::Command;
-use std::time::Duration;
+use std::io::Read;
 
 const SERVICES: &str = "log=debug services=echo,discard,chargen,http";
 const ECHO: u16 = 7;
 const CHARGEN: u16 = 19;
 const HTTP: u16 = 80;
 const HELLO: &str = "hello, world\n";
-
-fn curl(arguments: &[&str]) -> String {
-    let mut command = Command::new("curl");
-    command.args(["--silent", "--show-error", "--max-time", "60"]).args(arguments);
-    let output = command.output().expect("curl is installed");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
-}
-
-fn connect(address: SocketAddr) -> TcpStream {
-    let stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-    stream
-}
 
 #[test]
 fn pages_are_read_with_curl() {
@@ -63,18 +47,7 @@ fn pages_are_read_with_curl() {
 #[test]
 fn echo_and_chargen_carry_much() {
     let bed = Bed::boot_with(1, 2, SERVICES);
-    let mut echo = connect(bed.forward(0, ECHO));
-    let text: Vec<u8> = (0..1_000_000_u32).map(|number| (number / 7) as u8).collect();
-    let mut sender = echo.try_clone().unwrap();
-    let sent = text.clone();
-    let sending = std::thread::spawn(move || {
-        sender.write_all(&sent).unwrap();
-        sender.shutdown(Shutdown::Write).unwrap();
-    });
-    let mut heard = Vec::new();
-    echo.read_to_end(&mut heard).unwrap();
-    sending.join().unwrap();
-    assert!(heard == text, "{} bytes came back", heard.len());
+    echo_much(bed.forward(0, ECHO), 1_000_000);
     let mut lines = vec![0; 1_000_000];
     connect(bed.forward(0, CHARGEN)).read_exact(&mut lines).unwrap();
     assert!(

@@ -1,11 +1,11 @@
 //! Programs that serve the network, asked by clients that nobody here wrote.
 
 use crate::bed::{Bed, run_well};
+use crate::clients::{curl, echo_much};
 use craton_tool::client::RunIo;
 use craton_wire::OutputStream;
-use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::process::Command;
+use std::io::Read;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
@@ -47,14 +47,6 @@ fn run_and_serve(
     (said, end.stopped)
 }
 
-fn curl(arguments: &[&str]) -> String {
-    let mut command = Command::new("curl");
-    command.args(["--silent", "--show-error", "--max-time", "60"]).args(arguments);
-    let output = command.output().expect("curl is installed");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
-}
-
 fn read_pages(http: SocketAddr) {
     let page = |path: &str| format!("http://{http}{path}");
     let front = curl(&[&page("/")]);
@@ -66,21 +58,6 @@ fn read_pages(http: SocketAddr) {
     assert_eq!(at_once, "hello\n".repeat(100));
     let code = curl(&["--output", "/dev/null", "--write-out", "%{http_code}", &page("/nothing")]);
     assert_eq!(code, "404");
-}
-
-fn echo_much(echo: SocketAddr) {
-    let mut stream = TcpStream::connect(echo).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-    let text: Vec<u8> = (0..200_000_u32).map(|number| (number / 7) as u8).collect();
-    let (mut sender, sent) = (stream.try_clone().unwrap(), text.clone());
-    let sending = std::thread::spawn(move || {
-        sender.write_all(&sent).unwrap();
-        sender.shutdown(Shutdown::Write).unwrap();
-    });
-    let mut heard = Vec::new();
-    stream.read_to_end(&mut heard).unwrap();
-    sending.join().unwrap();
-    assert!(heard == text, "{} bytes came back", heard.len());
 }
 
 #[test]
@@ -95,7 +72,7 @@ fn programs_serve_each_connection_from_a_process() {
     assert!(stopped);
     let (_, stopped) = run_and_serve((&bed, 0), "echo", &[], |said| {
         assert_eq!(said, "echo: listening on port 7\n");
-        echo_much(echo);
+        echo_much(echo, 200_000);
         true
     });
     assert!(stopped);
