@@ -7,7 +7,8 @@
 //! the other as for any request. See docs/decisions/0019-channels-are-requests.md.
 
 use crate::error::{Error, check_id};
-use crate::event::{Came, Envelope};
+use crate::event::{Down, Notice};
+use crate::inbox::Item;
 use crate::mailbox::Mailbox;
 use crate::message::{decode, encode, send_bytes, timeout_nanos};
 use crate::process::{Monitor, me};
@@ -55,6 +56,10 @@ pub struct SenderEnd<T> {
 }
 
 /// The sending end of a channel. The channel ends in order when it is dropped, with what was sent.
+///
+/// It takes the answers to its items from the queue by their ids. A process that waits for
+/// [events](Mailbox::next_event) while items are under way may find them among its events; in
+/// [`select!`](crate::select!) with [`Sender::ready`] it does not.
 #[derive(Debug)]
 pub struct Sender<T> {
     to: Pid,
@@ -88,80 +93,101 @@ impl<T: DeserializeOwned> Receiver<T> {
     }
 
     /// Waits for the next item; `None` once the sender has finished. Other messages stay queued,
-    /// and notices are kept for the mailbox's next receive.
+    /// and notices are kept for the mailbox's next receive. To wait for other things too, see
+    /// [`select!`](crate::select!).
     ///
     /// # Errors
     ///
     /// [`Error::Down`] if the sender ended without finishing, [`Error::Malformed`] if the item is
     /// no `T`; it is gone then.
     pub fn receive(&mut self, mailbox: &mut Mailbox) -> Result<Option<T>, Error> {
+        loop {
+            match self.take_item(mailbox) {
+                Some(item) => return item,
+                None => mailbox.await_channel(self.tag)?,
+            }
+        }
+    }
+
+    /// Takes what [`Receiver::receive`] would give without waiting.
+    pub(crate) fn take_item(&mut self, mailbox: &mut Mailbox) -> Option<Result<Option<T>, Error>> {
         while !self.over {
-            let monitor = self.from.map(|(_, monitor)| monitor);
-            match mailbox.tagged_or_end(self.tag, monitor)? {
-                Came::Message(message) => {
-                    if let Some(item) = self.accept(&message) {
-                        return item;
+            match mailbox.inboxes.next(self.tag)? {
+                Item::Message { from, request, bytes } => {
+                    if let Some(item) = self.accept(mailbox, from, request, &bytes) {
+                        return Some(item);
                     }
                 }
-                Came::End(down) => {
-                    self.over = true;
-                    return Err(Error::Down { pid: down.pid, reason: down.reason });
+                Item::End(Down { pid, reason, .. }) => {
+                    self.end(mailbox);
+                    return Some(Err(Error::Down { pid, reason }));
                 }
             }
         }
-        Ok(None)
+        Some(Ok(None))
     }
 
-    /// If this message is of this channel, what [`Receiver::receive`] makes of it. For processes
-    /// that wait for other things too; they watch for the [`Event::Down`](crate::Event::Down) of
-    /// [`Receiver::monitor`].
-    pub fn accept(&mut self, message: &Envelope<'_>) -> Option<Result<Option<T>, Error>> {
-        if message.tag != self.tag {
-            return None;
-        }
-        let (&kind, bytes) = message.payload.split_first()?;
-        match self.is_from(message.from) {
-            Ok(true) if !self.over => {}
-            Ok(_) => {
-                let _ = sys::answer(&message.from, message.request(), CLOSED);
+    /// What a message of the channel gives; nothing where it is not its sender's.
+    fn accept(
+        &mut self,
+        mailbox: &mut Mailbox,
+        from: Pid,
+        request: u64,
+        bytes: &[u8],
+    ) -> Option<Result<Option<T>, Error>> {
+        match self.is_from(mailbox, from) {
+            Ok(true) => {}
+            Ok(false) => {
+                refuse(&from, request);
                 return None;
             }
             Err(error) => return Some(Err(error)),
         }
-        if kind == FINISH {
-            self.end();
-            return Some(Ok(None));
+        match bytes.split_first()? {
+            (&FINISH, _) => {
+                self.end(mailbox);
+                Some(Ok(None))
+            }
+            (_, item) => {
+                let _ = sys::answer(&from, request, TAKEN);
+                Some(decode(item).map(Some))
+            }
         }
-        let _ = sys::answer(&message.from, message.request(), TAKEN);
-        Some(decode(bytes).map(Some))
     }
 
-    /// The monitor on the sender, once it is known.
-    pub fn monitor(&self) -> Option<Monitor> {
-        self.from.map(|(_, monitor)| monitor)
+    pub(crate) fn tag(&self) -> u64 {
+        self.tag
     }
 
     /// Closes the channel: what is queued is thrown away, and the sender is told at its next item.
     pub fn close(mut self, mailbox: &mut Mailbox) {
-        self.end();
+        self.end(mailbox);
         mailbox.close_channel(self.tag);
     }
 
-    fn end(&mut self) {
+    fn end(&mut self, mailbox: &mut Mailbox) {
         self.over = true;
         if let Some((_, monitor)) = self.from {
             monitor.cancel();
         }
+        mailbox.inboxes.close(self.tag);
     }
 
     /// Whether it is the channel's sender, which is whoever sends first.
-    fn is_from(&mut self, pid: Pid) -> Result<bool, Error> {
+    fn is_from(&mut self, mailbox: &mut Mailbox, pid: Pid) -> Result<bool, Error> {
         if let Some((from, _)) = self.from {
             return Ok(from == pid);
         }
-        self.from = Some((pid, Monitor::new(&pid)?));
+        let monitor = Monitor::new(&pid)?;
+        mailbox.inboxes.watch(monitor, self.tag);
+        self.from = Some((pid, monitor));
         Ok(true)
     }
+}
+
+/// Whether messages under this tag are a channel's.
+pub(crate) const fn is_channel(tag: u64) -> bool {
+    tag >> 62 == 1
 }
 
 /// Tells the sender of an item that its channel is closed.
@@ -239,24 +265,55 @@ impl<T: Serialize> Sender<T> {
 
     /// Waits until the oldest item is taken.
     fn await_credit(&mut self, deadline: Option<Instant>) -> Result<(), Error> {
-        let Some(&(monitor, bytes)) = self.under_way.front() else { return Ok(()) };
+        let Some(&(monitor, _)) = self.under_way.front() else { return Ok(()) };
         let answer = match self.mailbox.outcome(monitor, deadline) {
             Err(Error::Refused(ErrorCode::TimedOut)) => return Err(ErrorCode::Full.into()),
-            answer => answer,
+            // Another receive took it for an event. If it was no credit, the next item says so.
+            Err(Error::Refused(ErrorCode::Invalid)) => Ok(true),
+            Ok(answer) => Ok(answer == TAKEN),
+            Err(error) => Err(error),
         };
-        self.under_way.pop_front();
-        self.bytes -= bytes;
-        match answer {
-            Ok(TAKEN) => Ok(()),
-            Ok(_) => {
-                self.over = true;
-                Err(Error::Closed)
-            }
-            Err(error) => {
-                self.over = true;
-                Err(error)
+        self.settle(0, answer)
+    }
+
+    /// What became of an item under way: it was taken, or refused, or its receiver ended.
+    fn settle(&mut self, at: usize, taken: Result<bool, Error>) -> Result<(), Error> {
+        if let Some((_, bytes)) = self.under_way.remove(at) {
+            self.bytes -= bytes;
+        }
+        self.over |= taken != Ok(true);
+        match taken {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Error::Closed),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The requests under way.
+    pub(crate) fn requests(&self) -> impl Iterator<Item = Monitor> {
+        self.under_way.iter().map(|(monitor, _)| *monitor)
+    }
+
+    /// Takes what the mailbox has kept of answers; says that there is room, or why there is none
+    /// any more.
+    pub(crate) fn take_room(&mut self, mailbox: &mut Mailbox) -> Option<Result<(), Error>> {
+        let mut at = 0;
+        while let Some(&(monitor, _)) = self.under_way.get(at) {
+            let taken = match mailbox.take_kept(monitor.id()) {
+                None => {
+                    at += 1;
+                    continue;
+                }
+                Some(Notice::Answer(_, _, bytes)) => Ok(bytes == TAKEN),
+                Some(Notice::Down(Down { pid, reason, .. })) => Err(Error::Down { pid, reason }),
+                Some(_) => Err(Error::Malformed),
+            };
+            if let Err(error) = self.settle(at, taken) {
+                return Some(Err(error));
             }
         }
+        let room = if self.over { Err(Error::Closed) } else { Ok(()) };
+        (self.over || !self.is_full(1)).then_some(room)
     }
 }
 

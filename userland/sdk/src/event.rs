@@ -39,12 +39,6 @@ pub struct Envelope<'a> {
     pub(crate) request: u64,
 }
 
-/// What was waited for with a tag and a monitor.
-pub(crate) enum Came<'a> {
-    Message(Envelope<'a>),
-    End(Down),
-}
-
 /// The answer to a request.
 #[derive(Copy, Clone, Debug)]
 pub struct Answer<'a> {
@@ -131,10 +125,6 @@ impl<T> Received<T> {
 }
 
 impl Envelope<'_> {
-    pub(crate) fn request(&self) -> u64 {
-        self.request
-    }
-
     /// Whether this is a `T`.
     pub fn is<T: Message>(&self) -> bool {
         self.tag == T::TAG
@@ -175,6 +165,16 @@ impl Pending {
 }
 
 impl Notice {
+    /// The id of the monitor, timer or request that it is of.
+    pub(crate) fn id(&self) -> Option<u64> {
+        match self {
+            Notice::Down(down) => Some(down.monitor.id()),
+            Notice::Timer(timer) => Some(timer.id()),
+            Notice::Answer(_, pending, _) => Some(pending.monitor.id()),
+            Notice::Exit(_) => None,
+        }
+    }
+
     pub(crate) fn received<T>(self) -> Option<Received<T>> {
         match self {
             Notice::Down(down) => Some(Received::Down(down)),

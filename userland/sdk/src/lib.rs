@@ -48,6 +48,7 @@ mod error;
 mod event;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod host;
+mod inbox;
 mod mailbox;
 mod message;
 pub mod names;
@@ -57,6 +58,7 @@ mod run;
 // With `std` a program has both from there.
 #[cfg(all(target_arch = "wasm32", target_os = "unknown"))]
 mod runtime;
+pub mod select;
 mod supervisor;
 #[cfg(target_arch = "wasm32")]
 #[allow(unsafe_code)] // docs/decisions/0005-unsafe-in-the-sdk.md

@@ -3,16 +3,17 @@
 //! Owns [`Mailbox`], the buffer through which a process reads its one queue. Several may exist;
 //! they share the queue. The buffer grows to the longest message seen and is used again.
 
-use crate::channel;
+use crate::channel::is_channel;
 use crate::error::{Error, check, check_id};
-use crate::event::{Answer, Came, Down, Envelope, Event, Exit, Notice, Pending, Received};
+use crate::event::{Answer, Down, Envelope, Event, Exit, Notice, Pending, Received};
+use crate::inbox::Inboxes;
 use crate::message::{Message, decode, encode, timeout_nanos};
 use crate::process::Monitor;
 use crate::sys;
 use crate::sys::ReceiveHeader;
 use crate::system::now;
 use crate::timer::Timer;
-use alloc::collections::{BTreeSet, VecDeque};
+use alloc::collections::VecDeque;
 use alloc::vec;
 use alloc::vec::Vec;
 use craton_abi::{Duration, ErrorCode, ExitReason, Instant, Pid, limit};
@@ -50,8 +51,30 @@ pub struct Mailbox {
     /// Notices that came while something else was awaited. A monitor fires once and a link breaks
     /// once, and so on, so there are at most as many as a process may hold of all.
     kept: VecDeque<Notice>,
-    /// Tags of channels that were closed: their items are refused.
-    closed: BTreeSet<u64>,
+    /// What came for channels.
+    pub(crate) inboxes: Inboxes,
+    /// Counts the waits of [`select!`](crate::select!), which begin with another source each time.
+    pub(crate) turn: usize,
+}
+
+/// What was taken from the queue.
+pub(crate) enum Taken {
+    /// A message or an answer, which is in the buffer.
+    Buffered(ReceiveHeader),
+    Notice(Notice),
+    /// Something for the channel with this tag, which is in its inbox.
+    Channel(u64),
+}
+
+impl Taken {
+    /// The id of the monitor, timer or request that it is of.
+    pub(crate) fn id(&self) -> Option<u64> {
+        match self {
+            Taken::Buffered(header) => (header.kind == KIND_ANSWER).then_some(header.tag),
+            Taken::Notice(notice) => notice.id(),
+            Taken::Channel(_) => None,
+        }
+    }
 }
 
 /// Sends a request and does not wait: its answer comes to the mailbox as
@@ -91,7 +114,7 @@ impl Mailbox {
     /// A mailbox with room for messages of this many bytes from the start.
     pub fn with_capacity(bytes: usize) -> Self {
         let buffer = vec![0; bytes.min(limit::MESSAGE_BYTES_MAX)];
-        Mailbox { buffer, kept: VecDeque::new(), closed: BTreeSet::new() }
+        Mailbox { buffer, kept: VecDeque::new(), inboxes: Inboxes::default(), turn: 0 }
     }
 
     /// Waits for whatever comes next.
@@ -157,38 +180,21 @@ impl Mailbox {
     /// Waits for a message with this tag; notices are kept for the next receive.
     pub fn tagged(&mut self, tag: u64) -> Result<Envelope<'_>, Error> {
         loop {
-            let header = self.take(Select::Tag(tag), None)?;
-            if header.kind == KIND_MESSAGE {
-                return Ok(envelope(&header, &self.buffer));
+            match self.take(Select::Tag(tag), None)? {
+                Taken::Buffered(header) if header.kind == KIND_MESSAGE => {
+                    return Ok(envelope(&header, &self.buffer));
+                }
+                taken => self.keep(&taken)?,
             }
-            let notice = self.notice(&header)?;
-            self.kept.push_back(notice);
         }
     }
 
-    /// Waits for a message with this tag, or the notice of this monitor; other notices are kept.
-    pub(crate) fn tagged_or_end(
-        &mut self,
-        tag: u64,
-        monitor: Option<Monitor>,
-    ) -> Result<Came<'_>, Error> {
-        let is_end = |notice: &Notice| match notice {
-            Notice::Down(down) => Some(down.monitor) == monitor,
-            _ => false,
-        };
-        if let Some(at) = self.kept.iter().position(is_end)
-            && let Some(Notice::Down(down)) = self.kept.remove(at)
-        {
-            return Ok(Came::End(down));
-        }
+    /// Waits until something of this channel is in its inbox.
+    pub(crate) fn await_channel(&mut self, tag: u64) -> Result<(), Error> {
         loop {
-            let header = self.take(Select::Tag(tag), None)?;
-            if header.kind == KIND_MESSAGE {
-                return Ok(Came::Message(envelope(&header, &self.buffer)));
-            }
-            match self.notice(&header)? {
-                Notice::Down(down) if Some(down.monitor) == monitor => return Ok(Came::End(down)),
-                notice => self.kept.push_back(notice),
+            match self.take(Select::Tag(tag), None)? {
+                Taken::Channel(of) if of == tag => return Ok(()),
+                taken => self.keep(&taken)?,
             }
         }
     }
@@ -199,26 +205,24 @@ impl Mailbox {
         monitor: Monitor,
         deadline: Option<Instant>,
     ) -> Result<&[u8], Error> {
-        let header = self.take(Select::Id(monitor.id()), deadline)?;
-        if header.kind == KIND_ANSWER {
-            return Ok(envelope(&header, &self.buffer).payload);
-        }
-        match self.notice(&header)? {
-            Notice::Down(Down { pid, reason, .. }) => Err(Error::Down { pid, reason }),
+        match self.take(Select::Id(monitor.id()), deadline)? {
+            Taken::Buffered(header) if header.kind == KIND_ANSWER => {
+                Ok(envelope(&header, &self.buffer).payload)
+            }
+            Taken::Notice(Notice::Down(Down { pid, reason, .. })) => {
+                Err(Error::Down { pid, reason })
+            }
             _ => Err(Error::Malformed),
         }
     }
 
     /// Refuses the items of a channel, those that are queued and those that come.
     pub(crate) fn close_channel(&mut self, tag: u64) {
-        self.closed.insert(tag);
+        self.inboxes.close(tag);
         // The end of what is queued is told like a time-out.
-        while let Ok(header) = self.take(Select::Tag(tag), Some(now())) {
-            if header.kind == KIND_MESSAGE {
-                channel::refuse(&Pid::from_bytes(&header.from), header.id);
-            } else if let Ok(notice) = self.notice(&header) {
-                self.kept.push_back(notice);
-            }
+        while let Ok(taken) = self.take(Select::Tag(tag), Some(now())) {
+            // What is no item of this channel is a notice.
+            let _ = self.keep(&taken);
         }
     }
 
@@ -235,35 +239,27 @@ impl Mailbox {
             return Ok(exit.reason);
         }
         loop {
-            let header = self.take(Select::Tag(TAG_NEVER), deadline)?;
-            if header.kind == KIND_MESSAGE {
-                continue;
-            }
-            match self.notice(&header)? {
-                Notice::Exit(exit) if exit.pid == *pid => return Ok(exit.reason),
-                other => self.kept.push_back(other),
+            match self.take(Select::Tag(TAG_NEVER), deadline)? {
+                Taken::Notice(Notice::Exit(exit)) if exit.pid == *pid => return Ok(exit.reason),
+                taken => self.keep(&taken)?,
             }
         }
     }
 
     fn next_before(&mut self, deadline: Option<Instant>) -> Result<Event<'_>, Error> {
-        if let Some(notice) = self.kept.pop_front() {
-            return Ok(self.event(notice));
+        loop {
+            match self.next_taken(deadline)? {
+                Taken::Channel(_) => {}
+                taken => return self.event(taken),
+            }
         }
-        let header = loop {
-            let header = self.take(Select::Any, deadline)?;
-            if header.kind != KIND_MESSAGE || !self.closed.contains(&header.tag) {
-                break header;
-            }
-            channel::refuse(&Pid::from_bytes(&header.from), header.id);
-        };
-        match header.kind {
-            KIND_MESSAGE => Ok(Event::Message(envelope(&header, &self.buffer))),
-            KIND_ANSWER => {
-                let Envelope { from, payload, .. } = envelope(&header, &self.buffer);
-                Ok(Event::Answer(Answer { from, pending: pending(&header), payload }))
-            }
-            _ => self.notice(&header).map(|notice| self.event(notice)),
+    }
+
+    /// Takes what was kept, or waits for what comes next.
+    pub(crate) fn next_taken(&mut self, deadline: Option<Instant>) -> Result<Taken, Error> {
+        match self.kept.pop_front() {
+            Some(notice) => Ok(Taken::Notice(notice)),
+            None => self.take(Select::Any, deadline),
         }
     }
 
@@ -277,22 +273,57 @@ impl Mailbox {
             return Ok(received);
         }
         loop {
-            let header = self.take(Select::Tag(T::TAG), deadline)?;
-            if header.kind == KIND_MESSAGE {
-                let envelope = envelope(&header, &self.buffer);
-                return Ok(Received::Message { from: envelope.from, body: envelope.decode()? });
-            }
-            let notice = self.notice(&header)?;
-            if let Notice::Answer(..) = notice {
-                self.kept.push_back(notice);
-            } else if let Some(received) = notice.received() {
-                return Ok(received);
+            match self.take(Select::Tag(T::TAG), deadline)? {
+                Taken::Buffered(header) if header.kind == KIND_MESSAGE => {
+                    let envelope = envelope(&header, &self.buffer);
+                    return Ok(Received::Message { from: envelope.from, body: envelope.decode()? });
+                }
+                Taken::Notice(notice) => {
+                    if let Some(received) = notice.received() {
+                        return Ok(received);
+                    }
+                }
+                taken => self.keep(&taken)?,
             }
         }
     }
 
+    /// Takes the notice with this id from those that were kept.
+    pub(crate) fn take_kept(&mut self, id: u64) -> Option<Notice> {
+        let at = self.kept.iter().position(|notice| notice.id() == Some(id))?;
+        self.kept.remove(at)
+    }
+
+    /// Keeps a notice or an answer for a later receive.
+    pub(crate) fn keep(&mut self, taken: &Taken) -> Result<(), Error> {
+        match taken {
+            Taken::Notice(notice) => self.kept.push_back(notice.clone()),
+            Taken::Buffered(header) => {
+                let notice = self.notice(header)?;
+                self.kept.push_back(notice);
+            }
+            Taken::Channel(_) => {}
+        }
+        Ok(())
+    }
+
+    /// What was taken, as an event. There is none for a channel's.
+    pub(crate) fn event(&mut self, taken: Taken) -> Result<Event<'_>, Error> {
+        match taken {
+            Taken::Buffered(header) if header.kind == KIND_MESSAGE => {
+                Ok(Event::Message(envelope(&header, &self.buffer)))
+            }
+            Taken::Buffered(header) => {
+                let Envelope { from, payload, .. } = envelope(&header, &self.buffer);
+                Ok(Event::Answer(Answer { from, pending: pending(&header), payload }))
+            }
+            Taken::Notice(notice) => Ok(self.event_of(notice)),
+            Taken::Channel(_) => Err(Error::Malformed),
+        }
+    }
+
     /// A notice as an event; an answer goes back to the buffer.
-    fn event(&mut self, notice: Notice) -> Event<'_> {
+    fn event_of(&mut self, notice: Notice) -> Event<'_> {
         match notice {
             Notice::Down(down) => Event::Down(down),
             Notice::Exit(exit) => Event::Exit(exit),
@@ -309,8 +340,27 @@ impl Mailbox {
         }
     }
 
-    /// Takes what comes next into the buffer, which grows where it is too small.
-    fn take(&mut self, select: Select, deadline: Option<Instant>) -> Result<ReceiveHeader, Error> {
+    /// Takes what comes next, and puts it in an inbox if it is a channel's.
+    fn take(&mut self, select: Select, deadline: Option<Instant>) -> Result<Taken, Error> {
+        let header = self.read(select, deadline)?;
+        match header.kind {
+            KIND_MESSAGE if is_channel(header.tag) => {
+                self.inboxes.keep(&envelope(&header, &self.buffer));
+                Ok(Taken::Channel(header.tag))
+            }
+            KIND_MESSAGE | KIND_ANSWER => Ok(Taken::Buffered(header)),
+            _ => match self.notice(&header)? {
+                Notice::Down(down) => match self.inboxes.keep_end(down) {
+                    Ok(tag) => Ok(Taken::Channel(tag)),
+                    Err(down) => Ok(Taken::Notice(Notice::Down(down))),
+                },
+                notice => Ok(Taken::Notice(notice)),
+            },
+        }
+    }
+
+    /// Reads what comes next into the buffer, which grows where it is too small.
+    fn read(&mut self, select: Select, deadline: Option<Instant>) -> Result<ReceiveHeader, Error> {
         let mut header = ReceiveHeader::default();
         loop {
             let timeout = deadline.map_or(TIMEOUT_NEVER, |at| timeout_nanos(at - now()));

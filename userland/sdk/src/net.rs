@@ -79,6 +79,10 @@ impl Socket {
 }
 
 impl TcpListener {
+    pub(crate) fn number(&self) -> u32 {
+        self.0.0
+    }
+
     /// Listens on a port, with small buffers for its connections.
     ///
     /// # Errors
@@ -221,7 +225,19 @@ impl TcpStream {
     ///
     /// `timed-out` (nothing was taken), `reset`.
     pub fn read(&mut self, to: &mut [u8]) -> Result<usize, ErrorCode> {
-        count(sys::socket_read(self.socket.0, to, nanos(self.timeout)))
+        self.read_within(to, self.timeout)
+    }
+
+    pub(crate) fn read_within(
+        &mut self,
+        to: &mut [u8],
+        timeout: Option<Duration>,
+    ) -> Result<usize, ErrorCode> {
+        count(sys::socket_read(self.socket.0, to, nanos(timeout)))
+    }
+
+    pub(crate) fn number(&self) -> u32 {
+        self.socket.0
     }
 
     /// Sends some of the bytes, one at least; says how many.
@@ -268,6 +284,10 @@ impl TcpStream {
 }
 
 impl UdpSocket {
+    pub(crate) fn number(&self) -> u32 {
+        self.0.0
+    }
+
     /// Has a port; 0 takes one that is free.
     ///
     /// # Errors

@@ -20,6 +20,10 @@ impl Timer {
         Timer { id, tag }
     }
 
+    pub(crate) const fn id(self) -> u64 {
+        self.id
+    }
+
     /// Sets a timer that is due after so long, marked with a tag of the caller's choice.
     ///
     /// # Errors

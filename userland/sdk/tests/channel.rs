@@ -85,7 +85,8 @@ fn main_entry(run: Run) -> Result {
         "ends" => ends(),
         "closed" => closed(),
         "rivals" => rivals(),
-        "select" => select(),
+        "patience" => patience(),
+        "careless" => careless(),
         "receiver_ends" => receiver_ends(),
         "lost" => lost(),
         other => panic!("no case {other}"),
@@ -206,34 +207,48 @@ fn rivals() -> Result {
     SOURCE.spawn(&second, SpawnOptions::here())?;
     assert_eq!(receiver.receive(&mut mailbox)?, Some(Number(1)));
     assert_eq!(receiver.receive(&mut mailbox)?, None);
-    // The second hears so when its items come up.
+    // The second hears so when its items come up, which are no events.
     loop {
         let Event::Message(message) = mailbox.next_event()? else { continue };
         if message.is::<Word>() {
             assert_eq!(message.decode::<Word>()?, Word(Error::Closed.to_string()));
             return Ok(());
         }
-        assert_eq!(receiver.accept(&message), None);
+        assert!(message.is::<Number>());
     }
 }
 
-fn select() -> Result {
-    let (mut receiver, _) = channel(20, false)?;
-    let (mut mailbox, mut items, mut words) = (Mailbox::new(), 0, 0);
-    loop {
+/// Whoever waits for something else meets no item, and loses none.
+fn patience() -> Result {
+    let (mut receiver, child) = channel(CHANNEL_ITEMS as u64, true)?;
+    let mut mailbox = Mailbox::new();
+    for _ in 0..CHANNEL_ITEMS {
         let Event::Message(message) = mailbox.next_event()? else { panic!("a notice") };
-        match receiver.accept(&message) {
-            Some(Ok(Some(Number(number)))) => {
-                assert_eq!(number, items);
-                items += 1;
-            }
-            Some(Ok(None)) => break,
-            Some(Err(error)) => return Err(error),
-            None => words += 1,
-        }
+        assert!(message.is::<Number>());
     }
-    assert_eq!(items, 20);
-    assert!(words > 0, "other messages come in between");
+    for number in 0..CHANNEL_ITEMS as u64 {
+        assert_eq!(receiver.receive(&mut mailbox)?, Some(Number(number)));
+    }
+    // Nor is the end of the sender an event, though it comes meanwhile.
+    let monitor = craton::Monitor::new(&child)?;
+    match mailbox.next_event()? {
+        Event::Down(down) => assert_eq!(down.monitor, monitor),
+        other => panic!("{other:?}"),
+    }
+    let reason = ExitReason::Error(vec![7]);
+    assert_eq!(receiver.receive(&mut mailbox), Err(Error::Down { pid: child, reason }));
+    Ok(())
+}
+
+/// A sender that waits for events, of which the answers to its items become some.
+fn careless() -> Result {
+    let (mut receiver, mut mailbox) = (Receiver::<Number>::new(), Mailbox::new());
+    let mut sender = receiver.sender().open();
+    for number in 0..20 {
+        sender.send(&Number(number))?;
+        assert_eq!(receiver.receive(&mut mailbox)?, Some(Number(number)));
+        assert!(matches!(mailbox.next_event()?, Event::Answer(_)));
+    }
     Ok(())
 }
 
@@ -289,7 +304,7 @@ macro_rules! cases {
 
 mod case {
     use super::{Scenario, run_case};
-    cases!(order, full, bytes, ends, closed, rivals, select, receiver_ends);
+    cases!(order, full, bytes, ends, closed, rivals, patience, careless, receiver_ends);
 }
 
 #[test]

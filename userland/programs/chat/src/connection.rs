@@ -7,12 +7,10 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use craton::net::TcpStream;
-use craton::{Duration, Error, ErrorCode, Event, Mailbox, Monitor, Pid, send};
+use craton::{Duration, Error, ErrorCode, Event, Mailbox, Monitor, Pid, select, send};
 
 /// How long a process waits for its connection, which comes right after it.
 const HANDOVER: Duration = Duration::from_secs(10);
-/// Marks the notice that the peer has said something.
-const PEER: u64 = 1;
 /// How long it waits for the room, or for a peer to take what it is told.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest line; what is longer comes in pieces.
@@ -23,8 +21,7 @@ const BLOCK_BYTES: usize = 512;
 pub fn run(room: Pid) -> Result<(), Error> {
     let Ok(stream) = TcpStream::given(Some(HANDOVER)) else { return Ok(()) };
     Monitor::new(&room)?;
-    let (line, mailbox, watching) = (Vec::new(), Mailbox::new(), false);
-    let mut person = Person { stream, line, mailbox, room, watching };
+    let mut person = Person { stream, line: Vec::new(), mailbox: Mailbox::new(), room };
     match person.talk() {
         // A peer that is gone is no fault of ours.
         Err(Error::Refused(ErrorCode::Reset)) => Ok(()),
@@ -38,8 +35,6 @@ struct Person {
     line: Vec<u8>,
     mailbox: Mailbox,
     room: Pid,
-    /// A notice will come when the peer says something.
-    watching: bool,
 }
 
 impl Person {
@@ -84,17 +79,21 @@ impl Person {
             if let Some(line) = self.take_line() {
                 return Ok(Heard::Line(line));
             }
-            self.stream.set_timeout(Some(Duration::ZERO));
-            match self.stream.read(&mut block) {
-                Ok(0) => return Ok(Heard::End),
-                Ok(len) => self.line.extend_from_slice(&block[..len]),
-                Err(ErrorCode::TimedOut) => {
-                    if !self.attend()? {
-                        return Ok(Heard::Closed);
+            let show = select! {
+                event = &mut self.mailbox => match event {
+                    Event::Message(message) if message.is::<Show>() => message.decode::<Show>()?,
+                    Event::Down(_) => return Ok(Heard::Closed),
+                    _ => continue,
+                },
+                read = self.stream.reading(&mut block) => match read? {
+                    0 => return Ok(Heard::End),
+                    len => {
+                        self.line.extend_from_slice(&block[..len]);
+                        continue;
                     }
-                }
-                Err(error) => return Err(error.into()),
-            }
+                },
+            }?;
+            self.write(&show.0)?;
         }
     }
 
@@ -109,28 +108,6 @@ impl Person {
         let text = text.trim().into();
         self.line.drain(..(len + 1).min(self.line.len()));
         Some(text)
-    }
-
-    /// Waits until the peer has said something or the room has, and shows that; false if there is
-    /// no room any more.
-    fn attend(&mut self) -> Result<bool, Error> {
-        if !self.watching {
-            self.stream.watch(None, PEER)?;
-            self.watching = true;
-        }
-        let shown = match self.mailbox.next_event()? {
-            Event::Timer(timer) if timer.tag == PEER => {
-                self.watching = false;
-                None
-            }
-            Event::Message(message) if message.is::<Show>() => Some(message.decode::<Show>()?),
-            Event::Down(_) => return Ok(false),
-            _ => None,
-        };
-        if let Some(Show(line)) = shown {
-            self.write(&line)?;
-        }
-        Ok(true)
     }
 
     fn write(&mut self, line: &str) -> Result<(), Error> {

@@ -2,8 +2,8 @@
 //!
 //! `craton run chat.craton [PORT]` listens on port 6667, or the one that is given, of every node;
 //! `nc ADDRESS 6667` is a client. One process is the room; each connection has a process of its
-//! own, which ends with it and is missed by the room. It waits for the room and, by a watch on its
-//! socket, for its peer at once.
+//! own, which ends with it and is missed by the room. It waits for the room and for its peer at
+//! once, by `select!`.
 
 #![cfg_attr(not(test), no_std)]
 
