@@ -57,6 +57,15 @@ enum craton_level { CRATON_ERROR = 0, CRATON_WARN = 1, CRATON_INFO = 2, CRATON_D
 enum craton_place { CRATON_HERE = 0, CRATON_ANYWHERE = 1, CRATON_NODE = 2, CRATON_NEAR = 3 };
 enum craton_spawn_flags { CRATON_MONITORED = 1, CRATON_LINKED = 2 };
 
+/* What a child may have; 0 is as usual, and so is a spawn with 0, 0 for it. */
+typedef struct {
+    uint64_t memory_bytes;
+    uint32_t mailbox_messages;
+    uint32_t mailbox_bytes;
+} craton_limits;
+
+CRATON_ASSERT(sizeof(craton_limits) == 16, "the ABI says 16 bytes");
+
 enum craton_error {
     CRATON_NO_PROCESS = -1,
     CRATON_NO_CONNECTION = -2,
@@ -113,8 +122,8 @@ CRATON_IMPORT(exit) __attribute__((noreturn)) void craton_exit(const void *reaso
 CRATON_IMPORT(spawn)
 int32_t craton_spawn(int32_t place_kind, const void *place, const craton_program *program,
                      const char *entry, uint32_t entry_len, const void *argument,
-                     uint32_t argument_len, int32_t flags, int64_t memory_max,
-                     craton_pid *out_pid, uint64_t *out_monitor);
+                     uint32_t argument_len, int32_t flags, const craton_limits *limits,
+                     uint32_t limits_len, craton_pid *out_pid, uint64_t *out_monitor);
 CRATON_IMPORT(send)
 int32_t craton_send(const craton_pid *to, uint64_t tag, const void *message, uint32_t len,
                     int64_t timeout);

@@ -52,7 +52,7 @@ static void start(const uint8_t *text, uint32_t len) {
     craton_pid child;
     uint64_t monitor;
     if (craton_spawn(CRATON_ANYWHERE, 0, 0, "greeter", 7, &order, sizeof order, CRATON_MONITORED, 0,
-                     &child, &monitor) < 0)
+                     0, &child, &monitor) < 0)
         fail("a greeter cannot start");
 }
 

@@ -27,6 +27,11 @@ pub const BUNDLE_BYTES_MAX: usize = 16 << 20;
 pub const MAILBOX_MESSAGES: u32 = 256;
 /// Bytes of messages that a mailbox holds, unless the spawn says otherwise.
 pub const MAILBOX_BYTES: u32 = 2 << 20;
+/// Most messages that a spawn may ask room for. What lies in a mailbox takes memory of the node,
+/// and a sender is refused where that is short.
+pub const MAILBOX_MESSAGES_MAX: u32 = 1 << 20;
+/// Most bytes that a spawn may ask room for.
+pub const MAILBOX_BYTES_MAX: u32 = 256 << 20;
 /// Messages that one other shard or node may have under way to one mailbox.
 pub const WINDOW_MESSAGES: u32 = 16;
 /// Bytes that one other shard or node may have under way to one mailbox. A message of any length
@@ -81,6 +86,10 @@ pub const MEMBERSHIP_PORT: u16 = 7700;
 const _: () = assert!(
     MESSAGE_BYTES_MAX <= MAILBOX_BYTES as usize,
     "the longest message must fit an empty mailbox"
+);
+const _: () = assert!(
+    MAILBOX_MESSAGES <= MAILBOX_MESSAGES_MAX && MAILBOX_BYTES <= MAILBOX_BYTES_MAX,
+    "the usual mailbox must be possible"
 );
 const _: () = assert!(
     PROCESSES_PER_SHARD_MAX <= crate::Slot::INDEX_MAX as usize + 1,

@@ -121,6 +121,38 @@ pub struct ProcessLimits {
     pub mailbox_bytes: u32,
 }
 
+impl ProcessLimits {
+    /// Length of the byte form.
+    pub const BYTES: usize = 16;
+
+    /// The form that a spawn has of them: memory (`u64`), messages and bytes of the mailbox (`u32`
+    /// each), little-endian. What is 0, or is left out at the end, is as usual. `None` if there is
+    /// more than that, or more room asked for than a mailbox can have.
+    pub fn from_bytes(given: &[u8]) -> Option<Self> {
+        let mut bytes = [0; Self::BYTES];
+        bytes.get_mut(..given.len())?.copy_from_slice(given);
+        let [m0, m1, m2, m3, m4, m5, m6, m7, n0, n1, n2, n3, b0, b1, b2, b3] = bytes;
+        let usual = ProcessLimits::default();
+        let limits = ProcessLimits {
+            memory_bytes: match u64::from_le_bytes([m0, m1, m2, m3, m4, m5, m6, m7]) {
+                0 => usual.memory_bytes,
+                bytes => bytes,
+            },
+            mailbox_messages: match u32::from_le_bytes([n0, n1, n2, n3]) {
+                0 => usual.mailbox_messages,
+                messages => messages,
+            },
+            mailbox_bytes: match u32::from_le_bytes([b0, b1, b2, b3]) {
+                0 => usual.mailbox_bytes,
+                bytes => bytes,
+            },
+        };
+        let possible = limits.mailbox_messages <= limit::MAILBOX_MESSAGES_MAX
+            && limits.mailbox_bytes <= limit::MAILBOX_BYTES_MAX;
+        possible.then_some(limits)
+    }
+}
+
 impl Default for ProcessLimits {
     fn default() -> Self {
         ProcessLimits {
@@ -238,6 +270,39 @@ mod tests {
         };
         let bytes = postcard::to_allocvec(&signal).expect("a signal can be coded");
         assert_eq!(postcard::from_bytes::<Signal>(&bytes), Ok(signal));
+    }
+
+    #[test]
+    fn limits_that_are_left_out_are_the_usual_ones() {
+        let usual = ProcessLimits::default();
+        for given in [&[][..], &[0; 8], &[0; 16], &[0]] {
+            assert_eq!(ProcessLimits::from_bytes(given), Some(usual), "{given:?}");
+        }
+        let mut bytes = [0; ProcessLimits::BYTES];
+        bytes[0] = 1;
+        bytes[8..12].copy_from_slice(&limit::MAILBOX_MESSAGES_MAX.to_le_bytes());
+        bytes[12] = 5;
+        let given = ProcessLimits {
+            memory_bytes: 1,
+            mailbox_messages: limit::MAILBOX_MESSAGES_MAX,
+            mailbox_bytes: 5,
+        };
+        assert_eq!(ProcessLimits::from_bytes(&bytes), Some(given));
+        assert_eq!(ProcessLimits::from_bytes(&bytes[..9]).map(|it| it.memory_bytes), Some(1));
+    }
+
+    #[test]
+    fn limits_that_nobody_can_have_are_refused() {
+        assert_eq!(ProcessLimits::from_bytes(&[0; ProcessLimits::BYTES + 1]), None);
+        for most in [limit::MAILBOX_MESSAGES_MAX.to_le_bytes(), [0; 4]] {
+            let mut bytes = [0; ProcessLimits::BYTES];
+            bytes[8..12].copy_from_slice(&most);
+            bytes[12..].copy_from_slice(&(limit::MAILBOX_BYTES_MAX + 1).to_le_bytes());
+            assert_eq!(ProcessLimits::from_bytes(&bytes), None);
+        }
+        let mut bytes = [0; ProcessLimits::BYTES];
+        bytes[8..12].fill(0xff);
+        assert_eq!(ProcessLimits::from_bytes(&bytes), None);
     }
 
     #[test]

@@ -12,7 +12,7 @@
   (import "craton" "yield_now" (func $yield_now))
   (import "craton" "exit" (func $exit (param i32 i32)))
   (import "craton" "spawn" (func $spawn
-    (param i32 i32 i32 i32 i32 i32 i32 i32 i64 i32 i32) (result i32)))
+    (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)))
   (import "craton" "send" (func $send (param i32 i64 i32 i32 i64) (result i32)))
   (import "craton" "receive" (func $receive (param i32 i32 i32 i64 i64 i32) (result i32)))
   (import "craton" "request" (func $request (param i32 i64 i32 i32 i64) (result i64)))
@@ -254,32 +254,38 @@
   (data (i32.const 201) "\02")
   (func (export "spawn")
     (call $assert (i32.eqz (call $spawn (i32.const 2) (i32.const 128) (i32.const 64) (i32.const 0)
-      (i32.const 5) (i32.const 16) (i32.const 9) (i32.const 1) (i64.const 65536)
+      (i32.const 5) (i32.const 16) (i32.const 9) (i32.const 1) (i32.const 208) (i32.const 12)
       (i32.const 1024) (i32.const 1056))))
     (call $assert (i64.eq (i64.load (i32.const 1024)) (i64.const 0x3333)))
     (call $assert (i64.eq (i64.load (i32.const 1056)) (i64.const 0x44)))
     (call $assert (i32.eq (i32.const -8) (call $spawn (i32.const 3) (i32.const 96) (i32.const 0)
-      (i32.const 0) (i32.const 5) (i32.const 0) (i32.const 0) (i32.const 2) (i64.const 0)
-      (i32.const 1024) (i32.const 1056)))))
+      (i32.const 0) (i32.const 5) (i32.const 0) (i32.const 0) (i32.const 2) (i32.const 208)
+      (i32.const 0) (i32.const 1024) (i32.const 1056)))))
+  ;; 64 KiB of memory, 7 messages; more messages than a mailbox has.
+  (data (i32.const 208) "\00\00\01\00\00\00\00\00\07\00\00\00")
+  (data (i32.const 224) "\00\00\00\00\00\00\00\00\01\00\10\00")
   ;; What a spawn refuses without asking anybody.
   (func $spawn_odd (param $kind i32) (param $entry i32) (param $argument i32) (param $flags i32)
-      (param $memory i64) (result i32)
+      (param $limits i32) (param $limits_len i32) (result i32)
     (call $spawn (local.get $kind) (i32.const -1) (i32.const 0) (i32.const 0) (local.get $entry)
-      (i32.const 0) (local.get $argument) (local.get $flags) (local.get $memory)
+      (i32.const 0) (local.get $argument) (local.get $flags) (local.get $limits)
+      (local.get $limits_len)
       (i32.const 1024) (i32.const 1056)))
   (func (export "spawn_odd")
     (call $assert (i32.eq (i32.const -6) (call $spawn_odd
-      (i32.const 4) (i32.const 5) (i32.const 0) (i32.const 0) (i64.const 0))))
+      (i32.const 4) (i32.const 5) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0))))
     (call $assert (i32.eq (i32.const -6) (call $spawn_odd
-      (i32.const 0) (i32.const 5) (i32.const 0) (i32.const 4) (i64.const 0))))
+      (i32.const 0) (i32.const 5) (i32.const 0) (i32.const 4) (i32.const 0) (i32.const 0))))
     (call $assert (i32.eq (i32.const -6) (call $spawn_odd
-      (i32.const 0) (i32.const 5) (i32.const 0) (i32.const 0) (i64.const -1))))
+      (i32.const 0) (i32.const 5) (i32.const 0) (i32.const 0) (i32.const 224) (i32.const 12))))
+    (call $assert (i32.eq (i32.const -6) (call $spawn_odd
+      (i32.const 0) (i32.const 5) (i32.const 0) (i32.const 0) (i32.const 208) (i32.const 17))))
     (call $assert (i32.eq (i32.const -5) (call $spawn_odd
-      (i32.const 0) (i32.const 5) (i32.const 65537) (i32.const 0) (i64.const 0))))
+      (i32.const 0) (i32.const 5) (i32.const 65537) (i32.const 0) (i32.const 0) (i32.const 0))))
     (call $assert (i32.eq (i32.const -11) (call $spawn_odd
-      (i32.const 0) (i32.const 65) (i32.const 0) (i32.const 0) (i64.const 0))))
+      (i32.const 0) (i32.const 65) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0))))
     (call $assert (i32.eq (i32.const -11) (call $spawn_odd
-      (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i64.const 0)))))
+      (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0)))))
   (func (export "send")
     (call $assert (i32.eqz (call $send (i32.const 64) (i64.const -2) (i32.const 16) (i32.const 9)
       (i64.const -1))))

@@ -187,7 +187,8 @@ fn spawn(
     argument: i32,
     argument_len: i32,
     flags: i32,
-    memory_max: i64,
+    limits: i32,
+    limits_len: i32,
     out_pid: i32,
     out_monitor: i32,
 ) -> Result<i32> {
@@ -196,6 +197,7 @@ fn spawn(
     let out_monitor = Region::prove(memory, out_monitor, 8)?;
     let entry = Region::prove(memory, entry, entry_len)?;
     let argument = Region::prove(memory, argument, argument_len)?;
+    let limits = Region::prove(memory, limits, limits_len)?;
     let place = match place_kind {
         0 => Place::Here,
         1 => Place::Anywhere,
@@ -208,7 +210,7 @@ fn spawn(
         return Ok(ErrorCode::Invalid.code());
     }
     let (monitor, link) = (flags & 1 != 0, flags & 2 != 0);
-    let order = match prepare(&call, entry, argument, memory_max) {
+    let order = match prepare(&call, entry, argument, limits) {
         Ok((entry, argument, limits)) => HostCall::Spawn(Box::new(SpawnCall {
             place,
             program,
@@ -235,7 +237,7 @@ fn prepare(
     call: &Call<'_>,
     entry: Region,
     argument: Region,
-    memory_max: i64,
+    limits: Region,
 ) -> Result<(String, Payload, ProcessLimits), ErrorCode> {
     if !(1..=limit::ENTRY_BYTES_MAX).contains(&entry.len()) {
         return Err(ErrorCode::NoEntry);
@@ -248,12 +250,7 @@ fn prepare(
     }
     let memory = memory(call);
     let entry = core::str::from_utf8(entry.of(memory)).map_err(|_| ErrorCode::NoEntry)?;
-    let mut limits = ProcessLimits::default();
-    match u64::try_from(memory_max) {
-        Ok(0) => {}
-        Ok(bytes) => limits.memory_bytes = bytes,
-        Err(_) => return Err(ErrorCode::Invalid),
-    }
+    let limits = ProcessLimits::from_bytes(limits.of(memory)).ok_or(ErrorCode::Invalid)?;
     Ok((String::from(entry), Payload(argument.of(memory).to_vec()), limits))
 }
 

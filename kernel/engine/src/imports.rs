@@ -67,7 +67,7 @@ pub const IMPORTS: [Import; 44] = [
     import("log", &[I32, I32, I32], None),
     import("yield_now", &[], None),
     import("exit", &[I32, I32], None),
-    import("spawn", &[I32, I32, I32, I32, I32, I32, I32, I32, I64, I32, I32], Some(I32)),
+    import("spawn", &[I32, I32, I32, I32, I32, I32, I32, I32, I32, I32, I32, I32], Some(I32)),
     import("send", &[I32, I64, I32, I32, I64], Some(I32)),
     import("receive", &[I32, I32, I32, I64, I64, I32], Some(I32)),
     import("request", &[I32, I64, I32, I32, I64], Some(I64)),

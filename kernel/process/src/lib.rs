@@ -28,8 +28,7 @@ pub use amount::Amount;
 pub use credit::{CreditDue, Overdrawn, Source};
 pub use links::{LINKED_PER_PROCESS_MAX, Links, TooManyLinks};
 pub use mailbox::{
-    Answer, Closed, Found, MAILBOX_BYTES_MAX, MAILBOX_MESSAGES_MAX, Mailbox, Message, Notice,
-    Refused, Released, Taken, Timeout,
+    Answer, Closed, Found, Mailbox, Message, Notice, Refused, Released, Taken, Timeout,
 };
 pub use monitors::{TooMany, TooManyMonitors};
 pub use pacing::Pacing;

@@ -17,16 +17,6 @@ use craton_abi::{
     limit,
 };
 
-/// Most messages that a mailbox can be given room for.
-pub const MAILBOX_MESSAGES_MAX: u32 = 1 << 20;
-/// Most bytes that a mailbox can be given room for.
-pub const MAILBOX_BYTES_MAX: u32 = 256 << 20;
-
-const _: () = assert!(
-    limit::MAILBOX_MESSAGES <= MAILBOX_MESSAGES_MAX && limit::MAILBOX_BYTES <= MAILBOX_BYTES_MAX,
-    "the usual mailbox must be possible"
-);
-
 /// A message in a mailbox.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Message {
@@ -183,8 +173,8 @@ impl Mailbox {
     /// An empty mailbox.
     pub fn new(limits: &ProcessLimits) -> Self {
         let bound = Amount {
-            messages: limits.mailbox_messages.min(MAILBOX_MESSAGES_MAX),
-            bytes: limits.mailbox_bytes.min(MAILBOX_BYTES_MAX),
+            messages: limits.mailbox_messages.min(limit::MAILBOX_MESSAGES_MAX),
+            bytes: limits.mailbox_bytes.min(limit::MAILBOX_BYTES_MAX),
         };
         Mailbox {
             messages: Queue::new(),

@@ -80,7 +80,11 @@ pub(super) fn spawn(bench: &mut Bench) -> Outcomes {
         argument: Payload(b"a message".to_vec()),
         monitor: true,
         link: false,
-        limits: ProcessLimits { memory_bytes: 65536, ..ProcessLimits::default() },
+        limits: ProcessLimits {
+            memory_bytes: 65536,
+            mailbox_messages: 7,
+            ..ProcessLimits::default()
+        },
     }));
     let second = HostCall::Spawn(Box::new(SpawnCall {
         place: Place::Near(pid_b()),

@@ -17,7 +17,7 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use craton_abi::run::{RunArgument, TAG_ERR, TAG_INPUT, TAG_OUT, TAG_READ};
-use craton_abi::{ExitReason, NodeId, Pid};
+use craton_abi::{ExitReason, NodeId, Pid, ProcessLimits};
 use std::time::Duration;
 use world::{Item, Shared, Tie, World};
 
@@ -107,10 +107,12 @@ pub fn node_id(index: u64) -> NodeId {
 /// If the program declares no `main`: the test is at fault.
 pub fn run(entries: EntryTable, scenario: Scenario) -> Outcome {
     let shared = Arc::new(Shared::new(World::new(entries, &scenario)));
-    let (console, stdin) = shared.with(|world| (world.add("console", 0), world.add("stdin", 0)));
+    let usual = ProcessLimits::default();
+    let (console, stdin) =
+        shared.with(|world| (world.add("console", 0, usual), world.add("stdin", 0, usual)));
     let argument = RunArgument { console, stdin, arguments: scenario.arguments.clone() };
     let tie = Tie { watcher: Some(console), linked: None };
-    let main = world::spawn(&shared, "main", argument.to_bytes(), 0, tie)
+    let main = world::spawn(&shared, "main", argument.to_bytes(), 0, tie, usual)
         .expect("the program declares the entry main");
     let operator = Operator {
         console,

@@ -5,7 +5,7 @@
 
 use crate::error::{Error, check, check_id};
 use crate::sys;
-use craton_abi::{ErrorCode, ExitReason, MonitorId, NodeId, Pid, Place, ProgramId};
+use craton_abi::{ErrorCode, ExitReason, MonitorId, NodeId, Pid, Place, ProcessLimits, ProgramId};
 
 /// Where a child is to run, and within which bounds.
 #[must_use]
@@ -15,7 +15,15 @@ pub struct SpawnOptions {
     program: Option<ProgramId>,
     monitor: bool,
     link: bool,
-    memory_max: u64,
+    limits: Limits,
+}
+
+/// What a child may have; 0 is as usual.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Limits {
+    pub(crate) memory: u64,
+    pub(crate) mailbox_messages: u32,
+    pub(crate) mailbox_bytes: u32,
 }
 
 /// A process that was spawned.
@@ -40,16 +48,25 @@ pub(crate) struct SpawnCall<'a> {
     pub(crate) argument: &'a [u8],
     pub(crate) monitor: bool,
     pub(crate) link: bool,
-    #[cfg_attr(
-        not(target_arch = "wasm32"),
-        expect(dead_code, reason = "threads cannot bound each other's memory")
-    )]
-    pub(crate) memory_max: u64,
+    pub(crate) limits: Limits,
+}
+
+impl Limits {
+    const USUAL: Limits = Limits { memory: 0, mailbox_messages: 0, mailbox_bytes: 0 };
+
+    /// The form that the host call takes.
+    pub(crate) fn to_bytes(self) -> [u8; ProcessLimits::BYTES] {
+        let mut bytes = [0; ProcessLimits::BYTES];
+        bytes[..8].copy_from_slice(&self.memory.to_le_bytes());
+        bytes[8..12].copy_from_slice(&self.mailbox_messages.to_le_bytes());
+        bytes[12..].copy_from_slice(&self.mailbox_bytes.to_le_bytes());
+        bytes
+    }
 }
 
 impl SpawnOptions {
     const fn at(place: Place) -> Self {
-        SpawnOptions { place, program: None, monitor: false, link: false, memory_max: 0 }
+        SpawnOptions { place, program: None, monitor: false, link: false, limits: Limits::USUAL }
     }
 
     /// On the spawner's own node.
@@ -86,7 +103,16 @@ impl SpawnOptions {
 
     /// Bound the child's memory to this many bytes in place of the system's default.
     pub const fn memory_max(mut self, bytes: u64) -> Self {
-        self.memory_max = bytes;
+        self.limits.memory = bytes;
+        self
+    }
+
+    /// Bound the child's mailbox to so many messages and bytes in place of the system's default
+    /// (256 and 2 MiB); 0 leaves one of them as it is. At most 1,048,576 messages and 256 MiB: more
+    /// is [`ErrorCode::Invalid`].
+    pub const fn mailbox_max(mut self, messages: u32, bytes: u32) -> Self {
+        self.limits.mailbox_messages = messages;
+        self.limits.mailbox_bytes = bytes;
         self
     }
 
@@ -107,7 +133,7 @@ impl SpawnOptions {
             argument,
             monitor: self.monitor,
             link: self.link,
-            memory_max: self.memory_max,
+            limits: self.limits,
         };
         match sys::spawn(&call) {
             Ok((pid, id)) => Ok(Child { pid, monitor: self.monitor.then_some(Monitor(id)) }),

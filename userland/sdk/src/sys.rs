@@ -57,7 +57,8 @@ mod import {
             argument: *const u8,
             argument_len: usize,
             flags: i32,
-            memory_max: i64,
+            limits: *const u8,
+            limits_len: usize,
             out_pid: *mut [u8; Pid::BYTES],
             out_monitor: *mut u64,
         ) -> i32;
@@ -202,6 +203,7 @@ pub(crate) fn spawn(call: &SpawnCall<'_>) -> Result<(Pid, MonitorId), i32> {
     let mut pid = [0; Pid::BYTES];
     let mut monitor = 0;
     let program = call.program.as_ref().map_or(core::ptr::null(), |program| program.0.as_ptr());
+    let limits = call.limits.to_bytes();
     // SAFETY: every pointer with a length is that of one live slice; `place` is 24 bytes, enough
     // for each kind of place; `program` is null or 32 live bytes; the outputs are live and of the
     // lengths that the call writes.
@@ -215,7 +217,8 @@ pub(crate) fn spawn(call: &SpawnCall<'_>) -> Result<(Pid, MonitorId), i32> {
             call.argument.as_ptr(),
             call.argument.len(),
             i32::from(call.monitor) | i32::from(call.link) << 1,
-            i64::try_from(call.memory_max).unwrap_or(i64::MAX),
+            limits.as_ptr(),
+            limits.len(),
             &mut pid,
             &mut monitor,
         )

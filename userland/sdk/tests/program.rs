@@ -55,6 +55,7 @@ fn main_entry(run: Run) -> Result {
         "timers" => timers(),
         "long" => long(),
         "full" => full(),
+        "mailboxes" => mailboxes(),
         "timeouts" => timeouts(),
         "monitors" => monitors(),
         "links" => links(),
@@ -322,6 +323,29 @@ fn full() -> Result {
     Ok(())
 }
 
+/// A mailbox is as large as the spawn says, if there can be one.
+fn mailboxes() -> Result {
+    let options = SpawnOptions::here().monitored();
+    let small = CHILD.spawn(&(me(), Task::Wait), options.mailbox_max(2, 0))?;
+    for number in 0..2 {
+        send_within(&small.pid, &Number(number), Duration::ZERO)?;
+    }
+    let more = send_within(&small.pid, &Number(2), Duration::ZERO);
+    assert_eq!(more, Err(ErrorCode::Full.into()));
+    kill(&small.pid)?;
+    let most =
+        CHILD.spawn(&(me(), Task::Wait), options.mailbox_max(limit::MAILBOX_MESSAGES_MAX, 0))?;
+    kill(&most.pid)?;
+    let beyond =
+        CHILD.spawn(&(me(), Task::Wait), options.mailbox_max(limit::MAILBOX_MESSAGES_MAX + 1, 0));
+    assert_eq!(beyond.err(), Some(ErrorCode::Invalid.into()));
+    let mut mailbox = Mailbox::new();
+    for _ in 0..2 {
+        let Event::Down(_) = mailbox.next_event()? else { panic!("a message") };
+    }
+    Ok(())
+}
+
 fn timeouts() -> Result {
     let mut mailbox = Mailbox::new();
     let timed_out = Error::Refused(ErrorCode::TimedOut);
@@ -444,7 +468,8 @@ macro_rules! cases {
 mod case {
     use super::{Scenario, run_case};
     cases!(
-        order, reasons, calls, asks, named, timers, long, full, timeouts, monitors, links, forged
+        order, reasons, calls, asks, named, timers, long, full, mailboxes, timeouts, monitors,
+        links, forged
     );
 }
 

@@ -3,7 +3,7 @@
 (module
   (import "craton" "nodes" (func $nodes (param i32 i32) (result i32)))
   (import "craton" "spawn" (func $spawn
-    (param i32 i32 i32 i32 i32 i32 i32 i32 i64 i32 i32) (result i32)))
+    (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)))
   (import "craton" "self_pid" (func $self_pid (param i32)))
   (import "craton" "argument_read" (func $argument_read (param i32 i32) (result i32)))
   (import "craton" "monitor" (func $monitor (param i32) (result i64)))
@@ -29,7 +29,7 @@
         (if (call $spawn
               (i32.const 2) (i32.add (i32.const 1024) (i32.mul (local.get $at) (i32.const 8)))
               (i32.const 0) (i32.const 0) (i32.const 4) (i32.const 600) (i32.const 24)
-              (i32.const 1) (i64.const 0) (i32.const 512) (i32.const 544))
+              (i32.const 1) (i32.const 0) (i32.const 0) (i32.const 512) (i32.const 544))
           (then (call $exit (i32.const 32) (i32.const 13))))
         (local.set $at (i32.add (local.get $at) (i32.const 1)))
         (br $next)))

@@ -1,8 +1,9 @@
-//! The benchmarks of processes: `craton run bench [NAME [COUNT]]`.
+//! The benchmarks of processes: `craton run bench [NAME [COUNT [spread]]]`.
 //!
 //! Owns the list of them, the command line and the table. Each checks its own result; a wrong one
 //! ends the run with an error, for the rate of a wrong answer is no rate. With a name the line is
 //! `NAME COUNT NANOS`, nanoseconds for one; without one all of them are run and a table is printed.
+//! Who talks to one another is on one CPU, or, where it says `spread`, on all of them by turns.
 //! Several are from Savina (Imam and Sarkar 2014), whose names they have.
 
 #![cfg_attr(not(test), no_std)]
@@ -17,7 +18,8 @@ mod spawning;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use craton::{Duration, Pid, Run, SpawnOptions, me};
+use craton::{Child, Duration, Entry, Pid, Run, SpawnOptions, kill, me, now};
+use serde::Serialize;
 
 craton::entries! {
     /// Where a run begins.
@@ -38,6 +40,8 @@ craton::entries! {
     pub RING: "ring" = messages::ring_member as fn((Pid, Pid, u64));
     /// Computes a little for each message.
     pub WORKER: "worker" = messages::worker as fn((Pid, u64));
+    /// Queues messages to itself.
+    pub HOARDER: "hoarder" = messages::hoarder as fn((Pid, u64));
     /// Sends pings to all the others, and pongs.
     pub BIG: "big" = rooms::big_member as fn((Pid, u64));
     /// Where chameneos meet.
@@ -55,6 +59,39 @@ struct Figure {
     used: Duration,
 }
 
+/// Where processes run that talk to one another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cpus {
+    /// On the CPU of `main`.
+    One,
+    /// On all of the node: who has but one partner has it on another CPU.
+    All,
+}
+
+/// Tries to get a process on another CPU.
+const TRIES: usize = 32;
+
+impl Cpus {
+    fn options(self) -> SpawnOptions {
+        match self {
+            Cpus::One => SpawnOptions::near(me()),
+            Cpus::All => SpawnOptions::here(),
+        }
+    }
+
+    /// The one process that the caller will talk to.
+    fn partner<A: Serialize>(self, entry: Entry<A>, argument: &A) -> Result<Child> {
+        for _ in 0..TRIES {
+            let child = entry.spawn(argument, self.options()).map_err(|error| failed(&error))?;
+            if self == Cpus::One || child.pid.slot.shard() != me().slot.shard() {
+                return Ok(child);
+            }
+            kill(&child.pid).map_err(|error| failed(&error))?;
+        }
+        Err("no process could be had on another CPU".into())
+    }
+}
+
 /// A benchmark.
 struct Bench {
     name: &'static str,
@@ -62,28 +99,27 @@ struct Bench {
     one: &'static str,
     /// How many, unless the command line says otherwise.
     count: u64,
-    run: fn(u64) -> Result<Figure>,
+    run: fn(u64, Cpus) -> Result<Figure>,
 }
 
 const fn bench(
     name: &'static str,
     one: &'static str,
     count: u64,
-    run: fn(u64) -> Result<Figure>,
+    run: fn(u64, Cpus) -> Result<Figure>,
 ) -> Bench {
     Bench { name, one, count, run }
 }
 
 const BENCHES: &[Bench] = &[
     bench("spawn", "spawn, exit, notice", 1000, spawning::spawn),
-    bench("pingpong", "round trip, same shard", 20_000, messages::pingpong),
-    bench("pingpong-across", "round trip, two shards", 2000, messages::pingpong_across),
+    bench("pingpong", "round trip", 20_000, messages::pingpong),
     bench("counting", "message to a counter", 100_000, messages::counting),
     bench("threadring", "hop in a ring of 100", 100_000, messages::threadring),
     bench("big", "ping and pong among 32", 6400, rooms::big),
     bench("chameneos", "meeting of two of 100", 10_000, rooms::chameneos),
     bench("fjthroughput", "message to one of 60", 24_000, messages::fjthroughput),
-    bench("tagged", "receive by tag, last first", 200, messages::tagged),
+    bench("tagged", "receive by tag, last first", 100_000, messages::tagged),
     bench("skynet", "leaf of a tree of tens", 1000, spawning::skynet),
     bench("down", "notice of one end", 10_000, spawning::down),
     bench("idle", "idle process, spawned and killed", 200, spawning::idlers),
@@ -109,26 +145,30 @@ fn command(run: &Run) -> Result {
         [] => {
             say(format!("{:<16}{:>10}{:>12}  of one", "benchmark", "count", "ns for one"))?;
             BENCHES.iter().try_for_each(|bench| {
-                let (count, nanos) = measured(bench, bench.count)?;
+                let (count, nanos) = measured(bench, bench.count, Cpus::One)?;
                 say(format!("{:<16}{count:>10}{nanos:>12}  {}", bench.name, bench.one))
             })
         }
         [name] => {
             let bench = find(name)?;
-            let (count, nanos) = measured(bench, bench.count)?;
+            let (count, nanos) = measured(bench, bench.count, Cpus::One)?;
             say(format!("{name} {count} {nanos}"))
         }
-        [name, count] => {
-            let (count, nanos) = measured(find(name)?, number(count)?)?;
+        [name, count, rest @ ..] => {
+            let cpus = match rest {
+                [] => Cpus::One,
+                ["spread"] => Cpus::All,
+                _ => return Err(usage()),
+            };
+            let (count, nanos) = measured(find(name)?, number(count)?, cpus)?;
             say(format!("{name} {count} {nanos}"))
         }
-        _ => Err(usage()),
     }
 }
 
-fn measured(bench: &Bench, count: u64) -> Result<(u64, u64)> {
+fn measured(bench: &Bench, count: u64, cpus: Cpus) -> Result<(u64, u64)> {
     let Figure { count, used } =
-        (bench.run)(count).map_err(|why| format!("{}: {why}", bench.name))?;
+        (bench.run)(count, cpus).map_err(|why| format!("{}: {why}", bench.name))?;
     Ok((count, used.as_nanos() / count.max(1)))
 }
 
@@ -146,12 +186,7 @@ fn number(text: &str) -> Result<u64> {
 
 fn usage() -> String {
     let names: Vec<&str> = BENCHES.iter().map(|bench| bench.name).collect();
-    format!("usage: craton run bench [NAME [COUNT]]\nnames: {}", names.join(" "))
-}
-
-/// On the CPU of the caller.
-fn beside_me() -> SpawnOptions {
-    SpawnOptions::near(me())
+    format!("usage: craton run bench [NAME [COUNT [spread]]]\nnames: {}", names.join(" "))
 }
 
 fn failed(error: &craton::Error) -> String {
@@ -176,7 +211,7 @@ mod tests {
 
     #[test]
     fn every_benchmark_finds_its_result_on_threads() {
-        for bench in BENCHES.iter().filter(|bench| bench.name != "pingpong-across") {
+        for bench in BENCHES {
             let count = match bench.name {
                 "skynet" => "100",
                 "fib" => "1",
@@ -194,7 +229,9 @@ mod tests {
 
     #[test]
     fn wrong_arguments_are_explained() {
-        for arguments in [&["fast"][..], &["fib", "0"], &["fib", "1", "2"]] {
+        for arguments in
+            [&["fast"][..], &["fib", "0"], &["fib", "1", "2"], &["fib", "1", "spread", "x"]]
+        {
             let outcome = run(arguments);
             assert!(matches!(outcome.reason, ExitReason::Error(_)), "{arguments:?}");
             assert!(String::from_utf8_lossy(&outcome.stderr).contains("usage: "), "{arguments:?}");

@@ -2,19 +2,15 @@
 //!
 //! Owns the loops and the entries of the processes that they need.
 
-use crate::{BOUNCE, COUNTER, Figure, RING, Result, WORKER, beside_me, expect, failed};
+use crate::{BOUNCE, COUNTER, Cpus, Figure, HOARDER, RING, Result, WORKER, expect, failed};
 use alloc::format;
 use alloc::vec::Vec;
-use craton::{
-    Child, Duration, Error, Event, Mailbox, Pid, SpawnOptions, kill, me, now, send_bytes,
-};
+use craton::{Child, Duration, Error, Event, Mailbox, Pid, kill, limit, me, now, send_bytes};
 
 const TAG: u64 = 1;
 const TAG_DONE: u64 = 2;
 const RING_MEMBERS: u64 = 100;
 const WORKERS: u64 = 60;
-/// Tries to get a process on another CPU.
-const TRIES: usize = 32;
 
 type Ended = core::result::Result<(), Error>;
 
@@ -41,25 +37,8 @@ pub fn bounce((): ()) -> Ended {
     }
 }
 
-pub fn pingpong(count: u64) -> Result<Figure> {
-    let child = BOUNCE.spawn(&(), beside_me()).map_err(|error| failed(&error))?;
-    round_trips(child, count)
-}
-
-/// As [`pingpong`], with a process of another CPU.
-pub fn pingpong_across(count: u64) -> Result<Figure> {
-    for _ in 0..TRIES {
-        let child = BOUNCE.spawn(&(), SpawnOptions::here()).map_err(|error| failed(&error))?;
-        if child.pid.slot.shard() != me().slot.shard() {
-            return round_trips(child, count);
-        }
-        kill(&child.pid).map_err(|error| failed(&error))?;
-    }
-    // One CPU has no other.
-    Ok(Figure { count: 0, used: Duration::ZERO })
-}
-
-fn round_trips(child: Child, count: u64) -> Result<Figure> {
+pub fn pingpong(count: u64, cpus: Cpus) -> Result<Figure> {
+    let child = cpus.partner(BOUNCE, &())?;
     let mut mailbox = Mailbox::new();
     let before = now();
     for round in 0..count {
@@ -73,9 +52,9 @@ fn round_trips(child: Child, count: u64) -> Result<Figure> {
 }
 
 /// Savina's Counting: one process tells another to count, and asks for the sum at last.
-pub fn counting(count: u64) -> Result<Figure> {
+pub fn counting(count: u64, cpus: Cpus) -> Result<Figure> {
     let mut mailbox = Mailbox::new();
-    let child = COUNTER.spawn(&(), beside_me()).map_err(|error| failed(&error))?;
+    let child = cpus.partner(COUNTER, &())?;
     let before = now();
     for _ in 0..count {
         send(&child.pid, TAG, &1_u64.to_le_bytes()).map_err(|error| failed(&error))?;
@@ -101,14 +80,14 @@ pub fn counter((): ()) -> Ended {
 }
 
 /// Savina's ThreadRing: a token goes round until it has made so many hops.
-pub fn threadring(count: u64) -> Result<Figure> {
+pub fn threadring(count: u64, cpus: Cpus) -> Result<Figure> {
     let mut mailbox = Mailbox::new();
     // The last one is told last whom to pass the token to, which closes the ring.
     let mut first = me();
     let mut members = Vec::new();
     for number in 0..RING_MEMBERS {
         let argument = (me(), first, number);
-        let child = RING.spawn(&argument, beside_me()).map_err(|error| failed(&error))?;
+        let child = RING.spawn(&argument, cpus.options()).map_err(|error| failed(&error))?;
         first = child.pid;
         members.push(child.pid);
     }
@@ -142,11 +121,11 @@ pub fn ring_member((parent, mut next_one, number): (Pid, Pid, u64)) -> Ended {
 }
 
 /// Savina's fork-join of throughput: the same number of messages to each of sixty processes.
-pub fn fjthroughput(count: u64) -> Result<Figure> {
+pub fn fjthroughput(count: u64, cpus: Cpus) -> Result<Figure> {
     let mut mailbox = Mailbox::new();
     let each = count.div_ceil(WORKERS);
     let before = now();
-    let workers = (0..WORKERS).map(|_| WORKER.spawn(&(me(), each), SpawnOptions::here()));
+    let workers = (0..WORKERS).map(|_| WORKER.spawn(&(me(), each), cpus.options()));
     let workers: core::result::Result<Vec<Child>, Error> = workers.collect();
     let workers = workers.map_err(|error| failed(&error))?;
     for number in 0..each {
@@ -175,8 +154,23 @@ pub fn worker((parent, count): (Pid, u64)) -> Ended {
     send(&parent, TAG, &count.to_le_bytes())
 }
 
-/// Messages that lie in one's own mailbox, taken by their tags from the last to the first.
-pub fn tagged(count: u64) -> Result<Figure> {
+/// Messages that lie in one mailbox, taken by their tags from the last to the first.
+pub fn tagged(count: u64, cpus: Cpus) -> Result<Figure> {
+    let mut mailbox = Mailbox::new();
+    let messages = u32::try_from(count).map_err(|_| "no mailbox holds so many")?;
+    let bytes = messages.saturating_mul(8).max(limit::MAILBOX_BYTES);
+    let options = cpus.options().monitored().mailbox_max(messages, bytes);
+    HOARDER.spawn(&(me(), count), options).map_err(|error| failed(&error))?;
+    let nanos = match mailbox.next_event().map_err(|error| failed(&error))? {
+        Event::Message(message) => message.payload.try_into().map(u64::from_le_bytes),
+        other => return Err(format!("the hoarder says {other:?}")),
+    };
+    let nanos = nanos.map_err(|error| format!("{error}"))?;
+    Ok(Figure { count, used: Duration::from_nanos(nanos) })
+}
+
+/// The entry `hoarder`: queues messages to itself, takes them, and says how long the taking took.
+pub fn hoarder((parent, count): (Pid, u64)) -> Result {
     let mut mailbox = Mailbox::new();
     for tag in 0..count {
         let sent = send_bytes(&me(), TAG_DONE + tag, &tag.to_le_bytes(), Some(Duration::ZERO));
@@ -187,5 +181,6 @@ pub fn tagged(count: u64) -> Result<Figure> {
         let message = mailbox.tagged(TAG_DONE + tag).map_err(|error| failed(&error))?;
         expect("what lay there", message.payload, &tag.to_le_bytes()[..])?;
     }
-    Ok(Figure { count, used: now() - before })
+    let used = (now() - before).as_nanos();
+    send(&parent, TAG, &used.to_le_bytes()).map_err(|error| failed(&error))
 }

@@ -2,9 +2,9 @@
 //!
 //! Owns the loops and the entries of the processes that they need.
 
-use crate::{BIG, CHAMENEO, Figure, MALL, Result, beside_me, expect, failed};
+use crate::{BIG, CHAMENEO, Cpus, Figure, MALL, Result, expect, failed};
 use alloc::vec::Vec;
-use craton::{Duration, Error, Event, Mailbox, Pid, SpawnOptions, kill, me, now, send_bytes};
+use craton::{Duration, Error, Event, Mailbox, Pid, kill, me, now, send_bytes};
 
 const BIG_MEMBERS: u64 = 32;
 const CHAMENEOS: u64 = 100;
@@ -37,12 +37,12 @@ fn number(mailbox: &mut Mailbox, tag: u64) -> core::result::Result<u64, Error> {
 }
 
 /// Everybody sends pings to the others in turn, each when the last was answered.
-pub fn big(count: u64) -> Result<Figure> {
+pub fn big(count: u64, cpus: Cpus) -> Result<Figure> {
     let mut mailbox = Mailbox::new();
     let each = count.div_ceil(BIG_MEMBERS);
     let mut members = Vec::new();
     for _ in 0..BIG_MEMBERS {
-        let child = BIG.spawn(&(me(), each), SpawnOptions::here());
+        let child = BIG.spawn(&(me(), each), cpus.options());
         members.push(child.map_err(|error| failed(&error))?.pid);
     }
     let all: Vec<u8> = members.iter().flat_map(|pid| pid.to_bytes()).collect();
@@ -92,13 +92,13 @@ pub fn big_member((parent, count): (Pid, u64)) -> Ended {
 }
 
 /// A hundred creatures of three colours meet in pairs in a mall.
-pub fn chameneos(count: u64) -> Result<Figure> {
+pub fn chameneos(count: u64, cpus: Cpus) -> Result<Figure> {
     let mut mailbox = Mailbox::new();
     let before = now();
-    let mall = MALL.spawn(&(me(), count), beside_me()).map_err(|error| failed(&error))?;
+    let mall = MALL.spawn(&(me(), count), cpus.options()).map_err(|error| failed(&error))?;
     for creature in 0..CHAMENEOS {
         let colour = (creature % u64::from(COLOURS)) as u8;
-        CHAMENEO.spawn(&(mall.pid, colour), beside_me()).map_err(|error| failed(&error))?;
+        CHAMENEO.spawn(&(mall.pid, colour), cpus.options()).map_err(|error| failed(&error))?;
     }
     let met = number(&mut mailbox, TAG_DONE).map_err(|error| failed(&error))?;
     let used = now() - before;

@@ -2,7 +2,7 @@
 //!
 //! Owns the loops and the entries of the processes that they need.
 
-use crate::{Figure, IDLE, NOTHING, Result, SKYNET, WATCHER, beside_me, expect, failed};
+use crate::{Cpus, Figure, IDLE, NOTHING, Result, SKYNET, WATCHER, expect, failed};
 use alloc::format;
 use alloc::vec::Vec;
 use craton::{Child, Error, Event, Mailbox, Pid, SpawnOptions, kill, limit, me, now, send_bytes};
@@ -26,11 +26,12 @@ pub fn idle((): ()) -> core::result::Result<(), Error> {
 }
 
 /// Spawns, one after another, each watched until it ends.
-pub fn spawn(count: u64) -> Result<Figure> {
+pub fn spawn(count: u64, cpus: Cpus) -> Result<Figure> {
     let mut mailbox = Mailbox::new();
     let before = now();
     for _ in 0..count {
-        let child = NOTHING.spawn(&(), beside_me().monitored()).map_err(|error| failed(&error))?;
+        let child =
+            NOTHING.spawn(&(), cpus.options().monitored()).map_err(|error| failed(&error))?;
         expect("a child's end", end(&mut mailbox, child.pid)?, ExitReason::Normal)?;
     }
     Ok(Figure { count, used: now() - before })
@@ -45,7 +46,7 @@ fn end(mailbox: &mut Mailbox, pid: Pid) -> Result<ExitReason> {
 }
 
 /// Processes that are all alive and idle at once, on all CPUs; then all are killed.
-pub fn idlers(count: u64) -> Result<Figure> {
+pub fn idlers(count: u64, _: Cpus) -> Result<Figure> {
     let mut mailbox = Mailbox::new();
     let before = now();
     let mut alive: Vec<Pid> = Vec::new();
@@ -78,12 +79,12 @@ pub fn idlers(count: u64) -> Result<Figure> {
 
 /// A tree of tens: every leaf sends its number to its parent, each parent the sum of its children.
 /// The count is that of the leaves, raised to a power of ten.
-pub fn skynet(count: u64) -> Result<Figure> {
+pub fn skynet(count: u64, cpus: Cpus) -> Result<Figure> {
     let leaves = (1..12).map(|power| 10_u64.pow(power)).find(|leaves| *leaves >= count);
     let leaves = leaves.ok_or("there are no such trees")?;
     let mut mailbox = Mailbox::new();
     let before = now();
-    SKYNET.spawn(&(me(), 0, leaves), beside_me()).map_err(|error| failed(&error))?;
+    SKYNET.spawn(&(me(), 0, leaves), cpus.options()).map_err(|error| failed(&error))?;
     let sum = number(&mut mailbox).map_err(|error| failed(&error))?;
     let used = now() - before;
     expect("the sum of all leaves", sum, leaves * (leaves - 1) / 2)?;
@@ -121,34 +122,36 @@ fn number(mailbox: &mut Mailbox) -> core::result::Result<u64, Error> {
 }
 
 /// Notices of one end, to as many monitors: they are held by as few processes as can hold them.
-fn notices(watched: Child, watchers: &[u64], mailbox: &mut Mailbox) -> Result<Duration> {
+fn notices(watched: Child, watchers: &[u64], cpus: Cpus) -> Result<Duration> {
+    let mut mailbox = Mailbox::new();
     for count in watchers {
-        WATCHER.spawn(&(me(), watched.pid, *count), beside_me()).map_err(|error| failed(&error))?;
+        WATCHER
+            .spawn(&(me(), watched.pid, *count), cpus.options())
+            .map_err(|error| failed(&error))?;
     }
     for _ in watchers {
-        number(mailbox).map_err(|error| failed(&error))?;
+        number(&mut mailbox).map_err(|error| failed(&error))?;
     }
     let before = now();
     kill(&watched.pid).map_err(|error| failed(&error))?;
     let mut heard = 0;
     for _ in watchers {
-        heard += number(mailbox).map_err(|error| failed(&error))?;
+        heard += number(&mut mailbox).map_err(|error| failed(&error))?;
     }
     let used = now() - before;
     expect("the sum of all notices", heard, watchers.iter().sum())?;
     Ok(used)
 }
 
-pub fn down(count: u64) -> Result<Figure> {
-    let mut mailbox = Mailbox::new();
-    let watched = IDLE.spawn(&(), beside_me()).map_err(|error| failed(&error))?;
+pub fn down(count: u64, cpus: Cpus) -> Result<Figure> {
+    let watched = IDLE.spawn(&(), cpus.options()).map_err(|error| failed(&error))?;
     let mut watchers = Vec::new();
     let mut rest = count;
     while rest > 0 {
         watchers.push(rest.min(MONITORS_EACH));
         rest -= rest.min(MONITORS_EACH);
     }
-    let used = notices(watched, &watchers, &mut mailbox)?;
+    let used = notices(watched, &watchers, cpus)?;
     Ok(Figure { count, used })
 }
 

@@ -174,7 +174,8 @@ mod wasm {
             argument: *const u8,
             argument_len: usize,
             flags: i32,
-            memory_max: i64,
+            limits: *const u8,
+            limits_len: usize,
             out_pid: *mut PidBytes,
             out_monitor: *mut u64,
         ) -> i32;
@@ -247,7 +248,20 @@ mod wasm {
         // nothing; the others are live and of the lengths that the call takes. The place is read,
         // since its kind is a node.
         unsafe {
-            spawn(2, place, program, entry_at, entry.len(), argument, 1, 1, 0, outputs.0, outputs.1)
+            spawn(
+                2,
+                place,
+                program,
+                entry_at,
+                entry.len(),
+                argument,
+                1,
+                1,
+                place,
+                0,
+                outputs.0,
+                outputs.1,
+            )
         };
     }
 

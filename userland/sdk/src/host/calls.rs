@@ -12,7 +12,7 @@ use crate::process::SpawnCall;
 use alloc::borrow::ToOwned;
 use alloc::format;
 use alloc::vec::Vec;
-use craton_abi::{ErrorCode, ExitReason, MonitorId, Pid, limit};
+use craton_abi::{ErrorCode, ExitReason, MonitorId, Pid, ProcessLimits, limit};
 use std::time::{Duration, Instant};
 
 /// As on wasm32.
@@ -114,6 +114,8 @@ pub(crate) fn spawn(call: &SpawnCall<'_>) -> Result<(Pid, MonitorId), i32> {
     if call.argument.len() > limit::ARGUMENT_BYTES_MAX {
         return Err(ErrorCode::TooLong.code());
     }
+    let limits = ProcessLimits::from_bytes(&call.limits.to_bytes());
+    let limits = limits.ok_or(ErrorCode::Invalid.code())?;
     // There is one program here: the caller's own.
     if call.program.is_some() {
         return Err(ErrorCode::NoProgram.code());
@@ -134,7 +136,7 @@ pub(crate) fn spawn(call: &SpawnCall<'_>) -> Result<(Pid, MonitorId), i32> {
         watcher: call.monitor.then_some(current.pid),
         linked: call.link.then_some(current.pid),
     };
-    spawn_thread(&current.shared, call.entry, call.argument.to_owned(), node, tie)
+    spawn_thread(&current.shared, call.entry, call.argument.to_owned(), node, tie, limits)
         .map_err(ErrorCode::code)
 }
 

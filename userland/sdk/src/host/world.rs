@@ -15,7 +15,7 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use craton_abi::{
-    ErrorCode, ExitReason, Incarnation, MonitorId, Pid, ShardId, Slot, TrapKind, limit,
+    ErrorCode, ExitReason, Incarnation, MonitorId, Pid, ProcessLimits, ShardId, Slot, TrapKind,
 };
 use std::cell::RefCell;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -77,6 +77,8 @@ pub(super) struct Process {
     pub(super) node: u64,
     pub(super) queue: VecDeque<Item>,
     pub(super) bytes: usize,
+    /// Of these, the mailbox's are kept; threads cannot bound each other's memory.
+    limits: ProcessLimits,
     pub(super) watchers: Vec<(MonitorId, Pid)>,
     /// Requests that are not answered.
     pub(super) requests: BTreeSet<MonitorId>,
@@ -211,8 +213,8 @@ impl Process {
     }
 
     fn has_room(&self, bytes: usize) -> bool {
-        self.queue.len() < limit::MAILBOX_MESSAGES as usize
-            && self.bytes + bytes <= limit::MAILBOX_BYTES as usize
+        self.queue.len() < self.limits.mailbox_messages as usize
+            && self.bytes + bytes <= self.limits.mailbox_bytes as usize
     }
 }
 
@@ -235,7 +237,7 @@ impl World {
         }
     }
 
-    pub(super) fn add(&mut self, entry: &str, node: u64) -> Pid {
+    pub(super) fn add(&mut self, entry: &str, node: u64, limits: ProcessLimits) -> Pid {
         self.slots += 1;
         let slot = Slot::new(ShardId::new(0), self.slots, 1).expect("a test's processes fit");
         let pid = Pid { node: node_id(node), incarnation: Incarnation::new(node + 1), slot };
@@ -244,6 +246,7 @@ impl World {
             node,
             queue: VecDeque::new(),
             bytes: 0,
+            limits,
             watchers: Vec::new(),
             requests: BTreeSet::new(),
             timers: BTreeMap::new(),
@@ -389,6 +392,7 @@ pub(crate) fn spawn(
     argument: Vec<u8>,
     node: u64,
     tie: Tie,
+    limits: ProcessLimits,
 ) -> Result<(Pid, MonitorId), ErrorCode> {
     let (function, pid, monitor) = shared.with(|world| {
         let known = world.entries.iter().find(|(name, _)| *name == entry);
@@ -396,7 +400,7 @@ pub(crate) fn spawn(
         if !world.living_nodes().any(|living| living == node) {
             return Err(ErrorCode::NoConnection);
         }
-        let pid = world.add(entry, node);
+        let pid = world.add(entry, node, limits);
         let monitor = tie.watcher.map_or(MonitorId::new(0), |watcher| world.watch(watcher, pid));
         if let Some(parent) = tie.linked {
             world.link(parent, pid);
