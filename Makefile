@@ -86,7 +86,7 @@ kernel: setup
 tool: setup
 	@mkdir -p build
 	@cd tools && cargo build --release --bins
-	@cp tools/target/release/craton{,-demo,-sim,-bench} build/
+	@cp tools/target/release/craton{,-demo,-sim,-bench,-native} build/
 
 keys: tool
 	@test -e $(CRATON_KEYS)/authority.key || build/craton key new

@@ -64,6 +64,8 @@ pub struct MachineConfig {
     pub(super) paused: bool,
     pub(super) reboots: bool,
     pub(super) debugger: Option<u16>,
+    pub(super) counted: bool,
+    pub(super) typed: bool,
     pub(super) on_line: Option<LineSink>,
 }
 
@@ -89,6 +91,8 @@ impl MachineConfig {
             paused: false,
             reboots: false,
             debugger: None,
+            counted: false,
+            typed: false,
             on_line: None,
         }
     }
@@ -205,6 +209,19 @@ impl MachineConfig {
         self
     }
 
+    /// Gives the machine a clock that counts its instructions, a nanosecond for each: what it
+    /// measures is the same on a busy host. Emulated only, one CPU at a time.
+    pub fn counted(mut self) -> MachineConfig {
+        self.counted = true;
+        self
+    }
+
+    /// Lets [`super::Machine::type_line`] type on the serial console.
+    pub fn typed(mut self) -> MachineConfig {
+        self.typed = true;
+        self
+    }
+
     /// Calls `sink` with each line of serial output, as it comes, on the thread that reads it.
     /// A slow sink slows the machine's serial port down.
     pub fn on_line(mut self, sink: impl FnMut(&str) + Send + 'static) -> MachineConfig {
@@ -272,6 +289,9 @@ pub(super) fn arguments(config: &MachineConfig) -> Vec<OsString> {
     }
     if let Some(port) = config.debugger {
         list.pair("-gdb", format!("tcp:127.0.0.1:{port}"));
+    }
+    if config.counted {
+        list.pair("-icount", "shift=0");
     }
     if config.paused {
         list.0.push("-S".into());

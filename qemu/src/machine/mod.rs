@@ -21,7 +21,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ExitStatus};
+use std::process::{Child, ChildStdin, ExitStatus};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -70,6 +70,8 @@ pub struct Machine {
     process: OwnedFd,
     process_id: u32,
     log: Arc<SerialLog>,
+    /// The serial console's keyboard, where it has one.
+    keyboard: Option<Mutex<ChildStdin>>,
     readers: Vec<JoinHandle<()>>,
 }
 
@@ -87,7 +89,8 @@ impl Machine {
         let arguments = command::arguments(&config);
         let descriptors = descriptors(&mut config)
             .map_err(|error| LaunchError::System("set up the machine's files", error))?;
-        let child = spawn::spawn(spawn::Program { path, arguments, descriptors })
+        let typed = config.typed;
+        let child = spawn::spawn(spawn::Program { path, arguments, descriptors, typed })
             .map_err(|error| LaunchError::System("start QEMU", error))?;
         Machine::adopt(child, config).map_err(|error| LaunchError::System("watch QEMU", error))
     }
@@ -104,8 +107,10 @@ impl Machine {
         let process = process.inspect_err(|_| {
             let _ = child.kill().and_then(|()| child.wait());
         })?;
+        let keyboard = child.stdin.take().map(Mutex::new);
+        let readers = Vec::new();
         let mut machine =
-            Machine { child: Mutex::new(child), process, process_id, log, readers: Vec::new() };
+            Machine { child: Mutex::new(child), process, process_id, log, keyboard, readers };
         if let Some(output) = output {
             let log = machine.log.clone();
             machine.read_on_thread("serial", move || log.fill(output, "", config.on_line))?;
@@ -145,6 +150,13 @@ impl Machine {
     /// QEMU's own complaints.
     pub fn lines(&self) -> Vec<String> {
         self.log.lines()
+    }
+
+    /// Types a line on the serial console of a machine that was configured to be typed at.
+    pub fn type_line(&self, line: &str) -> io::Result<()> {
+        let keyboard = self.keyboard.as_ref().ok_or(io::ErrorKind::NotConnected)?;
+        let mut keyboard = keyboard.lock().unwrap_or_else(PoisonError::into_inner);
+        keyboard.write_all(format!("{line}\n").as_bytes())
     }
 
     /// Waits until QEMU has ended and its serial output is complete.

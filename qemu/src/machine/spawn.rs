@@ -23,6 +23,8 @@ pub(super) struct Program {
     pub(super) path: PathBuf,
     pub(super) arguments: Vec<OsString>,
     pub(super) descriptors: Vec<FdMapping>,
+    /// A pipe on its standard input too.
+    pub(super) typed: bool,
 }
 
 struct Order {
@@ -60,7 +62,7 @@ fn start(program: Program) -> io::Result<Child> {
         .arg(std::process::id().to_string())
         .arg(program.path)
         .args(program.arguments)
-        .stdin(Stdio::null())
+        .stdin(if program.typed { Stdio::piped() } else { Stdio::null() })
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         // A Ctrl-C on the terminal is for the tool, which then decides about its machines.

@@ -2,10 +2,12 @@
 //!
 //! Owns [`Bench`] and the list of [`Section`]s.
 
-use crate::report::Row;
-use crate::{kernel, machines, net, programs};
+use crate::peers::Peers;
+use crate::report::{PeerFigures, Row};
+use crate::{kernel, machines, net, programs, turns};
 use clap::ValueEnum;
 use craton_tool::cluster::ClusterOptions;
+use craton_tool::complain;
 use craton_tool::error::Result;
 use craton_tool::keys::Keys;
 use std::path::PathBuf;
@@ -31,6 +33,8 @@ pub enum Section {
     Loss,
     /// CPU time of idle nodes, and how soon a timer is answered
     Idle,
+    /// The benchmarks of processes beside BEAM's and native ones, by turns; takes the peers
+    Turns,
     /// Bulk, round trips and HTTP over a tap; takes root
     Net,
 }
@@ -43,6 +47,8 @@ pub struct Bench {
     pub kernel: PathBuf,
     /// A folder of text to count, in place of the dependencies' sources.
     pub text: Option<PathBuf>,
+    /// Instructions are counted in place of time, where a section can.
+    pub counted: bool,
 }
 
 impl Bench {
@@ -51,12 +57,27 @@ impl Bench {
         ClusterOptions::new(self.kernel.clone(), nodes, cpus, memory_mib)
     }
 
-    /// Measures a section.
+    /// Measures a section, and its peers where they go by turns.
     ///
     /// # Errors
     ///
     /// If a machine does not do its work, or does it wrong.
-    pub fn measure(&self, section: Section) -> Result<Vec<Row>> {
+    pub fn measure(
+        &self,
+        section: Section,
+        peers: Option<&Peers>,
+    ) -> Result<(Vec<Row>, PeerFigures)> {
+        if section == Section::Turns {
+            let Some(peers) = peers else {
+                complain!("turns are not measured: that takes the peers");
+                return Ok(Default::default());
+            };
+            return turns::measure(self, peers);
+        }
+        Ok((self.alone(section)?, PeerFigures::new()))
+    }
+
+    fn alone(&self, section: Section) -> Result<Vec<Row>> {
         match section {
             Section::Boot => machines::boot(self),
             Section::Memory => machines::memory(self),
@@ -65,6 +86,7 @@ impl Bench {
             Section::Heap => kernel::heap(self),
             Section::Loss => programs::loss(self),
             Section::Idle => machines::idle(self),
+            Section::Turns => Ok(Vec::new()),
             Section::Net => net::measure(net::Guest::Craton, &self.kernel, None),
         }
     }

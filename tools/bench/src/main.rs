@@ -2,9 +2,12 @@
 //!
 //! Owns the command line and the order of measuring: each section's peers run right after it, under
 //! the same QEMU and accelerator. Neighbours: `machines`, `kernel`, `net` and `programs` measure
-//! Craton, `peers` runs the others, `report` shows it all.
+//! Craton, `peers` runs the others, `turns` both by
+//! turns, `report` shows it all.
 
+mod beam;
 mod bench;
+mod cpio;
 mod kernel;
 mod load;
 mod machines;
@@ -12,6 +15,7 @@ mod net;
 mod peers;
 mod programs;
 mod report;
+mod turns;
 
 use bench::{Bench, Section};
 use clap::{Parser, ValueEnum};
@@ -45,6 +49,9 @@ struct Arguments {
     /// The folder whose files are the text [default: the sources of this build's dependencies]
     #[arg(long, value_name = "FOLDER")]
     text: Option<PathBuf>,
+    /// Count instructions in place of time (section turns), which does not depend on the host
+    #[arg(long)]
+    counted: bool,
     /// The folder with the keys that the programs are signed with [default: ~/.config/craton/keys]
     #[arg(long, value_name = "FOLDER", env = "CRATON_KEYS")]
     keys: Option<PathBuf>,
@@ -70,6 +77,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         keys: Keys::load_or_default(&arguments.keys)?,
         kernel: arguments.kernel.clone().map_or_else(default_kernel, Ok)?,
         text: arguments.text.clone(),
+        counted: arguments.counted,
     };
     let peers = arguments.peers.as_deref().map(Peers::open).transpose()?;
     let sections = match arguments.only.as_slice() {
@@ -81,7 +89,9 @@ fn run(arguments: &Arguments) -> Result<()> {
     let mut figures = PeerFigures::new();
     for section in sections {
         complain!("measuring {}", format!("{section:?}").to_lowercase());
-        rows.extend(bench.measure(*section)?);
+        let (more, mut theirs) = bench.measure(*section, peers.as_ref())?;
+        rows.extend(more);
+        figures.append(&mut theirs);
         if let Some(peers) = &peers {
             complain!("measuring {} of the peers", format!("{section:?}").to_lowercase());
             figures.append(&mut peers.measure(*section));

@@ -38,6 +38,22 @@ impl Peers {
         Ok(Peers { folder: folder.to_path_buf(), kernel })
     }
 
+    /// Where they are.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Something that was built there.
+    pub fn built(&self, file: &str) -> PathBuf {
+        self.folder.join("out").join(file)
+    }
+
+    /// Their Linux kernel.
+    pub fn kernel(&self) -> PathBuf {
+        let file = KERNELS.into_iter().find(|(_, name)| *name == self.kernel);
+        self.built(file.map_or("", |(file, _)| file))
+    }
+
     /// One phrase on what the peers are.
     pub fn phrase(&self) -> String {
         format!("Linux guests with the kernel '{}', of {}", self.kernel, self.folder.display())
@@ -63,10 +79,8 @@ impl Peers {
 
     /// The lean guest, booted and asked as a node is.
     fn network(&self) -> Result<PeerFigures> {
-        let built = self.folder.join("out");
-        let file = KERNELS.into_iter().find(|(_, name)| *name == self.kernel);
-        let kernel = built.join(file.map_or("", |(file, _)| file));
-        let rows = net::measure(net::Guest::Lean, &kernel, Some(&built.join("lean.cpio")))?;
+        let image = self.built("lean.cpio");
+        let rows = net::measure(net::Guest::Lean, &self.kernel(), Some(&image))?;
         Ok(rows.iter().map(|row| ((row.name, Peer::Lean), row.median())).collect())
     }
 
@@ -95,7 +109,9 @@ impl Peers {
                 "cluster.py --where {accel} --guest beam-{kernel} --nodes 3 --ticktime 60"
             )],
             // The network is asked by clients of our own, see `network`.
-            Section::Words | Section::Heap | Section::Idle | Section::Net => Vec::new(),
+            Section::Words | Section::Heap | Section::Idle | Section::Turns | Section::Net => {
+                Vec::new()
+            }
         }
     }
 

@@ -26,6 +26,8 @@ pub enum Unit {
     Times,
     /// How often something is done.
     PerSecond,
+    /// Work, whatever the host is.
+    Instructions,
 }
 
 impl Unit {
@@ -37,6 +39,15 @@ impl Unit {
             Unit::Cpu => "share of one CPU",
             Unit::Times => "times",
             Unit::PerSecond => "per second",
+            Unit::Instructions => "instructions",
+        }
+    }
+
+    /// How many times better `ours` is than `theirs`.
+    fn ratio(self, ours: f64, theirs: f64) -> f64 {
+        match self {
+            Unit::BytesPerSecond | Unit::PerSecond | Unit::Times => ours / theirs,
+            Unit::Seconds | Unit::Bytes | Unit::Cpu | Unit::Instructions => theirs / ours,
         }
     }
 
@@ -50,6 +61,7 @@ impl Unit {
             Unit::Cpu => format!("{:.2} %", value * 100.0),
             Unit::Times => format!("{value:.2} x"),
             Unit::PerSecond => format!("{value:.0}/s"),
+            Unit::Instructions => format!("{value:.0}"),
         }
     }
 }
@@ -61,6 +73,8 @@ pub enum Peer {
     Beam,
     /// A Linux guest whose only process is one static server.
     Lean,
+    /// A Linux program of the same source.
+    Native,
 }
 
 impl Peer {
@@ -68,6 +82,7 @@ impl Peer {
         match self {
             Peer::Beam => "linux_beam",
             Peer::Lean => "linux_lean",
+            Peer::Native => "linux_native",
         }
     }
 }
@@ -170,15 +185,22 @@ pub fn broken(rows: &[Row]) -> Vec<String> {
     broken.collect()
 }
 
-/// The rows as a table.
+/// The rows as a table. Behind a peer's figure stands how many times better Craton's median is.
 pub fn table(rows: &[Row], peers: &PeerFigures) -> Table {
-    let heading = ["measured", "median", "p99", "min", "max", "n", "linux + beam", "lean linux"];
+    let heading =
+        ["measured", "median", "p99", "min", "max", "n", "linux + beam", "lean linux", "native"];
     let mut table = Table::new(&heading);
     for row in rows {
         let (min, max) = row.range();
         let peer = |peer| {
             let figure = peers.get(&(row.name, peer));
-            figure.map_or_else(|| "-".into(), |value| row.unit.show(*value))
+            figure.map_or_else(
+                || "-".into(),
+                |value| {
+                    let ratio = row.unit.ratio(row.median(), *value);
+                    format!("{} ({ratio:.2} x)", row.unit.show(*value))
+                },
+            )
         };
         table.row([
             row.what.into(),
@@ -189,6 +211,7 @@ pub fn table(rows: &[Row], peers: &PeerFigures) -> Table {
             row.samples.len().to_string(),
             peer(Peer::Beam),
             peer(Peer::Lean),
+            peer(Peer::Native),
         ]);
     }
     table
@@ -271,7 +294,7 @@ mod tests {
         let peers = PeerFigures::from([(("a", Peer::Lean), 0.5), (("b", Peer::Beam), 9.0)]);
         let text = table(&[row(&[0.25])], &peers).to_string();
         let cells: Vec<_> = text.lines().nth(1).expect("a row").split_whitespace().collect();
-        assert_eq!(cells[cells.len() - 3..], ["-", "500.0", "ms"]);
+        assert_eq!(cells[cells.len() - 6..], ["-", "500.0", "ms", "(2.00", "x)", "-"]);
         let json = json(&[row(&[0.25])], &peers);
         assert_eq!(json[0]["peers"]["linux_lean"], 0.5);
         assert!(json[0]["peers"].get("linux_beam").is_none());

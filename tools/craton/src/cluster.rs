@@ -41,6 +41,8 @@ pub struct ClusterOptions {
     pub program: Option<Vec<u8>>,
     /// Machines wait for gdb, the first at this port, the next at the one after it.
     pub debugger: Option<u16>,
+    /// Machines' clocks count their instructions.
+    pub counted: bool,
 }
 
 /// A running node of a local cluster.
@@ -96,6 +98,7 @@ impl ClusterOptions {
             ports: Vec::new(),
             program: None,
             debugger: None,
+            counted: false,
         }
     }
 }
@@ -149,6 +152,9 @@ impl Cluster {
                 Error::new(tried(), format!("there is no port {first} + {number} for gdb"))
             })?;
             config = config.debugger(port).paused();
+        }
+        if options.counted {
+            config = config.counted();
         }
         let machine = Machine::launch(config).tried(tried)?;
         self.nodes.push(LocalNode { name, address, forwarded, ports, machine });

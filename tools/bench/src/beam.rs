@@ -1,0 +1,152 @@
+//! A Linux guest with Erlang/OTP that measures when it is asked.
+//!
+//! Owns [`Beam`]: its boot with as many schedulers as CPUs, the module `craton_bench` and the native
+//! program that are laid over its image, and one question at a time over its serial console. The
+//! image and the compiler of the module are those of the peers' folder.
+
+use crate::cpio::{Entry, archive};
+use crate::peers::Peers;
+use craton_qemu::{Machine, MachineConfig};
+use craton_tool::error::{Context, Error, Result};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+const MODULE: &str = include_str!("../beam/craton_bench.erl");
+const MEMORY_MIB: u32 = 1536;
+/// Linux boots in half a second, BEAM in two; both in many times that where instructions are
+/// counted.
+const READY_WAIT: Duration = Duration::from_secs(120);
+/// How long one figure may take.
+const ANSWER_WAIT: Duration = Duration::from_secs(300);
+/// Without `no_timer_check` Linux gives up where the host is too busy to let it calibrate.
+const COMMAND_LINE: &str = "console=ttyS0 quiet panic=-1 no_timer_check mitigations=off";
+
+/// A running guest.
+pub struct Beam {
+    machine: Machine,
+    answers: usize,
+}
+
+impl Beam {
+    /// Boots one with so many CPUs and schedulers.
+    ///
+    /// # Errors
+    ///
+    /// If the peers lack a part of it, or it does not come up.
+    pub fn boot(peers: &Peers, cpus: u8, counted: bool) -> Result<Self> {
+        let tried = || "boot a Linux guest with BEAM".to_string();
+        let image = peers.built("beam.cpio");
+        let mut image =
+            std::fs::read(&image).tried(|| format!("read {} of the peers", image.display()))?;
+        image.extend(overlay(peers)?);
+        let line = format!("{COMMAND_LINE} peer.run=craton_bench,main peer.erl=+S,{cpus}:{cpus}");
+        let mut config = MachineConfig::new(peers.kernel())
+            .cpus(cpus)
+            .memory_mib(MEMORY_MIB)
+            .module(image)
+            .command_line(line)
+            .typed();
+        if counted {
+            config = config.counted();
+        }
+        let machine = Machine::launch(config).tried(tried)?;
+        machine.wait_for(|line| line == "READY", READY_WAIT).map_err(|error| {
+            let last = machine.lines().pop().unwrap_or_default();
+            Error::new(tried(), format!("{error}; its last line: {last}"))
+        })?;
+        Ok(Beam { machine, answers: 0 })
+    }
+
+    /// Seconds for one of what `question` (`NAME COUNT`) asks for.
+    ///
+    /// # Errors
+    ///
+    /// If the guest says that it failed, or nothing.
+    pub fn ask(&mut self, question: &str) -> Result<f64> {
+        let tried = || format!("have BEAM do '{question}'");
+        self.machine.type_line(question).tried(tried)?;
+        let mut nth = 0;
+        let answered = |line: &str| {
+            nth += usize::from(line.starts_with("{\""));
+            nth > self.answers
+        };
+        let answer = self.machine.wait_for(answered, ANSWER_WAIT).tried(tried)?;
+        self.answers += 1;
+        seconds(&answer).ok_or_else(|| Error::new(tried(), answer))
+    }
+}
+
+/// Seconds for one, of `{"name":…,"count":…,"nanos":…}`.
+fn seconds(answer: &str) -> Option<f64> {
+    let answer: Value = serde_json::from_str(answer).ok()?;
+    let (count, nanos) = (answer["count"].as_f64()?, answer["nanos"].as_f64()?);
+    (count > 0.0).then(|| nanos / count / 1e9)
+}
+
+/// What is laid over the image: the compiled module, and the program beside this one.
+fn overlay(peers: &Peers) -> Result<Vec<u8>> {
+    let module = compile(&peers.folder().join("root/usr/lib/erlang"))?;
+    let native = craton_tool::beside("craton-native")?;
+    let native = std::fs::read(&native)
+        .tried(|| format!("read {} (make build makes it)", native.display()))?;
+    Ok(archive(&[
+        Entry { path: "app", bytes: None },
+        Entry { path: "app/craton_bench.beam", bytes: Some(&module) },
+        Entry { path: "native", bytes: Some(&native) },
+    ]))
+}
+
+/// Compiles the module with the Erlang of the peers.
+fn compile(root: &Path) -> Result<Vec<u8>> {
+    let tried = || format!("compile the benchmarks with {}", root.display());
+    let bin = programs_of(root).ok_or_else(|| {
+        Error::new(tried(), "there is no erts").advise("./build.sh debs in the peers' folder")
+    })?;
+    let folder = std::env::temp_dir().join(format!("craton-beam-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).tried(tried)?;
+    let source = folder.join("craton_bench.erl");
+    let (ok, outdir) = (source.display().to_string(), folder.display().to_string());
+    let script = format!(
+        "case compile:file(\"{ok}\",[{{outdir,\"{outdir}\"}},report]) of \
+         {{ok,_}} -> halt(0); _ -> halt(1) end."
+    );
+    let done = std::fs::write(&source, MODULE).and_then(|()| {
+        Command::new(bin.join("erlexec"))
+            .args(["-noinput", "-eval", &script])
+            .envs([("EMU", "beam"), ("PROGNAME", "erl")])
+            .env("ROOTDIR", root)
+            .env("BINDIR", &bin)
+            .output()
+    });
+    let module = std::fs::read(folder.join("craton_bench.beam"));
+    // What is left there is in nobody's way.
+    let _ = std::fs::remove_dir_all(&folder);
+    let output = done.tried(tried)?;
+    if !output.status.success() {
+        return Err(Error::new(tried(), String::from_utf8_lossy(&output.stdout)));
+    }
+    module.tried(tried)
+}
+
+/// The folder of the emulator, whatever its version.
+fn programs_of(root: &Path) -> Option<PathBuf> {
+    let mut entries = std::fs::read_dir(root).ok()?.filter_map(|entry| entry.ok());
+    let erts = entries.find(|entry| entry.file_name().to_string_lossy().starts_with("erts-"))?;
+    Some(erts.path().join("bin"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_a_time_for_one_or_a_failure() {
+        let answer = "{\"name\":\"fib\",\"count\":4,\"nanos\":8000}";
+        assert_eq!(seconds(answer), Some(2e-6));
+        for bad in ["", "{\"error\":\"fib is 3\"}", "{\"count\":0,\"nanos\":1}"] {
+            assert_eq!(seconds(bad), None, "{bad}");
+        }
+    }
+}
