@@ -8,6 +8,7 @@
 //! there, and then its frames are never returned to. Regions, numbers and the caller are plain
 //! values; a payload is moved into the call before and out of the reply after.
 
+mod message;
 mod names;
 mod request;
 
@@ -23,11 +24,9 @@ use craton_abi::{
     Duration, ErrorCode, ExitReason, MonitorId, NodeId, Payload, Pid, Place, ProcessLimits,
     ProgramId, limit,
 };
-use craton_shard::port::{HostCall, HostReply, LogLevel, Received, SpawnCall};
+use craton_shard::port::{HostCall, HostReply, LogLevel, SpawnCall};
 use wasmtime::{Caller, Error, Linker, Result};
 
-/// Length of the header that `receive` writes.
-const RECEIVE_HEADER_BYTES: i32 = 48;
 /// What a monitor takes on both of its sides, roughly.
 const MONITOR_BYTES: usize = 256;
 /// `random` lets others run after this many bytes.
@@ -40,6 +39,7 @@ pub(crate) type Call<'a> = Caller<'a, Guest>;
 pub(crate) fn link(linker: &mut Linker<Guest>) -> Result<()> {
     link_own(linker)?;
     link_signals(linker)?;
+    message::link(linker)?;
     request::link(linker)?;
     sockets::link(linker)?;
     names::link(linker)
@@ -69,8 +69,6 @@ fn link_own(linker: &mut Linker<Guest>) -> Result<()> {
 /// What concerns other processes.
 fn link_signals(linker: &mut Linker<Guest>) -> Result<()> {
     linker.func_wrap(MODULE, "spawn", spawn)?;
-    linker.func_wrap(MODULE, "send", send)?;
-    linker.func_wrap(MODULE, "receive", receive)?;
     linker.func_wrap(MODULE, "monitor", monitor)?;
     linker.func_wrap(MODULE, "demonitor", demonitor)?;
     linker.func_wrap(MODULE, "link", link_to)?;
@@ -104,6 +102,7 @@ pub(crate) fn read<const N: usize>(call: &Call<'_>, pointer: i32) -> Result<[u8;
     read_in(memory(call), pointer)
 }
 
+/// As [`read`], of a memory at hand.
 fn read_in<const N: usize>(memory: &[u8], pointer: i32) -> Result<[u8; N], BadPointer> {
     let region = Region::prove(memory, pointer, N as i32)?;
     region.of(memory).try_into().map_err(|_| BadPointer)
@@ -113,6 +112,7 @@ pub(crate) fn read_pid(call: &Call<'_>, pointer: i32) -> Result<Pid, BadPointer>
     read_pid_in(memory(call), pointer)
 }
 
+#[inline]
 fn read_pid_in(memory: &[u8], pointer: i32) -> Result<Pid, BadPointer> {
     read_in(memory, pointer).map(|bytes| Pid::from_bytes(&bytes))
 }
@@ -254,23 +254,6 @@ fn prepare(
     Ok((String::from(entry), Payload(argument.of(memory).to_vec()), limits))
 }
 
-fn send(call: Call<'_>, to: i32, tag: i64, pointer: i32, len: i32, timeout: i64) -> Result<i32> {
-    let memory = memory(&call);
-    let to = read_pid_in(memory, to)?;
-    let message = Region::prove(memory, pointer, len)?;
-    let timeout = match patience(timeout) {
-        Ok(timeout) => timeout.unwrap_or(limit::SEND_TIMEOUT),
-        Err(error) => return Ok(error.code()),
-    };
-    if message.len() > limit::MESSAGE_BYTES_MAX {
-        return Ok(ErrorCode::TooLong.code());
-    }
-    Ok(match platform::send(to, tag as u64, message.of(memory), timeout) {
-        Ok(reply) => reply.map_or(ErrorCode::Invalid.code(), |reply| done(&reply)),
-        Err(error) => error.code(),
-    })
-}
-
 /// How long a guest will wait: so many nanoseconds, or, where it says -1, as is usual.
 pub(crate) fn patience(timeout: i64) -> Result<Option<Duration>, ErrorCode> {
     match u64::try_from(timeout) {
@@ -306,72 +289,6 @@ fn copy_out(call: &Call<'_>, message: Region) -> Result<Payload, ErrorCode> {
         return Err(ErrorCode::LimitMemory);
     }
     Ok(Payload(message.of(memory(call)).to_vec()))
-}
-
-fn receive(
-    mut call: Call<'_>,
-    pointer: i32,
-    capacity: i32,
-    use_tag: i32,
-    tag: i64,
-    timeout: i64,
-    out: i32,
-) -> Result<i32> {
-    let memory = memory(&call);
-    let room = Region::prove(memory, pointer, capacity)?;
-    let header = Region::prove(memory, out, RECEIVE_HEADER_BYTES)?;
-    let timeout = match patience(timeout) {
-        Ok(timeout) => timeout,
-        Err(error) => return Ok(error.code()),
-    };
-    let capacity = room.len();
-    let reply = match use_tag {
-        2 => ask(HostCall::Await { id: tag as u64, timeout, capacity }),
-        _ => {
-            let tag = (use_tag != 0).then_some(tag as u64);
-            let reply = platform::receive(tag, timeout, capacity);
-            reply.unwrap_or(HostReply::Failed(ErrorCode::Invalid))
-        }
-    };
-    let memory = memory_mut(&mut call);
-    let (head, bytes) = match reply {
-        HostReply::Received(received) => head_of(received),
-        HostReply::Longer { bytes } => {
-            header.write(memory, &receive_header((0, Pid::default(), 0, 0), bytes));
-            return Ok(ErrorCode::TooLong.code());
-        }
-        other => return Ok(failure(&other)),
-    };
-    header.write(memory, &receive_header(head, bytes.len().min(room.len())));
-    room.write(memory, &bytes);
-    platform::keep(bytes);
-    Ok(0)
-}
-
-/// Kind, sender, tag and id, as the header has them.
-type Head = (u32, Pid, u64, u64);
-
-/// What the header says of what came, and its payload.
-fn head_of(received: Received) -> (Head, Vec<u8>) {
-    match received {
-        Received::Message { from, tag, payload } => ((0, from, tag, 0), payload.0),
-        Received::Request { from, tag, payload, id } => ((0, from, tag, id.get()), payload.0),
-        Received::Down { from, id, reason } => ((1, from, id.get(), 0), reason.to_bytes()),
-        Received::Exit { from, reason } => ((2, from, 0, 0), reason.to_bytes()),
-        Received::Answer { from, id, payload } => ((3, from, id.get(), 0), payload.0),
-        Received::Timer { id, tag } => ((4, Pid::default(), tag, id.get()), Vec::new()),
-    }
-}
-
-/// kind u32, length u32, sender, tag or id u64, id u64.
-fn receive_header((kind, from, tag, id): Head, len: usize) -> [u8; 48] {
-    let mut header = [0; RECEIVE_HEADER_BYTES as usize];
-    header[0..4].copy_from_slice(&kind.to_le_bytes());
-    header[4..8].copy_from_slice(&(len as u32).to_le_bytes());
-    header[8..32].copy_from_slice(&from.to_bytes());
-    header[32..40].copy_from_slice(&tag.to_le_bytes());
-    header[40..48].copy_from_slice(&id.to_le_bytes());
-    header
 }
 
 fn monitor(call: Call<'_>, target: i32) -> Result<i64> {

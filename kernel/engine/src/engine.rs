@@ -7,7 +7,7 @@
 
 use crate::instance::{self, Birth, Instance};
 use crate::platform;
-use crate::process::{Closed, Desk, Envelopes, Exchange, Leave};
+use crate::process::{Closed, Desk, Envelopes, Exchange};
 use crate::programs::{Program, Programs};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -212,13 +212,16 @@ impl Engine {
     ///
     /// If there is no such process, or it waits and `resume` is no reply: the shard keeps both.
     pub fn run(&mut self, slot: Slot, resume: Resume, slice: Duration) -> (Outcome, Duration) {
+        let (mut resume, mut outcome) = (resume, Outcome::Preempted);
         let start = (self.clocks.monotonic)();
-        let (outcome, end) = self.run_at_desk(slot, resume, slice, start, &mut Closed);
+        let passage = (&mut resume, &mut outcome);
+        let end = self.run_at_desk(slot, passage, slice, start, &mut Closed);
         (outcome, end - start)
     }
 
-    /// As [`Engine::run`], from `now` on; what the process asks is first brought to `desk`. Answers
-    /// with how it came back, and when.
+    /// As [`Engine::run`], from `now` on; what the process asks is first brought to `desk`. Takes
+    /// what it goes on with from the first of the two, says how it came back in the second, and
+    /// answers with the time.
     ///
     /// # Panics
     ///
@@ -226,42 +229,36 @@ impl Engine {
     pub fn run_at_desk(
         &mut self,
         slot: Slot,
-        resume: Resume,
+        (resume, outcome): (&mut Resume, &mut Outcome),
         slice: Duration,
         now: Instant,
         desk: &mut dyn Desk,
-    ) -> (Outcome, Instant) {
+    ) -> Instant {
         let Some(process) = self.processes.get_mut(slot) else {
             panic!("{slot} is no process of the engine");
         };
         let is_reply = matches!(resume, Resume::Reply(_));
         assert_eq!(process.waits, is_reply, "{slot}: a reply goes to a waiting process only");
-        let mut exchange = Exchange {
-            leave: Leave::Nothing,
-            reply: match resume {
-                Resume::Reply(reply) => Some(reply),
-                _ => None,
-            },
-            ended: None,
-            desk,
-            envelopes: &mut self.envelopes,
-        };
+        outcome.put(Outcome::Preempted);
+        let mut exchange = Exchange { desk, resume, outcome, envelopes: &mut self.envelopes };
         process.memory.use_here();
         let mut left = process.seat.run(slice, &mut exchange);
         if left == Left::Starved && give_back(&mut self.warm) {
             left = process.seat.run(slice, &mut exchange);
         }
         let end = (self.clocks.monotonic)().max(now);
-        let starved = Outcome::Exited(ExitReason::Limit(Resource::Memory));
-        let outcome = match (left, exchange.leave) {
-            (Left::Finished, _) => Outcome::Exited(exchange.ended.unwrap_or(ExitReason::Normal)),
-            (Left::Starved, _) => starved,
+        let starved = || Outcome::Exited(ExitReason::Limit(Resource::Memory));
+        match (left, &*outcome) {
             // Its receive was taken before it could use memory that is the kernel's own.
-            (Left::Suspended, Leave::Wait) => Outcome::Waiting,
-            _ if process.memory.is_short() => starved,
-            (Left::Suspended, Leave::Call(call)) => Outcome::Call(call),
-            (Left::Preempted | Left::Suspended, _) => Outcome::Preempted,
-        };
+            (Left::Suspended, Outcome::Waiting) | (Left::Finished, Outcome::Exited(_)) => {}
+            (Left::Finished, _) => *outcome = Outcome::Exited(ExitReason::Normal),
+            (Left::Starved, _) => *outcome = starved(),
+            (Left::Suspended | Left::Preempted, _) => {
+                if process.memory.is_short() {
+                    *outcome = starved();
+                }
+            }
+        }
         process.waits = matches!(outcome, Outcome::Call(_) | Outcome::Waiting);
         if !core::mem::replace(&mut process.ran, true) {
             self.ran.push(slot);
@@ -270,7 +267,7 @@ impl Engine {
         if self.runs.is_multiple_of(RUNS_PER_LOOK) && !platform::has_spare() {
             self.give_back();
         }
-        (outcome, end)
+        end
     }
 
     /// Drops a process, wherever it is. Unknown slots are ignored: a start may have failed.

@@ -15,7 +15,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt::{self, Write};
 use craton_abi::{Duration, ExitReason, Payload, Pid, ProcessLimits, Resource, TrapKind, limit};
-use craton_shard::port::{HostCall, HostReply, ReceiveAtOnce};
+use craton_shard::port::{HostCall, HostReply, Outcome, ReceiveAtOnce, Resume};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use wasmtime::{Error, Memory, ResourceLimiter, Trap, WasmBacktrace};
@@ -99,28 +99,14 @@ impl Desk for Closed {
     }
 }
 
-/// What a process leaves its stack with.
-#[derive(Default)]
-pub(crate) enum Leave {
-    /// Nothing: it did not leave by itself.
-    #[default]
-    Nothing,
-    /// A request.
-    Call(HostCall),
-    /// A receive that the desk took; it waits.
-    Wait,
-}
-
 /// What passes between a fiber and the engine.
 pub(crate) struct Exchange<'a> {
     /// Where calls are brought first.
     pub(crate) desk: &'a mut dyn Desk,
-    /// What the process asks for; set before it leaves its stack.
-    pub(crate) leave: Leave,
-    /// The answer; set before it goes on.
-    pub(crate) reply: Option<HostReply>,
-    /// How it ended; set by the fiber as the last thing it does.
-    pub(crate) ended: Option<ExitReason>,
+    /// How the process goes on, and the last answer of a receive.
+    pub(crate) resume: &'a mut Resume,
+    /// How it comes back, where it says so itself: set before it leaves its stack.
+    pub(crate) outcome: &'a mut Outcome,
     /// Room for short messages.
     pub(crate) envelopes: &'a mut Envelopes,
 }
@@ -153,9 +139,11 @@ impl Envelopes {
         }
     }
 
-    /// What a message of so many bytes is to have room for.
-    pub(crate) fn room_for(bytes: usize) -> usize {
-        if bytes <= Self::BYTES { Self::BYTES } else { bytes }
+    /// A copy of `bytes`, that can be kept if they are few.
+    pub(crate) fn make(bytes: &[u8]) -> Vec<u8> {
+        let mut envelope = Vec::with_capacity(bytes.len().max(Self::BYTES));
+        envelope.extend_from_slice(bytes);
+        envelope
     }
 
     pub(crate) fn give_back(&mut self) {

@@ -75,6 +75,7 @@ impl Hosts {
     }
 
     /// Whether the engine runs a process, and not the node itself.
+    #[inline]
     pub(crate) fn is_engine(&self, slot: Slot) -> bool {
         !self.own.contains(&slot)
     }

@@ -1,8 +1,8 @@
 //! The node as a value: control and shards joined.
 //!
 //! Owns [`Node`], the control with shard 0, and [`Worker`], any other shard; each is a [`Part`] of
-//! a node. The kernel and the simulator host both alike and carry the [`Mail`] between them. Below them are shards, sessions
-//! and membership; above them nothing but the wiring.
+//! a node. The kernel and the simulator host both alike and carry the [`Mail`] between them. Below
+//! them are shards, sessions and membership; above them nothing but the wiring.
 
 #![no_std]
 #![forbid(unsafe_code)]

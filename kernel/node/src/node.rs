@@ -103,10 +103,15 @@ impl Node {
     }
 
     /// Carries out what shard 0 asked for since.
+    #[inline]
     fn carry_out_all(&mut self, now: Instant, out: &mut Vec<NodeEffect>) {
-        if self.effects.is_empty() {
-            return;
+        if !self.effects.is_empty() {
+            self.carry_out_some(now, out);
         }
+    }
+
+    #[inline(never)]
+    fn carry_out_some(&mut self, now: Instant, out: &mut Vec<NodeEffect>) {
         let mut effects = core::mem::take(&mut self.effects);
         let mut work = core::mem::take(&mut self.work);
         work.effects = core::mem::take(out);
@@ -369,21 +374,23 @@ impl Part for Node {
         self.step(NodeInput::Host(answer), now, out);
     }
 
+    #[inline]
     fn hand_over(
         &mut self,
         slot: Slot,
-        outcome: Outcome,
+        outcome: &mut Outcome,
         used: Duration,
         now: Instant,
+        resume: &mut Resume,
         out: &mut Vec<NodeEffect>,
-    ) -> Option<(Slot, Resume)> {
+    ) -> Option<Slot> {
         if slot.shard() != CONTROL {
             return None;
         }
         let effects = &mut self.effects;
-        let mut next = self.shard.hand_over(slot, outcome, used, now, effects);
-        if let Some((slot, resume)) = next.take_if(|(slot, _)| !self.control.hosts.is_engine(*slot))
-        {
+        let mut next = self.shard.hand_over(slot, outcome, used, now, resume, effects);
+        if let Some(slot) = next.take_if(|slot| !self.control.hosts.is_engine(*slot)) {
+            let resume = core::mem::replace(resume, Resume::Continue);
             effects.push(Effect::Host(HostEffect::Run { slot, resume, slice: limit::SLICE }));
         }
         if self.effects.is_empty() {
@@ -407,6 +414,7 @@ impl Part for Node {
         answer
     }
 
+    #[inline]
     fn send_at_once(
         &mut self,
         slot: Slot,
@@ -419,6 +427,7 @@ impl Part for Node {
         sent
     }
 
+    #[inline]
     fn receive_at_once(
         &mut self,
         slot: Slot,

@@ -22,16 +22,18 @@ pub trait Part {
     fn hear(&mut self, answer: HostAnswer, now: Instant, out: &mut Vec<Self::Effect>);
 
     /// As [`Part::hear`] of how a process came back, and [`Part::tick`] if that asks for nothing:
-    /// answers with the process that the host is to run next. What becomes known to others in
-    /// between is told at the next tick, so a host does not go on like this for long.
+    /// answers with the process that the host is to run next, and says in `resume` how it goes on.
+    /// What becomes known to others in between is told at the next tick, so a host does not go on
+    /// like this for long.
     fn hand_over(
         &mut self,
         slot: Slot,
-        outcome: Outcome,
+        outcome: &mut Outcome,
         used: Duration,
         now: Instant,
+        resume: &mut Resume,
         out: &mut Vec<Self::Effect>,
-    ) -> Option<(Slot, Resume)>;
+    ) -> Option<Slot>;
 
     /// Answers a call of the process that runs, if that can be done at once.
     ///
@@ -60,8 +62,8 @@ pub trait Part {
         out: &mut Vec<Self::Effect>,
     ) -> Result<(), Payload>;
 
-    /// Receives for the process that runs, with this tag and within this time, or lets it wait: then
-    /// its host says nothing to this part before it has come back.
+    /// Receives for the process that runs, with this tag and within this time, or lets it wait:
+    /// then its host says nothing to this part before it has come back.
     fn receive_at_once(
         &mut self,
         slot: Slot,

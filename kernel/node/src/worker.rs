@@ -70,10 +70,15 @@ impl Worker {
     }
 
     /// Carries out what its shard asked for since.
+    #[inline]
     fn carry_out_all(&mut self, now: Instant, out: &mut Vec<WorkerEffect>) {
-        if self.effects.is_empty() {
-            return;
+        if !self.effects.is_empty() {
+            self.carry_out_some(now, out);
         }
+    }
+
+    #[inline(never)]
+    fn carry_out_some(&mut self, now: Instant, out: &mut Vec<WorkerEffect>) {
         let mut effects = core::mem::take(&mut self.effects);
         for effect in effects.drain(..) {
             self.carry_out(effect, out);
@@ -312,18 +317,20 @@ impl Part for Worker {
         self.step(WorkerInput::Host(answer), now, out);
     }
 
+    #[inline]
     fn hand_over(
         &mut self,
         slot: Slot,
-        outcome: Outcome,
+        outcome: &mut Outcome,
         used: Duration,
         now: Instant,
+        resume: &mut Resume,
         out: &mut Vec<WorkerEffect>,
-    ) -> Option<(Slot, Resume)> {
+    ) -> Option<Slot> {
         if !self.is_mine(slot) {
             return None;
         }
-        let next = self.shard.hand_over(slot, outcome, used, now, &mut self.effects);
+        let next = self.shard.hand_over(slot, outcome, used, now, resume, &mut self.effects);
         self.carry_out_all(now, out);
         next
     }
@@ -340,6 +347,7 @@ impl Part for Worker {
         answer
     }
 
+    #[inline]
     fn send_at_once(
         &mut self,
         slot: Slot,
@@ -352,6 +360,7 @@ impl Part for Worker {
         sent
     }
 
+    #[inline]
     fn receive_at_once(
         &mut self,
         slot: Slot,

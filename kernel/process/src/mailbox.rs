@@ -195,6 +195,7 @@ impl Mailbox {
     /// # Errors
     ///
     /// [`Refused`] if it has not.
+    #[inline]
     pub fn admits(&self, message: Amount) -> Result<(), Refused> {
         if self.local.plus(message).within(self.bound) {
             Ok(())
@@ -416,6 +417,12 @@ impl Mailbox {
             watched: self.monitors.into_watched(),
             timers: self.alarms.into_pending(),
         }
+    }
+
+    /// Whether there is nothing to take.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.messages.is_empty() && self.news.is_empty()
     }
 
     /// What lies in it: all messages, and the bytes of answers.

@@ -62,6 +62,11 @@ impl Queue {
         Queue { nodes: Vec::new(), head: NIL, tail: NIL, free: NIL, by_tag: None }
     }
 
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.head == NIL
+    }
+
     /// Appends a message. `sequence` is larger than that of every message before it.
     pub(crate) fn push(&mut self, sequence: u64, queued: Queued) {
         let tag = queued.message.tag;

@@ -80,6 +80,7 @@ impl<T> Table<T> {
     }
 
     /// The tenant of a slot.
+    #[inline]
     pub fn get(&self, slot: Slot) -> Option<&T> {
         if slot.shard() != self.shard {
             return None;
@@ -92,6 +93,7 @@ impl<T> Table<T> {
     }
 
     /// The tenant of a slot, to change it.
+    #[inline]
     pub fn get_mut(&mut self, slot: Slot) -> Option<&mut T> {
         self.place_mut(slot)?.tenant.as_mut()
     }
@@ -123,6 +125,7 @@ impl<T> Table<T> {
         })
     }
 
+    #[inline]
     fn place_mut(&mut self, slot: Slot) -> Option<&mut Place<T>> {
         if slot.shard() != self.shard {
             return None;

@@ -52,6 +52,7 @@ impl Shard {
     /// # Errors
     ///
     /// Gives the message back, with nothing done.
+    #[inline]
     pub fn send_at_once(
         &mut self,
         slot: Slot,
@@ -86,7 +87,7 @@ impl Shard {
                 self.timers.cancel(deadline, to.slot);
                 let turn = self.run_queue.push(to.slot, &mut target.virtual_time);
                 let resume = Resume::Reply(HostReply::Received(message.into()));
-                target.state = State::Runnable { resume, turn };
+                target.state.put(State::Runnable { resume, turn });
                 self.runnable += 1;
             }
             _ => {
@@ -100,6 +101,7 @@ impl Shard {
     /// Receives for the process that runs, or lets it wait. Where it waits only for a while it is
     /// to come by [`Input::Ran`](crate::port::Input::Ran): the shard does not know what time it is
     /// before its next step.
+    #[inline]
     pub fn receive_at_once(
         &mut self,
         slot: Slot,
@@ -108,16 +110,34 @@ impl Shard {
         capacity: usize,
         out: &mut Vec<Effect>,
     ) -> ReceiveAtOnce {
-        if !self.runs(slot) {
-            return ReceiveAtOnce::Later;
+        let process = match self.live_mut(slot) {
+            Some(process) if matches!(process.state, State::Running) => process,
+            _ => return ReceiveAtOnce::Later,
+        };
+        if process.mailbox.is_empty() && timeout.is_none() {
+            let want = Want::of_tag(tag);
+            process.state.put(State::Receiving { want, capacity, deadline: None });
+            return ReceiveAtOnce::Waits;
         }
+        self.receive_or_wait(slot, tag, timeout, capacity, out)
+    }
+
+    /// As [`Shard::receive_at_once`] for the process that runs, whose mailbox may have something.
+    fn receive_or_wait(
+        &mut self,
+        slot: Slot,
+        tag: Option<u64>,
+        timeout: Option<Duration>,
+        capacity: usize,
+        out: &mut Vec<Effect>,
+    ) -> ReceiveAtOnce {
         if let Some(reply) = self.take_at_once(slot, tag, timeout, capacity, out) {
             return ReceiveAtOnce::Reply(reply);
         }
         match self.live_mut(slot) {
             Some(process) if timeout.is_none() => {
                 let want = Want::of_tag(tag);
-                process.state = State::Receiving { want, capacity, deadline: None };
+                process.state.put(State::Receiving { want, capacity, deadline: None });
                 ReceiveAtOnce::Waits
             }
             _ => ReceiveAtOnce::Later,

@@ -4,7 +4,7 @@
 //! or leaves the process waiting for it. The verbs are in `message`, `watch` and `spawn`.
 
 use crate::port::{Effect, HostCall, HostReply, Outcome, Resume};
-use crate::process::{Parcel, State, Tenant, Want};
+use crate::process::{Parcel, Process, State, Tenant, Want};
 use crate::shard::{Shard, Whereabouts, may_signal};
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -13,6 +13,14 @@ use craton_abi::{Duration, ErrorCode, ExitReason, Pid, SignalBody, Slot, limit};
 /// Charged for each run beside what the process computed: the shard's own work on its behalf. It
 /// also keeps a process that reports no time at all from running for ever.
 const RUN_COST: Duration = Duration::from_nanos(200);
+
+impl Process {
+    /// Counts the CPU time that it used.
+    fn charge(&mut self, used: Duration) {
+        self.identity.cpu = self.identity.cpu + used;
+        self.virtual_time = self.virtual_time + used + RUN_COST;
+    }
+}
 
 impl Shard {
     pub(crate) fn ran(
@@ -23,21 +31,25 @@ impl Shard {
         out: &mut Vec<Effect>,
     ) {
         let process = match self.processes.get_mut(slot) {
-            Some(Tenant::Live(process)) if came_back(&process.state, &outcome) => process,
+            Some(Tenant::Live(process)) if matches!(process.state, State::Running) => process,
+            Some(Tenant::Live(_)) if matches!(outcome, Outcome::Waiting) => {
+                if self.waits(slot, used) {
+                    return;
+                }
+                let pid = self.pid(slot);
+                return self.refuse(pid, "an answer to no run", pid, out);
+            }
             Some(Tenant::Ending(_)) => return self.host_let_go(slot, out),
             _ => {
                 let pid = self.pid(slot);
                 return self.refuse(pid, "an answer to no run", pid, out);
             }
         };
-        process.identity.cpu = process.identity.cpu + used;
-        process.virtual_time = process.virtual_time + used + RUN_COST;
-        if matches!(outcome, Outcome::Waiting) {
-            return;
-        }
+        process.charge(used);
         process.state = State::Calling;
         match outcome {
-            Outcome::Waiting => {}
+            // It does not: nothing was taken.
+            Outcome::Waiting => self.reply(slot, HostReply::Failed(ErrorCode::Invalid)),
             Outcome::Call(call) => {
                 if let Some(reply) = self.call(slot, call, out) {
                     self.reply(slot, reply);
@@ -45,6 +57,18 @@ impl Shard {
             }
             Outcome::Exited(reason) => self.end(slot, reason, out),
             Outcome::Preempted => self.ready(slot, Resume::Continue),
+        }
+    }
+
+    /// A process whose receive was taken at once has left its stack. False if it does not wait.
+    #[inline]
+    pub(crate) fn waits(&mut self, slot: Slot, used: Duration) -> bool {
+        match self.live_mut(slot) {
+            Some(process) if matches!(process.state, State::Receiving { .. }) => {
+                process.charge(used);
+                true
+            }
+            _ => false,
         }
     }
 
@@ -118,14 +142,6 @@ impl Shard {
             (Some(from), Some(to)) => may_signal(from.app, to.app),
             _ => false,
         }
-    }
-}
-
-/// Whether a process in this state can come back from its host like this.
-fn came_back(state: &State, outcome: &Outcome) -> bool {
-    match outcome {
-        Outcome::Waiting => matches!(state, State::Receiving { .. }),
-        _ => matches!(state, State::Running),
     }
 }
 

@@ -101,6 +101,18 @@ pub(crate) enum State {
     OnSocket { doing: (&'static str, Option<SocketId>) },
 }
 
+impl State {
+    /// Puts `next` in its place. As [`Resume::put`].
+    #[inline]
+    pub(crate) fn put(&mut self, next: State) {
+        let last = core::mem::replace(self, next);
+        match last {
+            State::Running | State::Calling | State::Receiving { .. } => core::mem::forget(last),
+            last => drop(last),
+        }
+    }
+}
+
 /// What a process waits for.
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Want {

@@ -43,6 +43,7 @@ impl RunQueue {
     }
 
     /// Queues a process, lifting its virtual time to the floor.
+    #[inline]
     pub(crate) fn push(&mut self, slot: Slot, virtual_time: &mut Duration) -> Turn {
         *virtual_time = self.floor.max(*virtual_time);
         self.turn = Turn(self.turn.0 + 1);
@@ -61,6 +62,7 @@ impl RunQueue {
     }
 
     /// Takes the next entry; the caller looks whether it still stands.
+    #[inline]
     pub(crate) fn pop(&mut self) -> Option<(Slot, Turn)> {
         let (virtual_time, turn, slot) = match self.front.take() {
             Some(front) => front,

@@ -166,22 +166,28 @@ impl Shard {
     }
 
     /// As [`Input::Ran`] and, if that asks for nothing and no time is up, [`Input::Tick`]: answers
-    /// with the process that runs next and how it goes on. For hosts that run one after another.
+    /// with the process that runs next, and says in `resume` how it goes on. For hosts that run one
+    /// after another.
+    #[inline]
     pub fn hand_over(
         &mut self,
         slot: Slot,
-        outcome: Outcome,
+        outcome: &mut Outcome,
         used: Duration,
         now: Instant,
+        resume: &mut Resume,
         out: &mut Vec<Effect>,
-    ) -> Option<(Slot, Resume)> {
+    ) -> Option<Slot> {
         self.now = self.now.max(now);
-        self.ran(slot, outcome, used, out);
-        if !self.exits.is_empty() {
-            self.pass_exits_on(out);
+        if !(matches!(outcome, Outcome::Waiting) && self.waits(slot, used)) {
+            let outcome = core::mem::replace(outcome, Outcome::Waiting);
+            self.ran(slot, outcome, used, out);
+            if !self.exits.is_empty() {
+                self.pass_exits_on(out);
+            }
         }
-        let is_due = self.timers.next().is_some_and(|deadline| deadline <= self.now);
-        if is_due || !out.is_empty() { None } else { self.next_to_run(out) }
+        let is_due = self.timers.is_due(self.now);
+        if is_due || !out.is_empty() { None } else { self.next_to_run(resume, out) }
     }
 
     fn tick(&mut self, out: &mut Vec<Effect>) {
@@ -191,26 +197,31 @@ impl Shard {
         while let Some((id, owner)) = self.timers.pop_alarm(self.now) {
             self.ring(owner, id, out);
         }
-        if let Some((slot, resume)) = self.next_to_run(out) {
+        let mut resume = Resume::Continue;
+        if let Some(slot) = self.next_to_run(&mut resume, out) {
             let slice = limit::SLICE;
             out.push(Effect::Host(HostEffect::Run { slot, resume, slice }));
         }
     }
 
-    /// Takes the process whose turn it is from the run queue.
-    fn next_to_run(&mut self, out: &mut Vec<Effect>) -> Option<(Slot, Resume)> {
+    /// Takes the process whose turn it is from the run queue, and how it goes on.
+    fn next_to_run(&mut self, resume: &mut Resume, out: &mut Vec<Effect>) -> Option<Slot> {
         while let Some((slot, turn)) = self.run_queue.pop() {
             let Some(process) = self.live_mut(slot) else { continue };
             match core::mem::replace(&mut process.state, State::Running) {
-                State::Runnable { resume, turn: last } if last == turn => {
-                    self.runnable -= 1;
-                    if let Resume::Reply(HostReply::Spawned { pid: child, .. }) = resume {
-                        out.push(Effect::SpawnHeard { child });
-                    }
-                    return Some((slot, resume));
+                State::Runnable { resume: its_own, turn: last } if last == turn => {
+                    resume.put(its_own);
                 }
-                other => process.state = other,
+                other => {
+                    process.state.put(other);
+                    continue;
+                }
             }
+            self.runnable -= 1;
+            if let Resume::Reply(HostReply::Spawned { pid: child, .. }) = resume {
+                out.push(Effect::SpawnHeard { child: *child });
+            }
+            return Some(slot);
         }
         None
     }
@@ -272,10 +283,12 @@ impl Shard {
         }
     }
 
+    #[inline]
     pub(crate) fn live(&self, slot: Slot) -> Option<&Process> {
         self.processes.get(slot)?.live()
     }
 
+    #[inline]
     pub(crate) fn live_mut(&mut self, slot: Slot) -> Option<&mut Process> {
         self.processes.get_mut(slot)?.live_mut()
     }

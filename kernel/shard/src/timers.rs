@@ -26,6 +26,7 @@ impl Timers {
     }
 
     /// Takes back what [`Timers::set`] set.
+    #[inline]
     pub(crate) fn cancel(&mut self, deadline: Option<Instant>, slot: Slot) {
         if let Some(deadline) = deadline {
             self.deadlines.remove(&(deadline, slot));
@@ -64,6 +65,13 @@ impl Timers {
         let deadline = self.deadlines.first().map(|&(deadline, _)| deadline);
         let alarm = self.alarms.first_key_value().map(|(&(due, _), _)| due);
         [deadline, alarm].into_iter().flatten().min()
+    }
+
+    /// Whether a deadline or timer is due.
+    #[inline]
+    pub(crate) fn is_due(&self, now: Instant) -> bool {
+        let is_empty = self.deadlines.is_empty() && self.alarms.is_empty();
+        !is_empty && self.next().is_some_and(|next| next <= now)
     }
 
     #[cfg(test)]

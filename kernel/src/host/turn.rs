@@ -13,7 +13,9 @@ use craton_abi::{Duration, Instant, Payload, Pid, Slot};
 use craton_engine::Desk;
 use craton_hal::{clock, memory, smp, timer};
 use craton_node::Part;
-use craton_shard::port::{HostAnswer, HostCall, HostEffect, HostReply, ReceiveAtOnce, Resume};
+use craton_shard::port::{
+    HostAnswer, HostCall, HostEffect, HostReply, Outcome, ReceiveAtOnce, Resume,
+};
 
 /// Processes that run before the network has its turn.
 const RUNS_PER_TURN_MAX: usize = 64;
@@ -169,13 +171,15 @@ impl<T: Tenant> Turns<T> {
 
     /// Runs a process, and those that go on from what it said, as long as nothing else is to do.
     fn run_in_turn(&mut self, mut slot: Slot, mut resume: Resume, slice: Duration) {
+        let mut outcome = Outcome::Preempted;
         let mut now = clock::now();
         let end = now + IN_TURN;
         for left in (0..RUNS_IN_TURN_MAX).rev() {
             let (part, effects) = (self.tenant.part(), &mut self.effects);
             let mut desk = PartDesk { part, effects, slot, now };
             let engine = &mut self.cpu.processes.engine;
-            let (outcome, then) = engine.run_at_desk(slot, resume, slice, now, &mut desk);
+            let passage = (&mut resume, &mut outcome);
+            let then = engine.run_at_desk(slot, passage, slice, now, &mut desk);
             let used = then - now;
             now = then;
             let next_ones = self.effects.is_empty() && now < end && !self.cpu.post.has_mail();
@@ -183,8 +187,9 @@ impl<T: Tenant> Turns<T> {
                 let answer = HostAnswer::Ran { slot, outcome, used };
                 return self.tenant.part().hear(answer, now, &mut self.effects);
             }
-            match self.tenant.part().hand_over(slot, outcome, used, now, &mut self.effects) {
-                Some(next) => (slot, resume) = next,
+            let (part, effects) = (self.tenant.part(), &mut self.effects);
+            match part.hand_over(slot, &mut outcome, used, now, &mut resume, effects) {
+                Some(next) => slot = next,
                 None => return,
             }
         }

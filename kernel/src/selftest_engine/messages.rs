@@ -12,7 +12,9 @@ use craton_abi::{
 };
 use craton_engine::{Desk, Engine};
 use craton_hal::clock;
-use craton_shard::port::{Effect, HostCall, HostEffect, HostReply, Input, ReceiveAtOnce, Start};
+use craton_shard::port::{
+    Effect, HostCall, HostEffect, HostReply, Input, Outcome, ReceiveAtOnce, Start,
+};
 use craton_shard::{Shard, ShardConfig};
 
 struct Host<'a> {
@@ -42,11 +44,12 @@ impl Host<'_> {
                     let result = self.engine.start(pid, program, &entry, argument, limits);
                     self.step(Input::Started { slot, result });
                 }
-                Effect::Host(HostEffect::Run { slot, resume, slice }) => {
+                Effect::Host(HostEffect::Run { slot, mut resume, slice }) => {
                     let (shard, effects) = (&mut self.shard, &mut self.effects);
                     let (mut desk, now) = (ShardDesk { shard, effects, slot }, clock::now());
-                    let (outcome, then) =
-                        self.engine.run_at_desk(slot, resume, slice, now, &mut desk);
+                    let mut outcome = Outcome::Preempted;
+                    let passage = (&mut resume, &mut outcome);
+                    let then = self.engine.run_at_desk(slot, passage, slice, now, &mut desk);
                     self.step(Input::Ran { slot, outcome, used: then - now });
                 }
                 Effect::Host(HostEffect::Reclaim { slot }) => self.engine.reclaim(slot),

@@ -5,20 +5,20 @@
 //! allocation: the two never touch it at once.
 
 use super::warm::has_room;
-use crate::process::{Envelopes, Exchange, Leave};
-use alloc::vec::Vec;
+use crate::process::{Envelopes, Exchange};
 use core::ptr;
 use core::sync::atomic::{AtomicPtr, Ordering};
 use craton_abi::{Duration, ErrorCode, ExitReason, Payload, Pid};
 use craton_hal::cpu::{self, CPUS_MAX};
 use craton_hal::fiber::{self, Fiber, Left};
 use craton_hal::memory::is_short_here;
-use craton_shard::port::{HostCall, HostReply, ReceiveAtOnce};
+use craton_shard::port::{HostCall, HostReply, Outcome, ReceiveAtOnce, Received, Resume};
 
 /// For each CPU, the exchange of the fiber that runs on it.
 static RUNNING: [AtomicPtr<Exchange<'static>>; CPUS_MAX] =
     [const { AtomicPtr::new(ptr::null_mut()) }; CPUS_MAX];
 
+#[inline]
 fn running() -> &'static AtomicPtr<Exchange<'static>> {
     &RUNNING[cpu::index()]
 }
@@ -36,6 +36,7 @@ pub(crate) fn run(fiber: &mut Fiber, slice: Duration, exchange: &mut Exchange<'_
 
 /// Lets the running fiber at its exchange. `access` neither suspends nor comes here again; a
 /// desk runs no process.
+#[inline]
 fn with_exchange<R>(access: impl FnOnce(&mut Exchange<'_>) -> R) -> R {
     let exchange = running().load(Ordering::Relaxed);
     assert!(!exchange.is_null(), "only a process has an exchange");
@@ -51,75 +52,88 @@ pub(crate) fn ask(request: HostCall) -> Option<HostReply> {
     let answer = with_exchange(|exchange| {
         // Who has used memory that is the kernel's own goes no further.
         let answer = if is_short_here() { Err(request) } else { exchange.desk.ask(request) };
-        answer.map_err(|request| exchange.leave = Leave::Call(request)).ok()
+        answer.map_err(|request| *exchange.outcome = Outcome::Call(request)).ok()
     });
-    answer.or_else(wait)
+    if answer.is_some() {
+        return answer;
+    }
+    fiber::suspend();
+    with_exchange(|exchange| match core::mem::replace(exchange.resume, Resume::Continue) {
+        Resume::Reply(reply) => Some(reply),
+        _ => None,
+    })
 }
 
-/// As [`ask`], of [`HostCall::Send`] with a copy of `message`, which is no longer than a message
-/// may be. `Err` if there is no memory for it.
-pub(crate) fn send(
-    to: Pid,
-    tag: u64,
-    message: &[u8],
-    timeout: Duration,
-) -> Result<Option<HostReply>, ErrorCode> {
-    let sent = with_exchange(|exchange| {
+/// Sends a copy of `message`, which is no longer than a message may be, if that can be done at
+/// once.
+///
+/// # Errors
+///
+/// Gives the copy back where that cannot be: it is for [`ask`] then. `LimitMemory` if there is no
+/// memory for it.
+#[inline]
+pub(crate) fn send(to: Pid, tag: u64, message: &[u8]) -> Result<(), Result<Payload, ErrorCode>> {
+    with_exchange(|exchange| {
         let payload = match exchange.envelopes.take(message) {
             Some(copy) => copy,
-            None if has_room(message.len()) => {
-                let mut copy = Vec::with_capacity(Envelopes::room_for(message.len()));
-                copy.extend_from_slice(message);
-                copy
-            }
-            None => return Err(ErrorCode::LimitMemory),
+            None if has_room(message.len()) => Envelopes::make(message),
+            None => return Err(Err(ErrorCode::LimitMemory)),
         };
         let payload = Payload(payload);
-        let sent =
-            if is_short_here() { Err(payload) } else { exchange.desk.send(to, tag, payload) };
-        let later = |payload| {
-            exchange.leave = Leave::Call(HostCall::Send { to, tag, payload, timeout });
-        };
-        Ok(sent.map_err(later).is_ok())
-    })?;
-    Ok(if sent { Some(HostReply::Done) } else { wait() })
+        if is_short_here() {
+            return Err(Ok(payload));
+        }
+        exchange.desk.send(to, tag, payload).map_err(Ok)
+    })
 }
 
-/// As [`ask`], of [`HostCall::Receive`].
-pub(crate) fn receive(
-    tag: Option<u64>,
-    timeout: Option<Duration>,
-    capacity: usize,
-) -> Option<HostReply> {
-    let reply = with_exchange(|exchange| {
+/// As [`ask`], of [`HostCall::Receive`]; the answer is for [`with_reply`].
+#[inline]
+pub(crate) fn receive(tag: Option<u64>, timeout: Option<Duration>, capacity: usize) {
+    let is_here = with_exchange(|exchange| {
         let received = match is_short_here() {
             true => ReceiveAtOnce::Later,
             false => exchange.desk.receive(tag, timeout, capacity),
         };
         match received {
-            ReceiveAtOnce::Reply(reply) => return Some(reply),
-            ReceiveAtOnce::Waits => exchange.leave = Leave::Wait,
+            ReceiveAtOnce::Reply(reply) => {
+                exchange.resume.put(Resume::Reply(reply));
+                return true;
+            }
+            ReceiveAtOnce::Waits => exchange.outcome.put(Outcome::Waiting),
             ReceiveAtOnce::Later => {
-                exchange.leave = Leave::Call(HostCall::Receive { tag, timeout, capacity });
+                let call = HostCall::Receive { tag, timeout, capacity };
+                exchange.outcome.put(Outcome::Call(call));
             }
         }
-        None
+        false
     });
-    reply.or_else(wait)
+    if !is_here {
+        fiber::suspend();
+    }
 }
 
-/// Leaves the fiber; the answer, once it goes on.
-fn wait() -> Option<HostReply> {
-    fiber::suspend();
-    with_exchange(|exchange| exchange.reply.take())
-}
-
-/// Keeps what a message came in for the next one.
-pub(crate) fn keep(message: Vec<u8>) {
-    with_exchange(|exchange| exchange.envelopes.keep(message));
+/// Reads the answer of the last [`receive`], if there is one, which is gone then. What a message
+/// came in is kept for the next one.
+#[inline]
+pub(crate) fn with_reply<R>(read: impl FnOnce(Option<&HostReply>) -> R) -> R {
+    with_exchange(|exchange| match exchange.resume {
+        Resume::Reply(reply) => {
+            let result = read(Some(reply));
+            if let HostReply::Received(Received::Message { payload, .. }) = reply {
+                exchange.envelopes.keep(core::mem::take(&mut payload.0));
+                // Nothing is left in it.
+                core::mem::forget(core::mem::replace(exchange.resume, Resume::Continue));
+            } else {
+                *exchange.resume = Resume::Continue;
+            }
+            result
+        }
+        _ => read(None),
+    })
 }
 
 /// Says how the running process ended: the last that its fiber does.
 pub(crate) fn end(reason: ExitReason) {
-    with_exchange(|exchange| exchange.ended = Some(reason));
+    with_exchange(|exchange| *exchange.outcome = Outcome::Exited(reason));
 }

@@ -80,8 +80,12 @@ pub(crate) fn prepare() {
 
 /// Whether this CPU has at hand what `stack` may still want. No fiber runs.
 pub(crate) fn suffices(stack: &Stack) -> bool {
-    let wanted = stack.unmapped_pages();
     let spare = &SPARE[cpu::index()];
+    if spare.count.load(Relaxed) == SPARE_FRAMES {
+        // No stack has more pages.
+        return true;
+    }
+    let wanted = stack.unmapped_pages();
     if spare.count.load(Relaxed) < wanted {
         spare.fill();
     }

@@ -328,6 +328,31 @@ pub enum Outcome {
     Preempted,
 }
 
+impl Resume {
+    /// Puts `next` in its place. Looks first whether there is anything to drop, since mostly there
+    /// is not, and processes go on more often than anything else happens.
+    #[inline]
+    pub fn put(&mut self, next: Resume) {
+        let last = core::mem::replace(self, next);
+        match last {
+            Resume::Start | Resume::Continue => core::mem::forget(last),
+            Resume::Reply(_) => drop(last),
+        }
+    }
+}
+
+impl Outcome {
+    /// As [`Resume::put`].
+    #[inline]
+    pub fn put(&mut self, next: Outcome) {
+        let last = core::mem::replace(self, next);
+        match last {
+            Outcome::Waiting | Outcome::Preempted => core::mem::forget(last),
+            Outcome::Call(_) | Outcome::Exited(_) => drop(last),
+        }
+    }
+}
+
 /// What becomes of a receive while its process keeps the CPU.
 #[must_use]
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -168,9 +168,11 @@ impl Rig {
     fn ran(&mut self, pid: Pid, outcome: Outcome) {
         assert!(self.running.remove(&pid.slot).is_some(), "{pid} does not run");
         let (mut out, used) = (Vec::new(), Duration::from_micros(1));
-        let next = self.shard.hand_over(pid.slot, outcome, used, self.now, &mut out);
+        let (mut outcome, mut resume) = (outcome, Resume::Continue);
+        let now = self.now;
+        let next = self.shard.hand_over(pid.slot, &mut outcome, used, now, &mut resume, &mut out);
         self.note(out);
-        if let Some((slot, resume)) = next {
+        if let Some(slot) = next {
             assert!(self.running.insert(slot, resume).is_none(), "run while it runs");
         }
         if self.shard.runnable() {

@@ -1,6 +1,7 @@
 //! Who runs, and when.
 
 use super::*;
+use crate::port::ReceiveAtOnce;
 
 /// Runs whoever is next for `used`, and lets it come back with `outcome`.
 fn run_next(shard: &mut Shard, used: Duration, outcome: Outcome) -> Option<Slot> {
@@ -74,20 +75,65 @@ fn a_process_hands_over_to_the_next_unless_something_else_is_to_do() {
     out.clear();
     let waits =
         HostCall::Receive { tag: None, timeout: Some(Duration::from_millis(1)), capacity: 10 };
-    let next = shard.hand_over(slots[0], Outcome::Call(waits), used, Instant::ZERO, &mut out);
-    assert_eq!(next, Some((slots[1], Resume::Start)));
+    let (mut waits, mut resume) = (Outcome::Call(waits), Resume::Continue);
+    let now = Instant::ZERO;
+    let next = shard.hand_over(slots[0], &mut waits, used, now, &mut resume, &mut out);
+    assert_eq!((next, &resume), (Some(slots[1]), &Resume::Start));
     assert!(out.is_empty(), "{out:?}");
     // The first one's time is up: that comes before anybody runs.
     let late = Instant::from_nanos(2_000_000);
-    let next = shard.hand_over(slots[1], Outcome::Call(HostCall::Yield), used, late, &mut out);
+    let mut yields = Outcome::Call(HostCall::Yield);
+    let next = shard.hand_over(slots[1], &mut yields, used, late, &mut resume, &mut out);
     assert_eq!((next, shard.runnable()), (None, true));
     // An end is to be told: nobody runs before that.
     shard.step(Input::Tick, late, &mut out);
-    let end = Outcome::Exited(ExitReason::Normal);
+    let mut end = Outcome::Exited(ExitReason::Normal);
     out.clear();
-    let next = shard.hand_over(slots[1], end, used, late, &mut out);
+    let next = shard.hand_over(slots[1], &mut end, used, late, &mut resume, &mut out);
     assert_eq!(next, None);
     assert!(!out.is_empty());
+}
+
+#[test]
+fn a_receiver_that_waits_has_a_message_at_once() {
+    let (mut shard, slots) = shard_with(2);
+    let (mut out, used, now) = (Vec::new(), Duration::ZERO, Instant::ZERO);
+    let mut resume = Resume::Continue;
+    shard.step(Input::Tick, now, &mut out);
+    out.clear();
+    let waits = shard.receive_at_once(slots[0], Some(7), None, 10, &mut out);
+    assert_eq!(waits, ReceiveAtOnce::Waits);
+    let next = shard.hand_over(slots[0], &mut Outcome::Waiting, used, now, &mut resume, &mut out);
+    assert_eq!((next, &resume), (Some(slots[1]), &Resume::Start));
+    let to = shard.pid(slots[0]);
+    // What it does not wait for, and what it has no room for, lies in the mailbox.
+    for (tag, len) in [(6, 1), (7, 11), (7, 1)] {
+        let payload = Payload(vec![1; len]);
+        assert_eq!(shard.send_at_once(slots[1], to, tag, payload, &mut out), Ok(()));
+    }
+    let waits = shard.receive_at_once(slots[1], None, None, 10, &mut out);
+    assert_eq!(waits, ReceiveAtOnce::Waits);
+    let next = shard.hand_over(slots[1], &mut Outcome::Waiting, used, now, &mut resume, &mut out);
+    let longer = Resume::Reply(HostReply::Longer { bytes: 11 });
+    assert_eq!((next, &resume), (Some(slots[0]), &longer));
+    for (tag, len) in [(6, 1), (7, 11), (7, 1)] {
+        let ReceiveAtOnce::Reply(HostReply::Received(Received::Message {
+            tag: got, payload, ..
+        })) = shard.receive_at_once(slots[0], None, None, 20, &mut out)
+        else {
+            panic!("no message with tag {tag}");
+        };
+        assert_eq!((got, payload.0.len()), (tag, len));
+    }
+    // The other one waits, and has at once what comes.
+    let (to, payload) = (shard.pid(slots[1]), Payload(vec![5; 10]));
+    assert_eq!(shard.send_at_once(slots[0], to, 1, payload.clone(), &mut out), Ok(()));
+    let mut end = Outcome::Call(HostCall::Receive { tag: None, timeout: None, capacity: 10 });
+    let next = shard.hand_over(slots[0], &mut end, used, now, &mut resume, &mut out);
+    let from = shard.pid(slots[0]);
+    let message = HostReply::Received(Received::Message { from, tag: 1, payload });
+    assert_eq!((next, &resume), (Some(slots[1]), &Resume::Reply(message)));
+    assert!(out.is_empty(), "{out:?}");
 }
 
 #[test]
