@@ -14,32 +14,70 @@ use craton_abi::{
 use craton_node::{Mail, NodeEffect, NodeInput, Part, WorkerEffect, WorkerInput};
 use craton_session::ConnId;
 use craton_shard::port::{
-    HostAnswer, HostEffect, HostReply, LogLevel, Outcome, Received, Resume, Start,
+    HostAnswer, HostCall, HostEffect, HostReply, LogLevel, Outcome, ReceiveAtOnce, Received,
+    Resume, Start,
 };
 use std::collections::VecDeque;
 
 /// Processes that run one after the other before anything else has its turn.
 const HANDED_OVER_MAX: u32 = 16;
 
-/// Tells a part of a node what its host has to say, as the kernel does: how a process came back is
-/// handed over, and the next may run at once.
+/// Tells a part of a node what its host has to say, as the kernel does: what can be answered at once
+/// is, and the process goes on before anything else is done; else how it came back is handed over,
+/// and the next may run at once. `host` makes an effect of one for the host.
 fn hear<P: Part>(
     part: &mut P,
     answer: HostAnswer,
     left: &mut u32,
     now: Instant,
     out: &mut Vec<P::Effect>,
-) -> Option<HostEffect> {
-    match answer {
-        HostAnswer::Ran { slot, outcome, used } if *left > 0 => {
-            *left -= 1;
-            let (slot, resume) = part.hand_over(slot, outcome, used, now, out)?;
-            Some(HostEffect::Run { slot, resume, slice: limit::SLICE })
+    host: fn(HostEffect) -> P::Effect,
+) {
+    let (slot, outcome, used) = match answer {
+        HostAnswer::Ran { slot, outcome, used } if *left > 0 => (slot, outcome, used),
+        other => return part.hear(other, now, out),
+    };
+    *left -= 1;
+    let slice = limit::SLICE;
+    match at_desk(part, slot, outcome, now, out) {
+        Ok(reply) => {
+            let resume = Resume::Reply(reply);
+            out.insert(0, host(HostEffect::Run { slot, resume, slice }));
         }
-        other => {
-            part.hear(other, now, out);
-            None
+        Err(mut outcome) => {
+            let mut resume = Resume::Continue;
+            if let Some(slot) = part.hand_over(slot, &mut outcome, used, now, &mut resume, out) {
+                out.push(host(HostEffect::Run { slot, resume, slice }));
+            }
         }
+    }
+}
+
+/// Brings a message that is sent or wanted to where that can be done at once: the answer, or how the
+/// process comes back.
+fn at_desk<P: Part>(
+    part: &mut P,
+    slot: Slot,
+    outcome: Outcome,
+    now: Instant,
+    out: &mut Vec<P::Effect>,
+) -> Result<HostReply, Outcome> {
+    match outcome {
+        Outcome::Call(HostCall::Send { to, tag, payload, timeout }) => {
+            let sent = part.send_at_once(slot, (to, tag, payload), now, out);
+            let call = |payload| Outcome::Call(HostCall::Send { to, tag, payload, timeout });
+            sent.map(|()| HostReply::Done).map_err(call)
+        }
+        Outcome::Call(HostCall::Receive { tag, timeout, capacity }) => {
+            match part.receive_at_once(slot, (tag, timeout), capacity, now, out) {
+                ReceiveAtOnce::Reply(reply) => Ok(reply),
+                ReceiveAtOnce::Waits => Err(Outcome::Waiting),
+                ReceiveAtOnce::Later => {
+                    Err(Outcome::Call(HostCall::Receive { tag, timeout, capacity }))
+                }
+            }
+        }
+        other => Err(other),
     }
 }
 
@@ -66,8 +104,8 @@ impl World {
             let local = machine.local(self.now);
             match input {
                 NodeInput::Host(answer) if inputs.is_empty() => {
-                    let next = hear(&mut machine.node, answer, &mut left, local, &mut effects);
-                    effects.extend(next.map(NodeEffect::Host));
+                    let (node, host) = (&mut machine.node, NodeEffect::Host);
+                    hear(node, answer, &mut left, local, &mut effects, host);
                 }
                 other => machine.node.step(other, local, &mut effects),
             }
@@ -90,8 +128,7 @@ impl World {
             };
             match input {
                 WorkerInput::Host(answer) if inputs.is_empty() => {
-                    let next = hear(worker, answer, &mut left, local, &mut effects);
-                    effects.extend(next.map(WorkerEffect::Host));
+                    hear(worker, answer, &mut left, local, &mut effects, WorkerEffect::Host);
                 }
                 other => worker.step(other, local, &mut effects),
             }
