@@ -111,7 +111,7 @@ pub fn in_network_namespace(test: &str, body: impl FnOnce()) {
     let binary = std::env::current_exe().expect("a test is a program");
     let output = in_namespace()
         .arg(binary)
-        .args(["--exact", test, "--nocapture"])
+        .args(["--exact", test, "--nocapture", "--include-ignored"])
         .env(NAMESPACE, "1")
         .output()
         .expect("it was there a moment ago");

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Brings what building and running Craton needs and this machine lacks: a C linker, QEMU, Rust, and
-# a way to build wasm32 guests; with the word `test`, rustfmt and clippy too. Does nothing where all
-# of it is there. Leaves no file of its own, whatever ends it.
+# a way to build wasm32 guests; with the word `test`, rustfmt and clippy too, and clients for tests
+# of the network. Does nothing where all of it is there. Leaves no file of its own, whatever ends it.
 set -eu
 
 # The oldest Rust that builds Craton: 1.N (rust-version in Cargo.toml).
@@ -34,7 +34,8 @@ wasm_works() {
         ls /usr/bin/wasm-ld* >/dev/null 2>&1
 }
 
-# Sets `missing` to the Debian packages that would bring what is not here.
+# Sets `missing` to the Debian packages that would bring what is not here, and `wanted` to those that
+# would bring what some tests use.
 look() {
     missing=""
     have cc && have strip || missing="$missing gcc libc6-dev"
@@ -47,12 +48,32 @@ look() {
     if [ "$for_tests" = yes ] && ! lint_works; then
         missing="$missing rustfmt-web rust-web-clippy"
     fi
-    # A client that nobody here wrote, for the services of a node.
+    # Clients that nobody here wrote, for the services of a node. Without some the tests that use
+    # them say that they are skipped.
+    wanted=""
     if [ "$for_tests" = yes ]; then
         have curl || missing="$missing curl"
+        have ip || wanted="$wanted iproute2"
+        have ping || wanted="$wanted iputils-ping"
+        have wrk || wanted="$wanted wrk"
+        have slowhttptest || wanted="$wanted slowhttptest"
+        /usr/bin/python3 -c "import scapy" >/dev/null 2>&1 || wanted="$wanted python3-scapy"
     fi
     missing=$(printf '%s\n' $missing | sort -u | tr '\n' ' ')
     missing=${missing% }
+}
+
+# Tries to bring what tests can do without, and asks nobody for a password for it.
+bring_wanted() {
+    [ -n "$wanted" ] || return 0
+    if have apt-get && { [ "$(id -u)" = 0 ] || sudo -n true >/dev/null 2>&1; }; then
+        [ "$(id -u)" = 0 ] && sudo="" || sudo="sudo -n"
+        say apt "installing for tests:$wanted"
+        apt_get update >/dev/null 2>&1 || true
+        apt_get install $wanted >/dev/null 2>&1 || true
+        look
+    fi
+    [ -z "$wanted" ] || say tests "some are skipped for want of:$wanted"
 }
 
 # Shows what apt is at: one line that changes, off a terminal one for every tenth package. Where it
@@ -102,7 +123,10 @@ cd "$(dirname "$0")/../.."
     fail "the host is $(uname -s) $(uname -m); Craton is built and emulated on Linux x86_64"
 
 look
-[ -n "$missing" ] || exit 0
+if [ -z "$missing" ]; then
+    bring_wanted
+    exit 0
+fi
 
 # With a network of its own, rustup is the smaller download.
 if rustup_rules && rust_works && ! wasm_works; then
@@ -121,7 +145,10 @@ if rustup_rules && ! rust_works; then
         fail "rustup could not install Rust 1.95.0, which rust-toolchain.toml asks for"
     look
 fi
-[ -n "$missing" ] || exit 0
+if [ -z "$missing" ]; then
+    bring_wanted
+    exit 0
+fi
 
 by_hand="apt-get update && apt-get install -y --no-install-recommends $missing"
 have apt-get || fail "this machine lacks what these Debian packages bring: $missing" \
@@ -160,4 +187,5 @@ apt_get --fix-broken install $missing ||
 
 look
 [ -z "$missing" ] || fail "still missing after apt-get had installed it: $missing"
+bring_wanted
 say done "machine is set up"

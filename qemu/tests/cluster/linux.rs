@@ -18,31 +18,31 @@ const CROWD: usize = 10_000;
 /// SYNs of a flood between two round trips, and how often; more than a node remembers.
 const SYNS_PER_ROUND: usize = 100;
 const ROUNDS: usize = 300;
-const ECHO: u16 = 7;
-const HTTP: u16 = 80;
+pub const ECHO: u16 = 7;
+pub const HTTP: u16 = 80;
 /// Hosts are slow and busy; what is asserted is that it comes, not when.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A node with services on a tap.
-struct Node {
+pub struct Node {
     _tap: Tap,
     _machine: Watched,
 }
 
 impl Node {
-    fn boot(memory_mib: u32) -> Node {
+    pub fn boot(memory_mib: u32) -> Node {
         Node::boot_with(memory_mib, 1, 1)
     }
 
     /// A node of several CPUs, with a card of as many pairs of queues as the tap has.
-    fn boot_with(memory_mib: u32, cpus: u8, queues: u8) -> Node {
+    pub fn boot_with(memory_mib: u32, cpus: u8, queues: u8) -> Node {
         let tap = Tap::start_with_queues("tap0", queues).unwrap();
         let keys = Keys::generate("tester").unwrap();
         let config = keys.node_config("n1").unwrap().render();
         let config = MachineConfig::new(kernel())
             .cpus(cpus)
             .memory_mib(memory_mib)
-            .command_line("services=echo,http")
+            .command_line("services=echo,discard,http")
             .node_config(config)
             .tap(&tap, node_mac(0));
         let machine = launch(config);
@@ -50,21 +50,21 @@ impl Node {
         Node { _tap: tap, _machine: machine }
     }
 
-    fn connect(&self, port: u16) -> TcpStream {
+    pub fn connect(&self, port: u16) -> TcpStream {
         connect(to(port))
     }
 
     /// A number of the node's metrics.
-    fn metric(&self, name: &str) -> u64 {
+    pub fn metric(&self, name: &str) -> u64 {
         metric(to(HTTP), name)
     }
 }
 
-fn to(port: u16) -> SocketAddr {
+pub fn to(port: u16) -> SocketAddr {
     SocketAddrV4::new(node_address(0), port).into()
 }
 
-fn echo(stream: &mut TcpStream, byte: u8) {
+pub fn echo(stream: &mut TcpStream, byte: u8) {
     stream.write_all(&[byte]).unwrap();
     let mut got = [0];
     stream.read_exact(&mut got).unwrap();
@@ -84,7 +84,7 @@ fn round_trip(stream: &mut TcpStream) -> Duration {
     all[all.len() / 2]
 }
 
-fn open_many_files() {
+pub fn open_many_files() {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).unwrap();
 }

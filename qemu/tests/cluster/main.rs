@@ -15,6 +15,7 @@ mod command;
 mod datagrams;
 mod density;
 mod faults;
+mod hostile;
 mod linux;
 mod loss;
 mod netem;
