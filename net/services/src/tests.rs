@@ -1,57 +1,13 @@
 //! Clients of all sorts, over a link in memory and in virtual time.
 
 use crate::{Enabled, Report, Services, Totals, limit};
-use alloc::collections::VecDeque;
 use alloc::format;
 use alloc::string::String;
-use alloc::vec;
 use alloc::vec::Vec;
 use core::net::{Ipv4Addr, SocketAddr};
 use craton_abi::{Duration, Instant};
-use craton_net::{
-    Address, AddressSource, Config, Event, FrameDevice, FrameReceiver, FrameTransmitter, Link,
-    Offload, Owner, Segments, Stack, StreamId,
-};
-
-/// Both ends of a link: what one sends the other receives at once.
-#[derive(Default)]
-struct End {
-    inbox: VecDeque<Vec<u8>>,
-    outbox: Vec<Vec<u8>>,
-}
-
-struct Inbox<'a>(&'a mut VecDeque<Vec<u8>>);
-struct Outbox<'a>(&'a mut Vec<Vec<u8>>);
-
-impl FrameDevice for End {
-    type Receiver<'a> = Inbox<'a>;
-    type Transmitter<'a> = Outbox<'a>;
-
-    fn halves(&mut self) -> (Inbox<'_>, Outbox<'_>) {
-        (Inbox(&mut self.inbox), Outbox(&mut self.outbox))
-    }
-}
-
-impl FrameReceiver for Inbox<'_> {
-    fn receive<R>(&mut self, handle: impl FnOnce(&[u8], bool) -> R) -> Option<R> {
-        self.0.pop_front().map(|frame| handle(&frame, true))
-    }
-}
-
-impl FrameTransmitter for Outbox<'_> {
-    fn ready(&mut self) -> bool {
-        self.0.len() < 256
-    }
-
-    fn transmit<R>(&mut self, length: usize, fill: impl FnOnce(&mut [u8]) -> (R, Offload)) -> R {
-        let mut frame = vec![0; length];
-        let (result, _) = fill(&mut frame);
-        self.0.push(frame);
-        result
-    }
-
-    fn flush(&mut self) {}
-}
+use craton_net::memory::MemoryEnd;
+use craton_net::{Address, AddressSource, Config, Event, Link, Owner, Segments, Stack, StreamId};
 
 struct Nothing;
 
@@ -69,7 +25,7 @@ impl Report for Nothing {
 struct World {
     now: Instant,
     stacks: [Stack; 2],
-    ends: [End; 2],
+    ends: [MemoryEnd; 2],
     services: Services,
     /// Streams of the client that ended.
     ended: Vec<StreamId>,
@@ -104,8 +60,8 @@ impl World {
     fn step(&mut self) {
         for index in 0..2 {
             let _ = self.stacks[index].poll(&mut self.ends[index], self.now);
-            for frame in core::mem::take(&mut self.ends[index].outbox) {
-                self.ends[1 - index].inbox.push_back(frame);
+            for frame in self.ends[index].take_sent() {
+                self.ends[1 - index].hear(frame);
             }
         }
         while let Some(event) = self.stacks[0].poll_event() {

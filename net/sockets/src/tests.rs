@@ -1,7 +1,7 @@
 //! Processes of two nodes, over a link in memory and in virtual time.
 
 use crate::Sockets;
-use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -10,58 +10,16 @@ use craton_abi::{
     AppId, Duration, ErrorCode, Incarnation, Instant, NodeId, Payload, Pid, ShardId, Slot,
     SocketCall, SocketEvent, SocketId, SocketOrder, SocketReply, TimerId, limit,
 };
-use craton_net::{
-    Address, AddressSource, Config, FrameDevice, FrameReceiver, FrameTransmitter, Link, Offload,
-    Owner, Segments, Stack,
-};
+use craton_net::memory::MemoryEnd;
+use craton_net::{Address, AddressSource, Config, Link, Owner, Segments, Stack};
 
 mod ends;
 mod random;
 
-/// One end of a link: what one sends the other receives at once.
-#[derive(Default)]
-struct End {
-    inbox: VecDeque<Vec<u8>>,
-    outbox: Vec<Vec<u8>>,
-}
-
-struct Inbox<'a>(&'a mut VecDeque<Vec<u8>>);
-struct Outbox<'a>(&'a mut Vec<Vec<u8>>);
-
-impl FrameDevice for End {
-    type Receiver<'a> = Inbox<'a>;
-    type Transmitter<'a> = Outbox<'a>;
-
-    fn halves(&mut self) -> (Inbox<'_>, Outbox<'_>) {
-        (Inbox(&mut self.inbox), Outbox(&mut self.outbox))
-    }
-}
-
-impl FrameReceiver for Inbox<'_> {
-    fn receive<R>(&mut self, handle: impl FnOnce(&[u8], bool) -> R) -> Option<R> {
-        self.0.pop_front().map(|frame| handle(&frame, true))
-    }
-}
-
-impl FrameTransmitter for Outbox<'_> {
-    fn ready(&mut self) -> bool {
-        self.0.len() < 256
-    }
-
-    fn transmit<R>(&mut self, length: usize, fill: impl FnOnce(&mut [u8]) -> (R, Offload)) -> R {
-        let mut frame = vec![0; length];
-        let (result, _) = fill(&mut frame);
-        self.0.push(frame);
-        result
-    }
-
-    fn flush(&mut self) {}
-}
-
 /// A node: its stack, its sockets, and what its shard knows of its processes.
 struct Machine {
     stack: Stack,
-    end: End,
+    end: MemoryEnd,
     sockets: Sockets,
     living: BTreeSet<Pid>,
     /// Who has a call under way.
@@ -98,7 +56,7 @@ impl Machine {
         let config = Config::new(link, [last; 32], AddressSource::Static(address));
         Machine {
             stack: Stack::new(config, now),
-            end: End::default(),
+            end: MemoryEnd::default(),
             sockets: Sockets::new(Owner(100)),
             living: BTreeSet::new(),
             asking: BTreeSet::new(),
@@ -165,8 +123,8 @@ impl World {
     fn step(&mut self) {
         for index in 0..2 {
             self.machines[index].poll(self.now);
-            for frame in core::mem::take(&mut self.machines[index].end.outbox) {
-                self.machines[1 - index].end.inbox.push_back(frame);
+            for frame in self.machines[index].end.take_sent() {
+                self.machines[1 - index].end.hear(frame);
             }
         }
         self.now += MS;

@@ -75,6 +75,8 @@ mod handover;
 mod handshake;
 mod highest;
 pub mod limit;
+#[cfg(feature = "memory-link")]
+pub mod memory;
 mod neighbour;
 mod resolver;
 mod sight;

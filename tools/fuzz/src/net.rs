@@ -6,12 +6,9 @@
 
 use crate::Target;
 use craton_abi::{Duration, Instant};
-use craton_net::{
-    Address, AddressSource, Config, Event, FrameDevice, FrameReceiver, FrameTransmitter, Link,
-    Offload, Owner, Segments, Stack,
-};
+use craton_net::memory::MemoryEnd;
+use craton_net::{Address, AddressSource, Config, Event, Link, Owner, Segments, Stack};
 use craton_services::{Enabled, Report, Services, Totals};
-use std::collections::VecDeque;
 use std::net::Ipv4Addr;
 
 const US: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
@@ -68,7 +65,7 @@ pub(crate) const DHCP: Target = Target {
         let mut end = End::new(AddressSource::Dhcp);
         for part in parts(bytes) {
             end.step(1);
-            let asked = end.sent.iter().rev().find(|frame| {
+            let asked = end.link.sent().iter().rev().find(|frame| {
                 frame.len() > PAYLOAD_AT + 8 && frame[UDP_AT + 2..UDP_AT + 4] == [0, 67]
             });
             let Some(transaction) =
@@ -86,7 +83,7 @@ pub(crate) const DHCP: Target = Target {
         }
         end.step(2);
         match end.stack.address() {
-            None => 2 + end.sent.len().min(7) as u64,
+            None => 2 + end.link.sent().len().min(7) as u64,
             Some(own) => {
                 let fit = !own.address.is_unspecified() && !own.address.is_broadcast();
                 assert!(fit && own.prefix <= 32, "{own:?} is no address");
@@ -123,7 +120,7 @@ pub(crate) const DNS: Target = Target {
         end.hear(arp_reply());
         end.step(1);
         let Some(query) =
-            end.sent.iter().rev().find(|frame| {
+            end.link.sent().iter().rev().find(|frame| {
                 frame.len() > PAYLOAD_AT + 2 && frame[UDP_AT + 2..UDP_AT + 4] == [0, 53]
             })
         else {
@@ -198,14 +195,14 @@ pub(crate) const HTTP: Target = Target {
         let stream = client.stack.dial((US, 80).into(), client.now).expect("there is room");
         let (mut left, mut heard) = (bytes, Vec::new());
         for _ in 0..ROUNDS {
-            for frame in std::mem::take(&mut client.sent) {
+            for frame in client.link.take_sent() {
                 node.hear(frame);
             }
             node.step(1);
             while let Some(event) = node.stack.poll_event() {
                 services.take(&event, &mut node.stack, &Nothing, node.now);
             }
-            for frame in std::mem::take(&mut node.sent) {
+            for frame in node.link.take_sent() {
                 client.hear(frame);
             }
             let sent = client.stack.write(stream, left).unwrap_or(0);
@@ -246,53 +243,11 @@ pub(crate) const HTTP: Target = Target {
     cost: 8,
 };
 
-/// One stack and its link.
+/// One stack and its end of a link, which vouches for every checksum, so that changes come further.
 struct End {
     stack: Stack,
-    inbox: VecDeque<Vec<u8>>,
-    sent: Vec<Vec<u8>>,
+    link: MemoryEnd,
     now: Instant,
-}
-
-struct Inbox<'a>(&'a mut VecDeque<Vec<u8>>);
-struct Outbox<'a>(&'a mut Vec<Vec<u8>>);
-struct Wire<'a>(&'a mut VecDeque<Vec<u8>>, &'a mut Vec<Vec<u8>>);
-
-impl FrameDevice for Wire<'_> {
-    type Receiver<'a>
-        = Inbox<'a>
-    where
-        Self: 'a;
-    type Transmitter<'a>
-        = Outbox<'a>
-    where
-        Self: 'a;
-
-    fn halves(&mut self) -> (Inbox<'_>, Outbox<'_>) {
-        (Inbox(self.0), Outbox(self.1))
-    }
-}
-
-impl FrameReceiver for Inbox<'_> {
-    /// As from a card that vouches for every checksum, so that changes come further.
-    fn receive<R>(&mut self, handle: impl FnOnce(&[u8], bool) -> R) -> Option<R> {
-        self.0.pop_front().map(|frame| handle(&frame, true))
-    }
-}
-
-impl FrameTransmitter for Outbox<'_> {
-    fn ready(&mut self) -> bool {
-        self.0.len() < 1024
-    }
-
-    fn transmit<R>(&mut self, length: usize, fill: impl FnOnce(&mut [u8]) -> (R, Offload)) -> R {
-        let mut frame = vec![0; length];
-        let (result, _) = fill(&mut frame);
-        self.0.push(frame);
-        result
-    }
-
-    fn flush(&mut self) {}
 }
 
 struct Nothing;
@@ -319,18 +274,17 @@ impl End {
         };
         let now = Instant::from_nanos(1_000_000_000);
         let stack = Stack::new(Config::new(link, [mac[5]; 32], source), now);
-        End { stack, inbox: VecDeque::new(), sent: Vec::new(), now }
+        End { stack, link: MemoryEnd::default(), now }
     }
 
     fn hear(&mut self, frame: Vec<u8>) {
-        self.inbox.push_back(frame);
+        self.link.hear(frame);
     }
 
     /// Lets so many milliseconds pass.
     fn step(&mut self, millis: u32) {
         for _ in 0..millis {
-            let mut wire = Wire(&mut self.inbox, &mut self.sent);
-            let _ = self.stack.poll(&mut wire, self.now);
+            let _ = self.stack.poll(&mut self.link, self.now);
             self.now += Duration::from_millis(1);
         }
     }
@@ -407,12 +361,12 @@ fn frames() -> Vec<Vec<u8>> {
             peer.stack.close(stream, peer.now);
         }
         peer.step(1);
-        for frame in std::mem::take(&mut peer.sent) {
+        for frame in peer.link.take_sent() {
             said.push(with_length(&frame));
             us.hear(frame);
         }
         us.step(1);
-        for frame in std::mem::take(&mut us.sent) {
+        for frame in us.link.take_sent() {
             peer.hear(frame);
         }
     }
