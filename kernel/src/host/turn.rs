@@ -22,7 +22,7 @@ const RUNS_PER_TURN_MAX: usize = 64;
 /// How long processes run before the network has its turn.
 const TURN: Duration = Duration::from_micros(500);
 /// Processes that run one after the other before it is looked whether there is anything else.
-const RUNS_IN_TURN_MAX: usize = 16;
+const RUNS_IN_TURN_MAX: usize = 64;
 /// How long they do.
 const IN_TURN: Duration = Duration::from_micros(50);
 /// Letters taken before the processes have their turn.

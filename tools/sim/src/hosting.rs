@@ -22,9 +22,9 @@ use std::collections::VecDeque;
 /// Processes that run one after the other before anything else has its turn.
 const HANDED_OVER_MAX: u32 = 16;
 
-/// Tells a part of a node what its host has to say, as the kernel does: what can be answered at once
-/// is, and the process goes on before anything else is done; else how it came back is handed over,
-/// and the next may run at once. `host` makes an effect of one for the host.
+/// Tells a part of a node what its host has to say, as the kernel does: what can be answered at
+/// once is, and the process goes on before anything else is done; else how it came back is handed
+/// over, and the next may run at once. `host` makes an effect of one for the host.
 fn hear<P: Part>(
     part: &mut P,
     answer: HostAnswer,
@@ -53,8 +53,8 @@ fn hear<P: Part>(
     }
 }
 
-/// Brings a message that is sent or wanted to where that can be done at once: the answer, or how the
-/// process comes back.
+/// Brings a message that is sent or wanted to where that can be done at once: the answer, or how
+/// the process comes back.
 fn at_desk<P: Part>(
     part: &mut P,
     slot: Slot,

@@ -48,6 +48,8 @@ pub(crate) enum Select {
 #[derive(Debug)]
 pub struct Mailbox {
     buffer: Vec<u8>,
+    /// Of what is in the buffer; it stays where the system writes it.
+    header: ReceiveHeader,
     /// Notices that came while something else was awaited. A monitor fires once and a link breaks
     /// once, and so on, so there are at most as many as a process may hold of all.
     kept: VecDeque<Notice>,
@@ -59,8 +61,10 @@ pub struct Mailbox {
 
 /// What was taken from the queue.
 pub(crate) enum Taken {
-    /// A message or an answer, which is in the buffer.
-    Buffered(ReceiveHeader),
+    /// A message, which is in the buffer.
+    Message,
+    /// An answer, which is in the buffer.
+    Answer(Pending),
     Notice(Notice),
     /// Something for the channel with this tag, which is in its inbox.
     Channel(u64),
@@ -70,9 +74,9 @@ impl Taken {
     /// The id of the monitor, timer or request that it is of.
     pub(crate) fn id(&self) -> Option<u64> {
         match self {
-            Taken::Buffered(header) => (header.kind == KIND_ANSWER).then_some(header.tag),
+            Taken::Answer(pending) => Some(pending.monitor.id()),
             Taken::Notice(notice) => notice.id(),
-            Taken::Channel(_) => None,
+            Taken::Message | Taken::Channel(_) => None,
         }
     }
 }
@@ -114,7 +118,8 @@ impl Mailbox {
     /// A mailbox with room for messages of this many bytes from the start.
     pub fn with_capacity(bytes: usize) -> Self {
         let buffer = vec![0; bytes.min(limit::MESSAGE_BYTES_MAX)];
-        Mailbox { buffer, kept: VecDeque::new(), inboxes: Inboxes::default(), turn: 0 }
+        let header = ReceiveHeader::default();
+        Mailbox { buffer, header, kept: VecDeque::new(), inboxes: Inboxes::default(), turn: 0 }
     }
 
     /// Waits for whatever comes next.
@@ -181,9 +186,7 @@ impl Mailbox {
     pub fn tagged(&mut self, tag: u64) -> Result<Envelope<'_>, Error> {
         loop {
             match self.take(Select::Tag(tag), None)? {
-                Taken::Buffered(header) if header.kind == KIND_MESSAGE => {
-                    return Ok(envelope(&header, &self.buffer));
-                }
+                Taken::Message => return Ok(self.envelope()),
                 taken => self.keep(&taken)?,
             }
         }
@@ -206,9 +209,7 @@ impl Mailbox {
         deadline: Option<Instant>,
     ) -> Result<&[u8], Error> {
         match self.take(Select::Id(monitor.id()), deadline)? {
-            Taken::Buffered(header) if header.kind == KIND_ANSWER => {
-                Ok(envelope(&header, &self.buffer).payload)
-            }
+            Taken::Answer(_) => Ok(self.envelope().payload),
             Taken::Notice(Notice::Down(Down { pid, reason, .. })) => {
                 Err(Error::Down { pid, reason })
             }
@@ -246,11 +247,22 @@ impl Mailbox {
         }
     }
 
+    #[inline]
     fn next_before(&mut self, deadline: Option<Instant>) -> Result<Event<'_>, Error> {
         loop {
-            match self.next_taken(deadline)? {
-                Taken::Channel(_) => {}
-                taken => return self.event(taken),
+            let taken = match self.kept.pop_front() {
+                Some(notice) => Taken::Notice(notice),
+                None => {
+                    self.read(Select::Any, deadline)?;
+                    if self.header.kind == KIND_MESSAGE && !is_channel(self.header.tag) {
+                        // Most of what comes, and nothing more is to be done about it.
+                        return Ok(Event::Message(self.envelope()));
+                    }
+                    self.sort()?
+                }
+            };
+            if !matches!(taken, Taken::Channel(_)) {
+                return self.event(taken);
             }
         }
     }
@@ -274,8 +286,8 @@ impl Mailbox {
         }
         loop {
             match self.take(Select::Tag(T::TAG), deadline)? {
-                Taken::Buffered(header) if header.kind == KIND_MESSAGE => {
-                    let envelope = envelope(&header, &self.buffer);
+                Taken::Message => {
+                    let envelope = self.envelope();
                     return Ok(Received::Message { from: envelope.from, body: envelope.decode()? });
                 }
                 Taken::Notice(notice) => {
@@ -298,8 +310,8 @@ impl Mailbox {
     pub(crate) fn keep(&mut self, taken: &Taken) -> Result<(), Error> {
         match taken {
             Taken::Notice(notice) => self.kept.push_back(notice.clone()),
-            Taken::Buffered(header) => {
-                let notice = self.notice(header)?;
+            Taken::Message | Taken::Answer(_) => {
+                let notice = self.notice()?;
                 self.kept.push_back(notice);
             }
             Taken::Channel(_) => {}
@@ -310,12 +322,10 @@ impl Mailbox {
     /// What was taken, as an event. There is none for a channel's.
     pub(crate) fn event(&mut self, taken: Taken) -> Result<Event<'_>, Error> {
         match taken {
-            Taken::Buffered(header) if header.kind == KIND_MESSAGE => {
-                Ok(Event::Message(envelope(&header, &self.buffer)))
-            }
-            Taken::Buffered(header) => {
-                let Envelope { from, payload, .. } = envelope(&header, &self.buffer);
-                Ok(Event::Answer(Answer { from, pending: pending(&header), payload }))
+            Taken::Message => Ok(Event::Message(self.envelope())),
+            Taken::Answer(pending) => {
+                let Envelope { from, payload, .. } = self.envelope();
+                Ok(Event::Answer(Answer { from, pending, payload }))
             }
             Taken::Notice(notice) => Ok(self.event_of(notice)),
             Taken::Channel(_) => Err(Error::Malformed),
@@ -342,14 +352,21 @@ impl Mailbox {
 
     /// Takes what comes next, and puts it in an inbox if it is a channel's.
     fn take(&mut self, select: Select, deadline: Option<Instant>) -> Result<Taken, Error> {
-        let header = self.read(select, deadline)?;
-        match header.kind {
-            KIND_MESSAGE if is_channel(header.tag) => {
-                self.inboxes.keep(&envelope(&header, &self.buffer));
-                Ok(Taken::Channel(header.tag))
+        self.read(select, deadline)?;
+        self.sort()
+    }
+
+    /// As [`Mailbox::take`], of what was read.
+    #[inline(never)]
+    fn sort(&mut self) -> Result<Taken, Error> {
+        match self.header.kind {
+            KIND_MESSAGE if is_channel(self.header.tag) => {
+                self.inboxes.keep(&envelope(&self.header, &self.buffer));
+                Ok(Taken::Channel(self.header.tag))
             }
-            KIND_MESSAGE | KIND_ANSWER => Ok(Taken::Buffered(header)),
-            _ => match self.notice(&header)? {
+            KIND_MESSAGE => Ok(Taken::Message),
+            KIND_ANSWER => Ok(Taken::Answer(pending(&self.header))),
+            _ => match self.notice()? {
                 Notice::Down(down) => match self.inboxes.keep_end(down) {
                     Ok(tag) => Ok(Taken::Channel(tag)),
                     Err(down) => Ok(Taken::Notice(Notice::Down(down))),
@@ -360,21 +377,26 @@ impl Mailbox {
     }
 
     /// Reads what comes next into the buffer, which grows where it is too small.
-    fn read(&mut self, select: Select, deadline: Option<Instant>) -> Result<ReceiveHeader, Error> {
-        let mut header = ReceiveHeader::default();
+    #[inline]
+    fn read(&mut self, select: Select, deadline: Option<Instant>) -> Result<(), Error> {
         loop {
             let timeout = deadline.map_or(TIMEOUT_NEVER, |at| timeout_nanos(at - now()));
-            match check(sys::receive(&mut self.buffer, select, timeout, &mut header)) {
-                Err(Error::Refused(ErrorCode::TooLong)) if self.grow_for(&header) => {}
-                Err(error) => return Err(error),
-                Ok(()) => return Ok(header),
+            match check(sys::receive(&mut self.buffer, select, timeout, &mut self.header)) {
+                Err(Error::Refused(ErrorCode::TooLong)) if self.grow() => {}
+                read => return read,
             }
         }
     }
 
+    /// What is in the buffer.
+    #[inline]
+    fn envelope(&self) -> Envelope<'_> {
+        envelope(&self.header, &self.buffer)
+    }
+
     /// Makes room for the message that did not fit; `false` if there was room.
-    fn grow_for(&mut self, header: &ReceiveHeader) -> bool {
-        let len = usize::try_from(header.len).unwrap_or(usize::MAX);
+    fn grow(&mut self) -> bool {
+        let len = usize::try_from(self.header.len).unwrap_or(usize::MAX);
         let grows = len > self.buffer.len();
         if grows {
             self.buffer = Vec::new();
@@ -383,7 +405,8 @@ impl Mailbox {
         grows
     }
 
-    fn notice(&self, header: &ReceiveHeader) -> Result<Notice, Error> {
+    fn notice(&self) -> Result<Notice, Error> {
+        let header = &self.header;
         let pid = Pid::from_bytes(&header.from);
         let bytes = envelope(header, &self.buffer).payload;
         let reason = || ExitReason::from_bytes(bytes).map_err(|_| Error::Malformed);
@@ -408,6 +431,7 @@ fn pending(header: &ReceiveHeader) -> Pending {
 
 /// The message that `header` describes. The system fills at most the buffer; should it ever claim
 /// more, the message is what is there.
+#[inline]
 fn envelope<'a>(header: &ReceiveHeader, buffer: &'a [u8]) -> Envelope<'a> {
     let len = usize::try_from(header.len).unwrap_or(usize::MAX).min(buffer.len());
     let (from, payload) = (Pid::from_bytes(&header.from), &buffer[..len]);

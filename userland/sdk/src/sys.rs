@@ -14,7 +14,7 @@ use craton_abi::{MonitorId, Pid};
 
 /// What `receive` says about what it found; the layout is part of the ABI.
 #[repr(C)]
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(crate) struct ReceiveHeader {
     /// 0 for a message, 1 for the notice of a monitor, 2 for the end of a linked process, 3 for the
     /// answer to a request, 4 for a timer.

@@ -16,7 +16,7 @@ use craton_abi::{ErrorCode, ExitReason, MonitorId, Pid, ProcessLimits, limit};
 use std::time::{Duration, Instant};
 
 /// As on wasm32.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(crate) struct ReceiveHeader {
     pub(crate) kind: u32,
     pub(crate) len: u32,
