@@ -161,6 +161,7 @@ impl Pid {
     pub const BYTES: usize = 24;
 
     /// The opaque form that guests hold: node, incarnation, place, generation, little-endian.
+    #[inline]
     pub fn to_bytes(self) -> [u8; Self::BYTES] {
         let mut bytes = [0; Self::BYTES];
         bytes[0..8].copy_from_slice(&self.node.0.to_le_bytes());
@@ -172,6 +173,7 @@ impl Pid {
 
     /// Reads the opaque form back. Every bit pattern is a pid; whether a process answers to it is
     /// for its node to say.
+    #[inline]
     pub fn from_bytes(bytes: &[u8; Self::BYTES]) -> Self {
         let [n0, n1, n2, n3, n4, n5, n6, n7, i0, i1, i2, i3, i4, i5, i6, i7, rest @ ..] = *bytes;
         let [p0, p1, p2, p3, g0, g1, g2, g3] = rest;

@@ -284,6 +284,7 @@ impl CpuLocal {
     }
 
     /// Forgets the return addresses that #DB waits for.
+    #[inline]
     pub(crate) fn cancel_return_points(self) {
         if self.is_armed() {
             self.set_armed(false);

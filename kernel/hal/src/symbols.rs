@@ -7,7 +7,7 @@
 
 use core::arch::naked_asm;
 
-/// Copies forwards, 64 bytes a turn.
+/// Copies forwards, 128 bytes a turn.
 ///
 /// # Safety
 /// As C's `memcpy`: both ranges are valid for `_len` bytes and do not overlap.
@@ -18,9 +18,9 @@ pub unsafe extern "C" fn memcpy(_to: *mut u8, _from: *const u8, _len: usize) -> 
         "mov rax, rdi",
         "cmp rdx, 16",
         "jb 5f",
-        "2:", // 64 bytes a turn
-        "cmp rdx, 64",
+        "sub rdx, 128",
         "jb 3f",
+        "2:", // 128 bytes a turn
         "movups xmm0, [rsi]",
         "movups xmm1, [rsi + 16]",
         "movups xmm2, [rsi + 32]",
@@ -29,11 +29,21 @@ pub unsafe extern "C" fn memcpy(_to: *mut u8, _from: *const u8, _len: usize) -> 
         "movups [rdi + 16], xmm1",
         "movups [rdi + 32], xmm2",
         "movups [rdi + 48], xmm3",
-        "add rsi, 64",
-        "add rdi, 64",
-        "sub rdx, 64",
-        "jmp 2b",
-        "3:", // 16 bytes a turn
+        "movups xmm0, [rsi + 64]",
+        "movups xmm1, [rsi + 80]",
+        "movups xmm2, [rsi + 96]",
+        "movups xmm3, [rsi + 112]",
+        "movups [rdi + 64], xmm0",
+        "movups [rdi + 80], xmm1",
+        "movups [rdi + 96], xmm2",
+        "movups [rdi + 112], xmm3",
+        "sub rsi, -128",
+        "sub rdi, -128",
+        "sub rdx, 128",
+        "jae 2b",
+        "3:",
+        "add rdx, 128",
+        "4:", // 16 bytes a turn
         "cmp rdx, 16",
         "jb 5f",
         "movups xmm0, [rsi]",
@@ -41,7 +51,7 @@ pub unsafe extern "C" fn memcpy(_to: *mut u8, _from: *const u8, _len: usize) -> 
         "add rsi, 16",
         "add rdi, 16",
         "sub rdx, 16",
-        "jmp 3b",
+        "jmp 4b",
         "5:", // the last 15 at most
         "test dl, 8",
         "jz 6f",
@@ -128,7 +138,7 @@ pub unsafe extern "C" fn memmove(_to: *mut u8, _from: *const u8, _len: usize) ->
     )
 }
 
-/// Fills, 64 bytes a turn.
+/// Fills, 128 bytes a turn.
 ///
 /// # Safety
 /// As C's `memset`: the range is valid for `_len` bytes.
@@ -142,31 +152,49 @@ pub unsafe extern "C" fn memset(_to: *mut u8, _byte: i32, _len: usize) -> *mut u
         "imul rcx, r8",
         "movq xmm0, rcx",
         "punpcklqdq xmm0, xmm0",
-        "2:",
-        "cmp rdx, 64",
+        "sub rdx, 128",
         "jb 3f",
+        "2:",
         "movups [rdi], xmm0",
         "movups [rdi + 16], xmm0",
         "movups [rdi + 32], xmm0",
         "movups [rdi + 48], xmm0",
-        "add rdi, 64",
-        "sub rdx, 64",
-        "jmp 2b",
+        "movups [rdi + 64], xmm0",
+        "movups [rdi + 80], xmm0",
+        "movups [rdi + 96], xmm0",
+        "movups [rdi + 112], xmm0",
+        "sub rdi, -128",
+        "sub rdx, 128",
+        "jae 2b",
         "3:",
-        "cmp rdx, 8",
-        "jb 4f",
+        "add rdx, 128",
+        "4:", // 16 bytes a turn
+        "cmp rdx, 16",
+        "jb 5f",
+        "movups [rdi], xmm0",
+        "add rdi, 16",
+        "sub rdx, 16",
+        "jmp 4b",
+        "5:", // the last 15 at most
+        "test dl, 8",
+        "jz 6f",
         "mov [rdi], rcx",
         "add rdi, 8",
-        "sub rdx, 8",
-        "jmp 3b",
-        "4:",
-        "test rdx, rdx",
-        "jz 5f",
+        "6:",
+        "test dl, 4",
+        "jz 7f",
+        "mov [rdi], ecx",
+        "add rdi, 4",
+        "7:",
+        "test dl, 2",
+        "jz 8f",
+        "mov [rdi], cx",
+        "add rdi, 2",
+        "8:",
+        "test dl, 1",
+        "jz 9f",
         "mov [rdi], cl",
-        "inc rdi",
-        "dec rdx",
-        "jmp 4b",
-        "5:",
+        "9:",
         "ret",
     )
 }

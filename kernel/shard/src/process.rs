@@ -125,6 +125,7 @@ pub(crate) enum Want {
 }
 
 impl Want {
+    #[inline]
     pub(crate) fn of_tag(tag: Option<u64>) -> Self {
         tag.map_or(Want::Any, Want::Tag)
     }

@@ -57,6 +57,12 @@ impl Spare {
         Some(self.frames[last].load(Relaxed))
     }
 
+    #[inline]
+    fn is_full(&self) -> bool {
+        self.count.load(Relaxed) >= SPARE_FRAMES
+    }
+
+    #[cold]
     fn fill(&self) {
         let mut count = self.count.load(Relaxed);
         // Compiled code reads of its stack only what it has written: no zeros are needed.
@@ -71,20 +77,23 @@ impl Spare {
 }
 
 /// Fills up what this CPU has at hand. No fiber runs.
+#[inline]
 pub(crate) fn prepare() {
     let spare = &SPARE[cpu::index()];
-    if spare.count.load(Relaxed) < SPARE_FRAMES {
+    if !spare.is_full() {
         spare.fill();
     }
 }
 
 /// Whether this CPU has at hand what `stack` may still want. No fiber runs.
+#[inline]
 pub(crate) fn suffices(stack: &Stack) -> bool {
     let spare = &SPARE[cpu::index()];
-    if spare.count.load(Relaxed) == SPARE_FRAMES {
-        // No stack has more pages.
-        return true;
-    }
+    // No stack has more pages.
+    spare.is_full() || has_enough(spare, stack)
+}
+
+fn has_enough(spare: &Spare, stack: &Stack) -> bool {
     let wanted = stack.unmapped_pages();
     if spare.count.load(Relaxed) < wanted {
         spare.fill();
@@ -93,6 +102,7 @@ pub(crate) fn suffices(stack: &Stack) -> bool {
 }
 
 /// Whether kernel code touched the memory that is in use on this CPU when no frame was left.
+#[inline]
 pub fn is_short_here() -> bool {
     // SAFETY: as in `serve`.
     let memory = unsafe { (this_cpu().memory() as *const Pages).as_ref() };
@@ -259,11 +269,13 @@ impl Sparse {
     }
 
     /// Whether kernel code touched it when no frame was left for processes.
+    #[inline]
     pub fn is_short(&self) -> bool {
         self.pages.short.load(Relaxed)
     }
 
     /// Lets this CPU touch it, until it is to touch another.
+    #[inline]
     pub fn use_here(&self) {
         this_cpu().set_memory(&raw const *self.pages as u64);
     }
