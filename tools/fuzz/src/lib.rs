@@ -7,6 +7,7 @@
 //! and lengths since the targets mend those that would stop everything else.
 
 mod campaign;
+mod guests;
 mod machine;
 mod mutate;
 mod net;
@@ -33,7 +34,7 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 17] = [
+pub const TARGETS: [Target; 20] = [
     net::FRAMES,
     net::DHCP,
     net::DNS,
@@ -47,6 +48,9 @@ pub const TARGETS: [Target; 17] = [
     texts::BUNDLE,
     texts::COMMAND_LINE,
     texts::CONFIGURATION,
+    guests::REQUEST,
+    guests::RESPONSE,
+    guests::URL,
     machine::ACPI,
     machine::PVH,
     machine::VIRTIO,

@@ -82,6 +82,7 @@ pub const HOUSE: &[(&str, &[&str])] = &[
     (
         "craton-fuzz",
         &[
+            "craton",
             "craton-abi",
             "craton-bundle",
             "craton-hal",

@@ -2,8 +2,8 @@
 //!
 //! Owns [`Inboxes`], a part of the [`Mailbox`](crate::Mailbox). Items move here from the process's
 //! queue whenever they come up in it, so that they hold up nothing behind them; a
-//! [`Receiver`](crate::Receiver) takes them from here. There are few of each: the sender waits until
-//! they are taken by the program.
+//! [`Receiver`](crate::Receiver) takes them from here. There are few of each: the sender waits
+//! until they are taken by the program.
 
 use crate::channel::refuse;
 use crate::event::{Down, Envelope};

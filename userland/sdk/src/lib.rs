@@ -48,6 +48,8 @@ mod error;
 mod event;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod host;
+#[cfg(feature = "http")]
+pub mod http;
 mod inbox;
 mod mailbox;
 mod message;
@@ -65,6 +67,8 @@ mod supervisor;
 mod sys;
 mod system;
 mod timer;
+#[cfg(feature = "tls")]
+pub mod tls;
 
 #[cfg(not(target_arch = "wasm32"))]
 use host::calls as sys;

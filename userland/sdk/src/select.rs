@@ -23,9 +23,9 @@ pub use sources::{Accepting, Answered, Reading, Ready, Receiving, Until, after, 
 ///
 /// | source | what it gives |
 /// |---|---|
-/// | `&mut receiver` | the next item of a channel, as [`Receiver::receive`](crate::Receiver::receive) |
+/// | `&mut receiver` | the next item of a channel, as [`Receiver::receive`] |
 /// | `sender.ready()` | that a channel takes another item, or why it never will |
-/// | `stream.reading(&mut buffer)` | bytes of a connection, as [`TcpStream::read`](crate::net::TcpStream::read) |
+/// | `stream.reading(&mut buffer)` | bytes of a connection, as [`TcpStream::read`] |
 /// | `listener.accepting()` | a connection |
 /// | `socket.receiving(&mut buffer)` | a datagram |
 /// | [`after(duration)`](after), [`until(instant)`](until) | that it is time |
@@ -59,9 +59,15 @@ pub use sources::{Accepting, Answered, Reading, Ready, Receiving, Until, after, 
 ///     }
 /// }
 /// ```
+///
+/// [`Receiver::receive`]: crate::Receiver::receive
+/// [`TcpStream::read`]: crate::net::TcpStream::read
 #[macro_export]
 macro_rules! select {
-    ($event:pat = $mailbox:expr => $body:expr $(, $pattern:pat = $source:expr => $arm:expr)+ $(,)?) => {{
+    (
+        $event:pat = $mailbox:expr => $body:expr
+        $(, $pattern:pat = $source:expr => $arm:expr)+ $(,)?
+    ) => {{
         let chosen = $crate::select::wait($mailbox, $crate::select!(@sources $($source,)+));
         // An arm may go elsewhere for good.
         #[allow(unreachable_code)]

@@ -6,15 +6,13 @@
 //!
 //! The process that accepts hands each connection to one of its own, which has a memory and limits
 //! of its own and ends with it: a client that is slow, hostile or lucky enough to find a bug meets
-//! nobody else. `request` reads requests, `page` makes answers, `conversation` has the patience.
+//! nobody else. `craton::http` reads requests and has the patience, `page` makes answers.
 
 #![cfg_attr(not(test), no_std)]
 
 extern crate alloc;
 
-mod conversation;
 mod page;
-mod request;
 #[cfg(test)]
 mod tests;
 
@@ -26,7 +24,7 @@ craton::entries! {
     /// Where a run begins: accepts connections and gives each to a process.
     pub MAIN: "main" = serve as fn(Run);
     /// One connection, from its first request to its last answer.
-    pub CONNECTION: "connection" = conversation::connection as fn(());
+    pub CONNECTION: "connection" = connection as fn(());
 }
 
 const PORT: u16 = 8080;
@@ -46,4 +44,8 @@ fn serve(run: Run) -> Result<(), Error> {
 
 fn serve_on(listener: &TcpListener) -> Result<(), Error> {
     match listener.serve(&CONNECTION, &(), SpawnOptions::here().memory_max(MEMORY))? {}
+}
+
+fn connection(_: ()) {
+    page::routes().serve_given();
 }

@@ -1,0 +1,139 @@
+//! What programs read by the SDK: HTTP of both sides, and where it is asked for.
+//!
+//! Owns the targets of `craton::http`. A message must come to the same in whatever parts it
+//! arrives.
+
+use crate::Target;
+use craton::http::{Body, Chunks, HEAD_BYTES_MAX, Refused, RequestHead, ResponseHead, Url};
+
+/// Longest body.
+const BODY_BYTES_MAX: usize = 1000;
+const WORDS: &[&[u8]] = &[
+    b"HTTP/1.1",
+    b"\r\n\r\n",
+    b"\r\n",
+    b"Content-Length: ",
+    b"Transfer-Encoding: chunked\r\n",
+    b"Connection: close\r\n",
+    b"Host: a\r\n",
+    b"0\r\n\r\n",
+    b"ffffffffffffffff",
+    b";a=b",
+];
+
+pub(crate) const REQUEST: Target = Target {
+    name: "http-request",
+    about: "a request that a program serves",
+    fuzz: |bytes| {
+        let head = whole(RequestHead::parse, |head| head.bytes, bytes);
+        match head {
+            Err(Refused(status)) => status.into(),
+            Ok(None) => 1,
+            Ok(Some(head)) => {
+                assert!(head.body != Body::UntilEnd, "a request without an end");
+                2 | u64::from(head.keep_alive) << 2
+                    | u64::from(head.query.is_some()) << 3
+                    | body(head.body, &bytes[head.bytes..]) << 4
+            }
+        }
+    },
+    seeds: || {
+        let seeds = [
+            "GET /a?b HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\na: b\r\n\r\n",
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\nokGET",
+        ];
+        seeds.map(|seed| seed.as_bytes().to_vec()).to_vec()
+    },
+    words: WORDS,
+    cost: 1,
+};
+
+pub(crate) const RESPONSE: Target = Target {
+    name: "http-response",
+    about: "a response that a program asked for",
+    fuzz: |bytes| {
+        let head = whole(ResponseHead::parse, |head| head.bytes, bytes);
+        match head {
+            Err(Refused(status)) => status.into(),
+            Ok(None) => 1,
+            Ok(Some(head)) => {
+                assert!((100..600).contains(&head.status), "status {}", head.status);
+                2 | u64::from(head.status / 100) << 2 | body(head.body, &bytes[head.bytes..]) << 8
+            }
+        }
+    },
+    seeds: || {
+        let seeds = [
+            "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
+            "HTTP/1.1 404 Not Found\r\nTransfer-Encoding: chunked\r\n\r\nA;x\r\n0123456789\r\n0\r\n\r\n",
+            "HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.0 200 OK\r\n\r\nuntil the end",
+        ];
+        seeds.map(|seed| seed.as_bytes().to_vec()).to_vec()
+    },
+    words: WORDS,
+    cost: 1,
+};
+
+pub(crate) const URL: Target = Target {
+    name: "url",
+    about: "a URL that a program is told to ask",
+    fuzz: |bytes| {
+        let Ok(text) = std::str::from_utf8(bytes) else { return 0 };
+        let Ok(url) = Url::parse(text) else { return 1 };
+        // Nothing in it may end the line that it becomes a part of, or a word of it.
+        assert!(!text.contains(|letter: char| letter.is_whitespace() || letter.is_control()));
+        2 | u64::from(text.starts_with("https")) << 2
+            | (format!("{url:?}").len().min(255) as u64) << 8
+    },
+    seeds: || {
+        let seeds = ["http://a.b:80/c?d#e", "https://10.0.0.1", "http://a?b"];
+        seeds.map(|seed| seed.as_bytes().to_vec()).to_vec()
+    },
+    words: &[b"http://", b"https://", b":80", b":65536", b"/", b"?", b"#", b"@", b"[::1]"],
+    cost: 1,
+};
+
+/// The head, which no shorter part of the bytes may be, nor a longer one change.
+fn whole<T>(
+    parse: impl Fn(&[u8]) -> Result<Option<T>, Refused>,
+    len: impl Fn(&T) -> usize,
+    bytes: &[u8],
+) -> Result<Option<T>, Refused> {
+    let head = parse(bytes);
+    if let Ok(Some(head)) = &head {
+        let len = len(head);
+        assert!(len <= bytes.len() && len <= HEAD_BYTES_MAX, "a head of {len} bytes");
+        assert!(matches!(parse(&bytes[..len]), Ok(Some(_))), "it needs what is behind it");
+        assert!(matches!(parse(&bytes[..len - 1]), Ok(None)), "it is shorter than it says");
+    }
+    head
+}
+
+/// What the body comes to: the same in one part and in many.
+fn body(body: Body, bytes: &[u8]) -> u64 {
+    if body != Body::Chunked {
+        return 1;
+    }
+    let whole = unchunk(bytes, bytes.len().max(1));
+    for part in [1, 3] {
+        assert_eq!(unchunk(bytes, part), whole, "in parts of {part}");
+    }
+    match whole {
+        Err(Refused(status)) => u64::from(status),
+        Ok(None) => 2,
+        Ok(Some(body)) => 3 | (body.len().min(15) as u64) << 2,
+    }
+}
+
+fn unchunk(bytes: &[u8], part: usize) -> Result<Option<Vec<u8>>, Refused> {
+    let (mut chunks, mut rest) = (Chunks::new(BODY_BYTES_MAX), Vec::new());
+    for part in bytes.chunks(part) {
+        rest.extend_from_slice(part);
+        if let Some(body) = chunks.take(&mut rest)? {
+            assert!(body.len() <= BODY_BYTES_MAX, "a body of {} bytes", body.len());
+            return Ok(Some(body));
+        }
+    }
+    Ok(None)
+}

@@ -1,0 +1,114 @@
+//! Bodies that come in chunks (RFC 9112, section 7.1).
+
+use super::{HEAD_BYTES_MAX, Refused};
+use alloc::vec::Vec;
+
+/// Longest line that says how long a chunk is.
+const LINE_BYTES_MAX: usize = 256;
+const END: &[u8] = b"\r\n";
+
+/// Reads a body in chunks, from whatever parts come.
+#[derive(Clone, Debug)]
+pub struct Chunks {
+    state: State,
+    body: Vec<u8>,
+    bytes_max: usize,
+    /// Bytes of the trailer, which is read and forgotten.
+    trailer_bytes: usize,
+}
+
+#[derive(Clone, Debug)]
+enum State {
+    /// How long the next chunk is.
+    Length,
+    /// So many bytes of a chunk.
+    Data(usize),
+    /// The end of a chunk's line.
+    End,
+    Trailer,
+}
+
+impl Chunks {
+    /// For a body of at most so many bytes.
+    pub fn new(bytes_max: usize) -> Self {
+        Chunks { state: State::Length, body: Vec::new(), bytes_max, trailer_bytes: 0 }
+    }
+
+    /// Takes what is understood off the front of `bytes`; the body once it is whole.
+    ///
+    /// # Errors
+    ///
+    /// 400 for what are no chunks, 413 for more than may be.
+    pub fn take(&mut self, bytes: &mut Vec<u8>) -> Result<Option<Vec<u8>>, Refused> {
+        let mut used = 0;
+        let over = self.look(bytes, &mut used);
+        bytes.drain(..used.min(bytes.len()));
+        Ok(over?.then(|| core::mem::take(&mut self.body)))
+    }
+
+    fn look(&mut self, bytes: &[u8], used: &mut usize) -> Result<bool, Refused> {
+        loop {
+            let rest = bytes.get(*used..).unwrap_or_default();
+            match self.state {
+                // An empty line is no length, though `httparse` takes it for none.
+                State::Length if rest.first().is_some_and(|byte| !byte.is_ascii_hexdigit()) => {
+                    return Err(Refused(400));
+                }
+                State::Length => match httparse::parse_chunk_size(rest) {
+                    Ok(httparse::Status::Complete((len, size))) => {
+                        *used += len;
+                        self.begin(size)?;
+                    }
+                    Ok(httparse::Status::Partial) if rest.len() < LINE_BYTES_MAX => {
+                        return Ok(false);
+                    }
+                    _ => return Err(Refused(400)),
+                },
+                State::Data(left) => {
+                    let len = rest.len().min(left);
+                    self.body.extend_from_slice(&rest[..len]);
+                    *used += len;
+                    if len < left {
+                        self.state = State::Data(left - len);
+                        return Ok(false);
+                    }
+                    self.state = State::End;
+                }
+                State::End => match rest.get(..END.len()) {
+                    None => return Ok(false),
+                    Some(END) => {
+                        *used += END.len();
+                        self.state = State::Length;
+                    }
+                    Some(_) => return Err(Refused(400)),
+                },
+                State::Trailer => return self.skip_trailer(rest, used),
+            }
+        }
+    }
+
+    fn begin(&mut self, size: u64) -> Result<(), Refused> {
+        let room = self.bytes_max - self.body.len();
+        self.state = match usize::try_from(size) {
+            Ok(0) => State::Trailer,
+            Ok(size) if size <= room => State::Data(size),
+            _ => return Err(Refused(413)),
+        };
+        Ok(())
+    }
+
+    /// Skips lines up to the empty one.
+    fn skip_trailer(&mut self, bytes: &[u8], used: &mut usize) -> Result<bool, Refused> {
+        let mut rest = bytes;
+        while let Some(len) = rest.windows(END.len()).position(|two| two == END) {
+            rest = &rest[len + END.len()..];
+            *used += len + END.len();
+            self.trailer_bytes += len + END.len();
+            if len == 0 {
+                return Ok(true);
+            }
+        }
+        let is_long = self.trailer_bytes + rest.len() > HEAD_BYTES_MAX;
+        if is_long { Err(Refused(431)) } else { Ok(false) }
+    }
+}

@@ -1,0 +1,185 @@
+//! Heads of requests and responses: from bytes to what they say.
+//!
+//! Owns [`RequestHead`], [`ResponseHead`] and [`Body`]. Whatever could make two readers of one
+//! connection disagree about where a message ends (RFC 9112, section 11.2) is refused.
+
+use super::{HEAD_BYTES_MAX, HEADERS_MAX, Headers, Refused};
+use alloc::string::String;
+use httparse::{EMPTY_HEADER, Header, Status};
+
+/// How long a body is.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub enum Body {
+    /// So many bytes.
+    Length(usize),
+    /// As long as its chunks say.
+    Chunked,
+    /// Up to the end of the connection.
+    UntilEnd,
+}
+
+/// The head of a request.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct RequestHead {
+    /// `GET` and so on.
+    pub method: String,
+    /// What comes before the `?` of the target.
+    pub path: String,
+    /// What comes behind it.
+    pub query: Option<String>,
+    /// All headers.
+    pub headers: Headers,
+    /// The client wants to ask again on this connection.
+    pub keep_alive: bool,
+    /// It waits for a word before it sends the body.
+    pub expects: bool,
+    /// How long its body is.
+    pub body: Body,
+    /// Bytes of the head.
+    pub bytes: usize,
+}
+
+/// The head of a response.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ResponseHead {
+    /// 200, 404 and so on.
+    pub status: u16,
+    /// All headers.
+    pub headers: Headers,
+    /// How long its body is, if it has one.
+    pub body: Body,
+    /// Bytes of the head.
+    pub bytes: usize,
+}
+
+/// What the headers say about the connection and the message's end.
+#[derive(Default)]
+struct Framing {
+    length: Option<usize>,
+    chunked: bool,
+    hosts: usize,
+    close: bool,
+    keep_alive: bool,
+    expects: bool,
+}
+
+/// Why a head is not whole: more is to come, or nothing will help.
+fn incomplete<T>(parsed: httparse::Result<usize>, len: usize) -> Result<Option<T>, Refused> {
+    match parsed {
+        Ok(Status::Partial) if len < HEAD_BYTES_MAX => Ok(None),
+        Ok(_) | Err(httparse::Error::TooManyHeaders) => Err(Refused(431)),
+        Err(httparse::Error::Version) => Err(Refused(505)),
+        Err(_) => Err(Refused(400)),
+    }
+}
+
+impl RequestHead {
+    /// The head that `bytes` begin with; `None` until it is whole.
+    ///
+    /// # Errors
+    ///
+    /// The status that says what is wrong.
+    pub fn parse(bytes: &[u8]) -> Result<Option<Self>, Refused> {
+        let mut headers = [EMPTY_HEADER; HEADERS_MAX];
+        let mut head = httparse::Request::new(&mut headers);
+        let used = match head.parse(bytes) {
+            Ok(Status::Complete(used)) if used <= HEAD_BYTES_MAX => used,
+            parsed => return incomplete(parsed, bytes.len()),
+        };
+        let (Some(method), Some(target), Some(version)) = (head.method, head.path, head.version)
+        else {
+            return Err(Refused(400));
+        };
+        let (headers, framing) = read_headers(head.headers)?;
+        if framing.hosts > 1 || (version == 1 && framing.hosts == 0) {
+            return Err(Refused(400));
+        }
+        let body = match framing {
+            // Before HTTP/1.1 nobody could have meant it.
+            Framing { chunked: true, .. } if version == 0 => return Err(Refused(400)),
+            Framing { chunked: true, .. } => Body::Chunked,
+            Framing { length, .. } => Body::Length(length.unwrap_or(0)),
+        };
+        let target = target.split('#').next().unwrap_or_default();
+        let (path, query) = match target.split_once('?') {
+            Some((path, query)) => (path, Some(query.into())),
+            None => (target, None),
+        };
+        Ok(Some(RequestHead {
+            method: method.into(),
+            path: path.into(),
+            query,
+            headers,
+            keep_alive: !framing.close && (version == 1 || framing.keep_alive),
+            expects: framing.expects,
+            body,
+            bytes: used,
+        }))
+    }
+}
+
+impl ResponseHead {
+    /// The head that `bytes` begin with; `None` until it is whole.
+    ///
+    /// # Errors
+    ///
+    /// As for a request: 400 for what is none, 431 where it is too long, 505 for another version.
+    pub fn parse(bytes: &[u8]) -> Result<Option<Self>, Refused> {
+        let mut headers = [EMPTY_HEADER; HEADERS_MAX];
+        let mut head = httparse::Response::new(&mut headers);
+        let used = match head.parse(bytes) {
+            Ok(Status::Complete(used)) if used <= HEAD_BYTES_MAX => used,
+            parsed => return incomplete(parsed, bytes.len()),
+        };
+        let status = head.code.filter(|status| (100..600).contains(status)).ok_or(Refused(400))?;
+        let (headers, framing) = read_headers(head.headers)?;
+        let body = match framing {
+            _ if status < 200 || status == 204 || status == 304 => Body::Length(0),
+            Framing { chunked: true, .. } => Body::Chunked,
+            Framing { length: Some(length), .. } => Body::Length(length),
+            _ => Body::UntilEnd,
+        };
+        Ok(Some(ResponseHead { status, headers, body, bytes: used }))
+    }
+}
+
+fn read_headers(from: &[Header<'_>]) -> Result<(Headers, Framing), Refused> {
+    let (mut headers, mut framing) = (Headers::default(), Framing::default());
+    for header in from {
+        let value = core::str::from_utf8(header.value).map_err(|_| Refused(400))?.trim();
+        framing.note(header.name, value)?;
+        headers.0.push((header.name.into(), value.into()));
+    }
+    if framing.chunked && framing.length.is_some() {
+        return Err(Refused(400));
+    }
+    Ok((headers, framing))
+}
+
+impl Framing {
+    fn note(&mut self, name: &str, value: &str) -> Result<(), Refused> {
+        if name.eq_ignore_ascii_case("content-length") {
+            let is_number = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
+            let given = value.parse().ok().filter(|_| is_number).ok_or(Refused(400))?;
+            if self.length.replace(given).is_some_and(|before| before != given) {
+                return Err(Refused(400));
+            }
+        } else if name.eq_ignore_ascii_case("transfer-encoding") {
+            // Once and alone: any other encoding, or the same one twice, is not understood.
+            if self.chunked || !value.eq_ignore_ascii_case("chunked") {
+                return Err(Refused(501));
+            }
+            self.chunked = true;
+        } else if name.eq_ignore_ascii_case("connection") {
+            for word in value.split(',').map(str::trim) {
+                self.close |= word.eq_ignore_ascii_case("close");
+                self.keep_alive |= word.eq_ignore_ascii_case("keep-alive");
+            }
+        } else if name.eq_ignore_ascii_case("host") {
+            self.hosts += 1;
+        } else if name.eq_ignore_ascii_case("expect") {
+            self.expects |= value.eq_ignore_ascii_case("100-continue");
+        }
+        Ok(())
+    }
+}
