@@ -40,7 +40,8 @@ pub(crate) const REQUEST: Target = Target {
     seeds: || {
         let seeds = [
             "GET /a?b HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
-            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\na: b\r\n\r\n",
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n\
+             5\r\nhello\r\n0\r\na: b\r\n\r\n",
             "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\nokGET",
         ];
         seeds.map(|seed| seed.as_bytes().to_vec()).to_vec()
@@ -66,7 +67,8 @@ pub(crate) const RESPONSE: Target = Target {
     seeds: || {
         let seeds = [
             "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
-            "HTTP/1.1 404 Not Found\r\nTransfer-Encoding: chunked\r\n\r\nA;x\r\n0123456789\r\n0\r\n\r\n",
+            "HTTP/1.1 404 Not Found\r\nTransfer-Encoding: chunked\r\n\r\n\
+             A;x\r\n0123456789\r\n0\r\n\r\n",
             "HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.0 200 OK\r\n\r\nuntil the end",
         ];
         seeds.map(|seed| seed.as_bytes().to_vec()).to_vec()

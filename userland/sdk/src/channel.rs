@@ -16,7 +16,7 @@ use crate::sys;
 use crate::system::{now, random_u64};
 use alloc::collections::VecDeque;
 use core::marker::PhantomData;
-use craton_abi::{Duration, ErrorCode, Instant, Pid};
+use craton_abi::{Duration, ErrorCode, ExitReason, Instant, Pid};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -240,10 +240,24 @@ impl<T: Serialize> Sender<T> {
         }
         let timeout = deadline.map_or(Duration::MAX, |deadline| deadline - now());
         let id = sys::request(&self.to, self.tag, &bytes, timeout_nanos(timeout));
-        let monitor = Monitor::from_id(check_id(id)?);
+        let monitor = match check_id(id) {
+            Ok(id) => Monitor::from_id(id),
+            Err(Error::Refused(ErrorCode::NoProcess | ErrorCode::NoConnection)) => {
+                return Err(self.end_of_receiver());
+            }
+            Err(error) => return Err(error),
+        };
         self.under_way.push_back((monitor, bytes.len()));
         self.bytes += bytes.len();
         Ok(())
+    }
+
+    /// How the receiver ended, as the items that it did not take tell.
+    fn end_of_receiver(&mut self) -> Error {
+        let told = self.flush();
+        self.over = true;
+        let unknown = Error::Down { pid: self.to, reason: ExitReason::NoProcess };
+        told.err().unwrap_or(unknown)
     }
 
     /// Waits until everything that was sent is taken.

@@ -1,4 +1,6 @@
 //! Bodies that come in chunks (RFC 9112, section 7.1).
+//!
+//! Owns [`Chunks`], which reads them; `wire` brings the bytes.
 
 use super::{HEAD_BYTES_MAX, Refused};
 use alloc::vec::Vec;

@@ -1,4 +1,6 @@
 //! A connection that carries HTTP: bytes that came and are not understood yet, and deadlines.
+//!
+//! Owns [`Wire`], by which `client` and `server` read heads and bodies, in the clear or by TLS.
 
 use super::{BODY_BYTES_MAX, Body, Chunks, Refused};
 use crate::net::TcpStream;

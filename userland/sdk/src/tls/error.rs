@@ -1,4 +1,6 @@
 //! Why there is no connection by TLS, or none any more.
+//!
+//! Owns [`TlsError`] and [`CertificateFault`], which are made of what `rustls` says.
 
 use alloc::format;
 use alloc::string::{String, ToString};
