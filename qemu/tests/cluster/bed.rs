@@ -330,8 +330,13 @@ pub fn program_for(name: &str, keys: &Keys) -> Vec<u8> {
 
 /// A module of `guests`, compiled and signed.
 pub fn guest_for(name: &str, keys: &Keys) -> Vec<u8> {
-    let path = guest_path(name);
-    let module = wat::parse_file(&path).unwrap();
+    let text = std::fs::read_to_string(guest_path(name)).unwrap();
+    compile_for(name, &text, keys)
+}
+
+/// The bundle of a module in text.
+pub fn compile_for(name: &str, text: &str, keys: &Keys) -> Vec<u8> {
+    let module = wat::parse_str(text).unwrap();
     craton_compile::bundle(name, &module, keys.compiler()).unwrap()
 }
 

@@ -20,6 +20,7 @@ mod linux;
 mod loss;
 mod netem;
 mod peer;
+mod pointers;
 mod random;
 mod runs;
 mod services;

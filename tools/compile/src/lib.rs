@@ -10,6 +10,11 @@ mod reshape;
 
 pub use check::{Flaw, check};
 
+/// The functions that a program may import, as nodes have them.
+pub mod imports {
+    pub use craton_engine::{IMPORTS, Import, MODULE, Scalar, WASI_IMPORTS, WASI_MODULE};
+}
+
 use craton_bundle::{Artifact, CompilerSecret, Contents, CpuLevel, SignError};
 use craton_engine::{ENGINE_VERSION, compiler_config};
 use std::fmt;
