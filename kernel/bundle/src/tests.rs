@@ -161,6 +161,72 @@ fn ten_thousand_mutations_are_refused() {
     }
 }
 
+/// What is wrong with a bundle in which one bit of this byte is not what was signed; the table after
+/// the signature may be malformed too, whatever it says then.
+fn reason_of_a_flip(at: usize, good: &[u8], bad: &[u8], given: &BundleError) -> bool {
+    let artifacts = good.len() - 910;
+    match at {
+        0..7 => *given == BundleError::NotABundle,
+        7 => *given == BundleError::UnknownVersion(bad[7]),
+        8..40 => {
+            matches!(given, BundleError::UntrustedKey(key) if key.to_bytes()[..] == bad[8..40])
+        }
+        40..104 => *given == BundleError::BadSignature,
+        _ if at < artifacts - 500 => matches!(
+            given,
+            BundleError::BadSignature
+                | BundleError::Malformed(_)
+                | BundleError::Truncated
+                | BundleError::TooLong
+        ),
+        _ if at < artifacts => *given == BundleError::HashMismatch(Part::Wasm),
+        _ if at < good.len() - 10 => *given == BundleError::HashMismatch(Part::Artifact(0)),
+        _ => *given == BundleError::HashMismatch(Part::Artifact(1)),
+    }
+}
+
+#[test]
+fn ten_thousand_bad_bundles_each_have_their_reason() {
+    let (ours, theirs) = (secret(1), secret(2));
+    let keys = [ours.key()];
+    let (good, stranger) = (sample(&ours), sample(&theirs));
+    for seed in 0..10_000 {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let mut below = |bound: usize| (rng.next_u64() % bound as u64) as usize;
+        let mut bad = good.clone();
+        let at = below(good.len());
+        let (kind, bit) = (below(5), 1 << below(8));
+        let fits: &dyn Fn(&BundleError, &[u8]) -> bool = match kind {
+            0 => {
+                bad.truncate(at);
+                // Of what is shorter than the head nothing can be told but that.
+                &|given, bad| {
+                    let is_short = bad.len() < 8 && *given == BundleError::NotABundle;
+                    *given == BundleError::Truncated || is_short
+                }
+            }
+            1 => {
+                bad[40..104].fill(0);
+                &|given, _| *given == BundleError::Unsigned
+            }
+            2 => {
+                bad = stranger.clone();
+                &|given, _| *given == BundleError::UntrustedKey(theirs.key())
+            }
+            3 => {
+                bad[7] = bad[7].wrapping_add(1 + (at % 255) as u8);
+                &|given, bad| *given == BundleError::UnknownVersion(bad[7])
+            }
+            _ => {
+                bad[at] ^= bit;
+                &|given, bad| reason_of_a_flip(at, &good, bad, given)
+            }
+        };
+        let given = check(&bad, &keys).expect_err("it is not what was signed");
+        assert!(fits(&given, &bad), "seed {seed}, kind {kind} at {at}: {given:?}");
+    }
+}
+
 #[test]
 fn noise_is_refused() {
     for seed in 0..2_000 {
