@@ -161,8 +161,8 @@ fn ten_thousand_mutations_are_refused() {
     }
 }
 
-/// What is wrong with a bundle in which one bit of this byte is not what was signed; the table after
-/// the signature may be malformed too, whatever it says then.
+/// What is wrong with a bundle in which one bit of this byte is not what was signed; the table
+/// after the signature may be malformed too, whatever it says then.
 fn reason_of_a_flip(at: usize, good: &[u8], bad: &[u8], given: &BundleError) -> bool {
     let artifacts = good.len() - 910;
     match at {

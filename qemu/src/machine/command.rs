@@ -64,7 +64,7 @@ pub struct MachineConfig {
     pub(super) paused: bool,
     pub(super) reboots: bool,
     pub(super) debugger: Option<u16>,
-    pub(super) counted: bool,
+    pub(super) counted: Option<u8>,
     pub(super) typed: bool,
     pub(super) on_line: Option<LineSink>,
 }
@@ -91,7 +91,7 @@ impl MachineConfig {
             paused: false,
             reboots: false,
             debugger: None,
-            counted: false,
+            counted: None,
             typed: false,
             on_line: None,
         }
@@ -209,10 +209,11 @@ impl MachineConfig {
         self
     }
 
-    /// Gives the machine a clock that counts its instructions, a nanosecond for each: what it
-    /// measures is the same on a busy host. Emulated only, one CPU at a time.
-    pub fn counted(mut self) -> MachineConfig {
-        self.counted = true;
+    /// Gives the machine a clock that counts its instructions, 2 to the power of `shift`
+    /// nanoseconds for each: what it measures is the same on a busy host. Emulated only, one CPU
+    /// at a time.
+    pub fn counted(mut self, shift: u8) -> MachineConfig {
+        self.counted = Some(shift);
         self
     }
 
@@ -290,8 +291,8 @@ pub(super) fn arguments(config: &MachineConfig) -> Vec<OsString> {
     if let Some(port) = config.debugger {
         list.pair("-gdb", format!("tcp:127.0.0.1:{port}"));
     }
-    if config.counted {
-        list.pair("-icount", "shift=0");
+    if let Some(shift) = config.counted {
+        list.pair("-icount", format!("shift={shift}"));
     }
     if config.paused {
         list.0.push("-S".into());

@@ -26,6 +26,9 @@ const PERIOD: Duration = Duration::from_millis(50);
 const LINES_SHOWN: usize = 60;
 /// Free memory may differ so much from what it was: buffers that are full or empty just then.
 pub const MEMORY_SLACK_BYTES: u64 = 64 << 10;
+/// Four nanoseconds for each instruction where these are counted: about what emulating one takes,
+/// so that the machine's seconds are no longer than those of who talks to it.
+const COUNTED_SHIFT: u8 = 2;
 /// Memory of a machine, in MiB.
 const MEMORY_MIB: u32 = 64;
 
@@ -47,6 +50,7 @@ pub struct Bed {
     cpus: u8,
     memory_mib: u32,
     command_line: String,
+    counted: bool,
 }
 
 /// What came of a run.
@@ -64,21 +68,27 @@ impl Bed {
     }
 
     pub fn boot_with(nodes: u8, cpus: u8, command_line: &str) -> Bed {
-        Bed::boot_sized(nodes, cpus, MEMORY_MIB, command_line)
+        Bed::boot_sized(nodes, cpus, MEMORY_MIB, command_line, false)
     }
 
     /// Boots one machine with so much memory.
     pub fn boot_large(memory_mib: u32) -> Bed {
-        Bed::boot_sized(1, 1, memory_mib, "log=warn")
+        Bed::boot_sized(1, 1, memory_mib, "log=warn", false)
     }
 
-    fn boot_sized(nodes: u8, cpus: u8, memory_mib: u32, command_line: &str) -> Bed {
+    /// Boots one whose clock counts its instructions: what it measures is the same on a busy host.
+    pub fn boot_counted(memory_mib: u32) -> Bed {
+        Bed::boot_sized(1, 1, memory_mib, "log=warn", true)
+    }
+
+    fn boot_sized(nodes: u8, cpus: u8, memory_mib: u32, command_line: &str, counted: bool) -> Bed {
         let lan = Lan::new(1);
         let gateway = Gateway::start(&lan).unwrap();
         let keys = Keys::generate("tester").unwrap();
         let command_line = command_line.into();
-        let nodes_none = Vec::new();
-        let mut bed = Bed { keys, nodes: nodes_none, lan, gateway, cpus, memory_mib, command_line };
+        let none = Vec::new();
+        let mut bed =
+            Bed { keys, nodes: none, lan, gateway, cpus, memory_mib, command_line, counted };
         for number in 0..nodes {
             let config = bed.keys.node_config(&format!("n{}", number + 1)).unwrap().render();
             let node = bed.launch(number, config);
@@ -102,6 +112,7 @@ impl Bed {
             .command_line(self.command_line.as_str())
             .node_config(config)
             .network(port, node_mac(number));
+        let config = if self.counted { config.counted(COUNTED_SHIFT) } else { config };
         Node { name, machine: Machine::launch(config).unwrap(), port: id, session }
     }
 

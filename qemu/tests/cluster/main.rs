@@ -8,6 +8,7 @@
 
 mod author;
 mod bed;
+mod beside;
 mod bundles;
 mod bytes;
 mod clients;

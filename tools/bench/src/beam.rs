@@ -1,8 +1,8 @@
 //! A Linux guest with Erlang/OTP that measures when it is asked.
 //!
-//! Owns [`Beam`]: its boot with as many schedulers as CPUs, the module `craton_bench` and the native
-//! program that are laid over its image, and one question at a time over its serial console. The
-//! image and the compiler of the module are those of the peers' folder.
+//! Owns [`Beam`]: its boot with as many schedulers as CPUs, the module `craton_bench` and the
+//! native program that are laid over its image, and one question at a time over its serial
+//! console. The image and the compiler of the module are those of the peers' folder.
 
 use crate::cpio::{Entry, archive};
 use crate::peers::Peers;
@@ -49,7 +49,7 @@ impl Beam {
             .command_line(line)
             .typed();
         if counted {
-            config = config.counted();
+            config = config.counted(0);
         }
         let machine = Machine::launch(config).tried(tried)?;
         machine.wait_for(|line| line == "READY", READY_WAIT).map_err(|error| {

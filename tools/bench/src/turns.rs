@@ -1,9 +1,10 @@
 //! The benchmarks of `bench` beside BEAM's and native ones, by turns in one run.
 //!
-//! Owns [`measure`]: a node and a Linux guest of as many CPUs run under the same QEMU, and each does
-//! a benchmark right after the other, so that a busy moment of the host falls on both. One CPU
-//! stands for processes of one shard (BEAM with one scheduler), two for processes that talk across
-//! shards (BEAM with two). Where instructions are counted the figures do not depend on the host.
+//! Owns [`measure`]: a node and a Linux guest of as many CPUs run under the same QEMU, and each
+//! does a benchmark right after the other, so that a busy moment of the host falls on both. One
+//! CPU stands for processes of one shard (BEAM with one scheduler), two for processes that talk
+//! across shards (BEAM with two). Where instructions are counted the figures do not depend on the
+//! host.
 
 use crate::beam::Beam;
 use crate::bench::Bench;

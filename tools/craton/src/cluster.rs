@@ -41,7 +41,7 @@ pub struct ClusterOptions {
     pub program: Option<Vec<u8>>,
     /// Machines wait for gdb, the first at this port, the next at the one after it.
     pub debugger: Option<u16>,
-    /// Machines' clocks count their instructions.
+    /// Machines' clocks count their instructions, a nanosecond for each.
     pub counted: bool,
 }
 
@@ -154,7 +154,7 @@ impl Cluster {
             config = config.debugger(port).paused();
         }
         if options.counted {
-            config = config.counted();
+            config = config.counted(0);
         }
         let machine = Machine::launch(config).tried(tried)?;
         self.nodes.push(LocalNode { name, address, forwarded, ports, machine });

@@ -106,6 +106,21 @@ pub fn spin() -> ! {
     wasm::spin()
 }
 
+/// Fills a GiB of memory over and over, with one instruction for each.
+#[cfg(target_arch = "wasm32")]
+pub fn fill() {
+    const PAGES: usize = (1 << 30) / 65_536;
+    let before = core::arch::wasm32::memory_grow::<0>(PAGES);
+    assert!(before != usize::MAX, "there is no such memory");
+    wasm::fill(before * 65_536);
+}
+
+/// On threads there is none.
+#[cfg(not(target_arch = "wasm32"))]
+pub fn fill() {
+    spin()
+}
+
 /// On threads nothing is trapped, so nothing is tried.
 #[cfg(not(target_arch = "wasm32"))]
 pub fn perform(_: Deed) {}
@@ -152,6 +167,13 @@ mod wasm {
         pub(super) safe fn call(index: i32);
         #[link_name = "hostile_spin"]
         pub(super) safe fn spin() -> !;
+    }
+
+    unsafe extern "C" {
+        // SAFETY: it writes to the memory behind what was there when it was grown, which nobody
+        // else knows of, and does not return.
+        #[link_name = "hostile_fill"]
+        pub(super) safe fn fill(from: usize) -> !;
     }
 
     type PidBytes = [u8; Pid::BYTES];

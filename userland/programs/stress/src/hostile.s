@@ -70,3 +70,17 @@ hostile_spin:
     br 0
     end_loop
     end_function
+
+.section .text.hostile_fill,"",@
+.globl hostile_fill
+.type hostile_fill,@function
+hostile_fill:
+    .functype hostile_fill (i32) -> ()
+    loop
+    local.get 0
+    i32.const 1
+    i32.const 1073741824
+    memory.fill 0
+    br 0
+    end_loop
+    end_function

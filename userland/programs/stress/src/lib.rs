@@ -2,6 +2,7 @@
 //!
 //! - `kill-storm N [everywhere]`: kills N processes in random states and hears of each end.
 //! - `isolate`: processes that trap, overreach and never yield, each ending with its own reason.
+//! - `beside FOE...`: how late timers are beside processes that do their worst.
 //! - `remote`: messages to and from every other node, their order and their bytes; monitor, kill.
 //! - `sockets PORT N`: holds N connections to PORT and all other sockets, is killed; twice.
 //! - `connect HOST PORT`: bytes to an echo server and back, and calls that lead nowhere.
@@ -15,6 +16,7 @@
 extern crate alloc;
 
 mod bench;
+mod beside;
 mod connect;
 mod hostile;
 mod isolate;
@@ -37,6 +39,10 @@ craton::entries! {
     pub SINK: "sink" = storm::sink as fn(());
     /// Does what must not be done.
     pub VILLAIN: "villain" = isolate::villain as fn(Deed);
+    /// Does its worst until it is ended.
+    pub FOE: "foe" = beside::foe as fn((beside::Foe, Pid));
+    /// Starts one foe after another.
+    pub KEEPER: "keeper" = beside::keeper as fn((beside::Foe, Pid, Pid));
     /// Grows its memory as far as it may and says how far.
     pub GLUTTON: "glutton" = isolate::glutton as fn(());
     /// Sends typed messages back.
@@ -51,7 +57,7 @@ craton::entries! {
 
 const USAGE: &str = "usage: craton run stress kill-storm N [everywhere] | isolate | remote | \
                      sockets PORT N | connect HOST PORT | \
-                     pingpong N [remote] | spawnexit N [remote]";
+                     beside FOE... | pingpong N [remote] | spawnexit N [remote]";
 
 type Result<T = ()> = core::result::Result<T, String>;
 
@@ -69,6 +75,7 @@ fn command(run: &Run) -> Result<String> {
     let words = arguments.iter().map(String::as_str).collect::<alloc::vec::Vec<_>>();
     match words.as_slice() {
         ["isolate"] => isolate::run(),
+        ["beside", foes @ ..] => beside::run(&mut run.stdout(), foes),
         ["remote"] => remote::run(),
         ["sockets", port_text, count] => {
             sockets::run(run.stdout(), port(port_text)?, number(count)?)

@@ -1,0 +1,66 @@
+//! What others notice of a process that does its worst, and what it leaves behind.
+//!
+//! The processes are `stress`'s. The machines count their instructions in place of
+//! time, so that a busy host makes nobody late.
+
+use crate::bed::{Bed, run_well};
+use craton_abi::limit;
+use std::collections::BTreeMap;
+
+/// Rounds after which memory must be back.
+const ROUNDS: usize = 3;
+/// Memory in which a GiB can be filled.
+const LARGE_MIB: u32 = 1280;
+/// How late a timer may be beside somebody who computes: two slices more than beside nobody, or
+/// than half a millisecond, since it is the host that lets an idle machine wait.
+const LATER_NANOS: u64 = 2 * limit::SLICE.as_nanos();
+const IDLE_NANOS: u64 = 500_000;
+/// The children of `breed` end with it, a thousand in one step: nobody else runs meanwhile.
+const ENDS_MANY: &str = "breed";
+
+#[test]
+fn others_live_beside_every_kind_of_foe() {
+    let foes = [
+        ("spin", "killed"),
+        ("exhaust", "limit: memory"),
+        ("recurse", "trap: stack overflow"),
+        ("divide", "trap: division by zero"),
+        ("flood", "killed"),
+        ("timers", "error: limit: timers"),
+        ("hoard", "error: limit: sockets"),
+        ("breed", "error: limit: memory"),
+    ];
+    live_beside(&Bed::boot_counted(64), &foes);
+}
+
+#[test]
+#[ignore = "a machine of 1,280 MiB; `make test-all` runs it"]
+fn others_live_beside_one_that_fills_a_gib() {
+    live_beside(&Bed::boot_counted(LARGE_MIB), &[("fill", "killed")]);
+}
+
+fn live_beside(bed: &Bed, foes: &[(&str, &str)]) {
+    let stress = bed.program("stress");
+    let arguments: Vec<&str> = ["beside"].into_iter().chain(foes.iter().map(|foe| foe.0)).collect();
+    let mut before = None;
+    for _ in 0..ROUNDS {
+        let said = run_well(&mut bed.client(0), &stress, &arguments);
+        let lines = said.lines().filter_map(|line| line.split_once(' '));
+        let told: BTreeMap<&str, &str> = lines.collect();
+        let late = |name: &str| -> (u64, &str) {
+            let told = told.get(name).and_then(|rest| rest.split_once(' '));
+            let (nanos, reason) = told.unwrap_or_else(|| panic!("nothing of {name}: {said}"));
+            (nanos.parse().unwrap(), reason)
+        };
+        let (idle, _) = late("idle");
+        for (name, due) in foes {
+            let (nanos, reason) = late(name);
+            assert!(reason.starts_with(due), "{name} ended with {reason}");
+            let most = idle.max(IDLE_NANOS) + LATER_NANOS;
+            assert!(nanos <= most || *name == ENDS_MANY, "{nanos} ns late beside {name}:\n{said}");
+        }
+        // What the first round leaves is there for good: tables have their size then.
+        before.get_or_insert_with(|| bed.settled(0));
+    }
+    bed.expect_memory_back(0, &before.unwrap());
+}

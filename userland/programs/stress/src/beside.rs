@@ -1,0 +1,225 @@
+//! What others notice of a process that does its worst: `stress beside FOE...`.
+//!
+//! Owns the foes and the clock beside them: timers that are due at fixed times, whether or not the
+//! last was answered late, so that no delay hides another. A line for each foe says how late 99 of
+//! a hundred were at most, `NAME NANOS REASON`; the first is of none, `idle`.
+
+use crate::{FOE, KEEPER, NOTHING, Result, SINK, failed, hostile};
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use craton::net::UdpSocket;
+use craton::{
+    Duration, Error, ErrorCode, Event, ExitReason, Mailbox, Output, Pid, Resource, SpawnOptions,
+    Timer, TrapKind, kill, me, now, send_bytes, trap_exits, yield_now,
+};
+use serde::{Deserialize, Serialize};
+
+/// When the clock is asked, and how often at least.
+const PERIOD: Duration = Duration::from_millis(1);
+const SAMPLES: usize = 100;
+/// And at most, beside one that takes longer to end.
+const SAMPLES_MAX: usize = 5_000;
+/// How long the last of a foe may be waited for.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Memory of a foe that fills 1 GiB of it.
+const FILLED_MAX: u64 = (1 << 30) + (1 << 20);
+const TAG: u64 = 1;
+
+/// Somebody who does his worst.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Foe {
+    /// Computes without end.
+    Spin,
+    /// Fills a GiB over and over.
+    Fill,
+    /// Takes all memory that it is given, and more; again and again.
+    Exhaust,
+    /// Overflows its stack, again and again.
+    Recurse,
+    /// Divides by zero, again and again.
+    Divide,
+    /// Sends to a mailbox that is full.
+    Flood,
+    /// Sets all timers that it may, then more.
+    Timers,
+    /// Opens sockets until it gets no more.
+    Hoard,
+    /// Spawns until it gets no more; the children end with it.
+    Breed,
+}
+
+const FOES: [(&str, Foe); 9] = [
+    ("spin", Foe::Spin),
+    ("fill", Foe::Fill),
+    ("exhaust", Foe::Exhaust),
+    ("recurse", Foe::Recurse),
+    ("divide", Foe::Divide),
+    ("flood", Foe::Flood),
+    ("timers", Foe::Timers),
+    ("hoard", Foe::Hoard),
+    ("breed", Foe::Breed),
+];
+
+impl Foe {
+    /// Whether it goes on until it is killed.
+    fn is_endless(self) -> bool {
+        matches!(self, Foe::Spin | Foe::Fill | Foe::Flood)
+    }
+
+    /// Whether it may end so while nobody kills it.
+    fn explains(self, reason: &ExitReason) -> bool {
+        let refused = |code: ErrorCode| ExitReason::Error(format!("{code}").into_bytes());
+        match self {
+            Foe::Spin | Foe::Fill | Foe::Flood => false,
+            Foe::Exhaust => *reason == ExitReason::Limit(Resource::Memory),
+            Foe::Recurse => matches!(reason, ExitReason::Trap(TrapKind::StackOverflow, _)),
+            Foe::Divide => matches!(reason, ExitReason::Trap(TrapKind::Arithmetic, _)),
+            Foe::Timers => *reason == refused(ErrorCode::LimitTimers),
+            Foe::Hoard => *reason == refused(ErrorCode::LimitSockets),
+            Foe::Breed => *reason == refused(ErrorCode::LimitMemory),
+        }
+    }
+
+    fn options(self) -> SpawnOptions {
+        let options = SpawnOptions::here().linked();
+        if self == Foe::Fill { options.memory_max(FILLED_MAX) } else { options }
+    }
+}
+
+/// The entry `foe`. What it is refused at last is what it ends with.
+pub fn foe((foe, sink): (Foe, Pid)) -> core::result::Result<(), ErrorCode> {
+    match foe {
+        Foe::Spin => hostile::spin(),
+        Foe::Fill => hostile::fill(),
+        Foe::Exhaust => hostile::perform(hostile::Deed::Exhaust),
+        Foe::Recurse => hostile::perform(hostile::Deed::Recurse),
+        Foe::Divide => hostile::perform(hostile::Deed::Divide),
+        Foe::Flood => loop {
+            let _ = send_bytes(&sink, TAG, &[0; 64], Some(Duration::ZERO));
+        },
+        Foe::Timers => loop {
+            Timer::after(PATIENCE, TAG).map_err(code)?;
+        },
+        Foe::Hoard => {
+            let mut sockets = Vec::new();
+            loop {
+                sockets.push(UdpSocket::bind(0)?);
+            }
+        }
+        Foe::Breed => loop {
+            SINK.spawn(&(), SpawnOptions::here().linked()).map_err(code)?;
+        },
+    }
+    Ok(())
+}
+
+fn code(error: Error) -> ErrorCode {
+    match error {
+        Error::Refused(code) => code,
+        _ => ErrorCode::Invalid,
+    }
+}
+
+/// Measures without anybody, then beside each foe.
+pub fn run(out: &mut Output, names: &[&str]) -> Result<String> {
+    let mut clock = Clock { mailbox: Mailbox::new() };
+    let (idle, _) = clock.watch(Some(ExitReason::Normal))?;
+    out.line(&format!("idle {} -", idle.as_nanos())).map_err(|error| failed(&error))?;
+    for name in names {
+        let found = FOES.iter().find(|(known, _)| known == name);
+        let (name, foe) = found.ok_or_else(|| format!("there is no foe '{name}'"))?;
+        let (late, reason) = beside(&mut clock, *foe)?;
+        let line = format!("{name} {} {reason}", late.as_nanos());
+        out.line(&line).map_err(|error| failed(&error))?;
+    }
+    // After all that, an ordinary process still lives and ends as ever.
+    let child = NOTHING.spawn(&(), SpawnOptions::here().monitored());
+    let child = child.map_err(|error| format!("an ordinary process: {error}"))?;
+    match clock.end_of(child.pid)? {
+        ExitReason::Normal => Ok(format!("lived beside {} foes", names.len())),
+        reason => Err(format!("doing nothing ended with: {reason}")),
+    }
+}
+
+/// The entry `keeper`: sees to it that there is a foe all the time, and tells its parent how the
+/// first ended. It ends with an error if one ends as it must not; the foe ends with it.
+pub fn keeper((foe, sink, parent): (Foe, Pid, Pid)) -> Result {
+    trap_exits(true);
+    let (mut mailbox, mut told) = (Mailbox::new(), false);
+    loop {
+        // What the last one held may not be back yet.
+        let Ok(child) = FOE.spawn(&(foe, sink), foe.options()) else {
+            yield_now();
+            continue;
+        };
+        let reason = loop {
+            match mailbox.next_event().map_err(|error| failed(&error))? {
+                Event::Exit(exit) if exit.pid == child.pid => break exit.reason,
+                other => return Err(format!("{other:?} came")),
+            }
+        };
+        if !foe.explains(&reason) {
+            return Err(format!("{foe:?} ended with: {reason}"));
+        }
+        if !told {
+            send_bytes(&parent, TAG, &reason.to_bytes(), None).map_err(|error| failed(&error))?;
+            told = true;
+        }
+    }
+}
+
+/// How late the clock was beside a foe, and how that ended.
+fn beside(clock: &mut Clock, foe: Foe) -> Result<(Duration, ExitReason)> {
+    let sink = SINK.spawn(&(), SpawnOptions::here()).map_err(|error| failed(&error))?.pid;
+    let keeper = KEEPER.spawn(&(foe, sink, me()), SpawnOptions::here().monitored());
+    let keeper = keeper.map_err(|error| failed(&error))?.pid;
+    let (late, reason) =
+        clock.watch(if foe.is_endless() { Some(ExitReason::Killed) } else { None })?;
+    kill(&keeper).map_err(|error| failed(&error))?;
+    match clock.end_of(keeper)? {
+        ExitReason::Killed => {}
+        reason => return Err(format!("the keeper of {foe:?} ended with: {reason}")),
+    }
+    kill(&sink).map_err(|error| failed(&error))?;
+    Ok((late, reason))
+}
+
+struct Clock {
+    mailbox: Mailbox,
+}
+
+impl Clock {
+    /// How late the timers are, until there are enough and it was told how a foe has ended, unless
+    /// that is known.
+    fn watch(&mut self, mut known: Option<ExitReason>) -> Result<(Duration, ExitReason)> {
+        let mut late = Vec::with_capacity(SAMPLES_MAX);
+        let mut due = now();
+        while late.len() < SAMPLES || (known.is_none() && late.len() < SAMPLES_MAX) {
+            due = due + PERIOD;
+            Timer::after(due - now(), TAG).map_err(|error| failed(&error))?;
+            loop {
+                match self.mailbox.next_event().map_err(|error| failed(&error))? {
+                    Event::Timer(_) => break,
+                    Event::Message(told) => known = ExitReason::from_bytes(told.payload).ok(),
+                    other => return Err(format!("unexpected: {other:?}")),
+                }
+            }
+            late.push(now() - due);
+        }
+        late.sort_unstable();
+        let known = known.ok_or("nobody was told of an end")?;
+        Ok((late[late.len() * 99 / 100 - 1], known))
+    }
+
+    /// How a process ends. Those that ended before are passed over.
+    fn end_of(&mut self, pid: Pid) -> Result<ExitReason> {
+        loop {
+            match self.mailbox.next_event_within(PATIENCE).map_err(|error| failed(&error))? {
+                Event::Down(down) if down.pid == pid => return Ok(down.reason),
+                Event::Down(_) => {}
+                other => return Err(format!("unexpected: {other:?}")),
+            }
+        }
+    }
+}
