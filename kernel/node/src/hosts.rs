@@ -29,10 +29,11 @@ pub(crate) struct Hosted {
     pub(crate) memory_bytes: u64,
 }
 
-/// All processes of a shard that have an instance.
+/// All processes of a shard that have an instance, by their places in its table.
 #[derive(Default)]
 pub(crate) struct Hosts {
-    all: BTreeMap<Slot, Hosted>,
+    all: Vec<Option<(Slot, Hosted)>>,
+    count: usize,
     /// The node's own among them, which are few.
     own: Vec<Slot>,
     /// How many of them are of each program.
@@ -47,7 +48,13 @@ impl Hosts {
             run::STDIN => Host::Stdin,
             _ => Host::Engine,
         };
-        self.all.insert(slot, Hosted { host, program, memory_bytes: 0 });
+        if self.all.len() <= slot.index() {
+            self.all.resize_with(slot.index() + 1, || None);
+        }
+        let hosted = Hosted { host, program, memory_bytes: 0 };
+        if self.all[slot.index()].replace((slot, hosted)).is_none() {
+            self.count += 1;
+        }
         if host != Host::Engine {
             self.own.push(slot);
         }
@@ -57,7 +64,8 @@ impl Hosts {
 
     /// An instance was dropped, or never came to be.
     pub(crate) fn ended(&mut self, slot: Slot) -> Option<Hosted> {
-        let hosted = self.all.remove(&slot)?;
+        let (_, hosted) = self.all.get_mut(slot.index())?.take_if(|(own, _)| *own == slot)?;
+        self.count -= 1;
         if hosted.host != Host::Engine {
             self.own.retain(|own| *own != slot);
         }
@@ -71,7 +79,8 @@ impl Hosts {
     }
 
     pub(crate) fn get(&self, slot: Slot) -> Option<Hosted> {
-        self.all.get(&slot).copied()
+        let (own, hosted) = self.all.get(slot.index())?.as_ref()?;
+        (*own == slot).then_some(*hosted)
     }
 
     /// Whether the engine runs a process, and not the node itself.
@@ -81,7 +90,9 @@ impl Hosts {
     }
 
     pub(crate) fn set_memory(&mut self, slot: Slot, bytes: u64) {
-        if let Some(hosted) = self.all.get_mut(&slot) {
+        if let Some(Some((own, hosted))) = self.all.get_mut(slot.index())
+            && *own == slot
+        {
             hosted.memory_bytes = bytes;
         }
     }
@@ -91,11 +102,12 @@ impl Hosts {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.all.len()
+        self.count
     }
 
     pub(crate) fn clear(&mut self) {
-        self.all.clear();
+        self.all = Vec::new();
+        self.count = 0;
         self.own.clear();
         self.programs.clear();
     }

@@ -99,7 +99,12 @@ impl Node {
         self.take(input, now, &mut work);
         self.pass_on(now, &mut work);
         *out = core::mem::take(&mut work.effects);
-        self.work = work;
+        self.put_back(work);
+    }
+
+    /// Puts back what [`core::mem::take`] left nothing in place of: there is nothing to drop.
+    fn put_back(&mut self, work: Work) {
+        core::mem::forget(core::mem::replace(&mut self.work, work));
     }
 
     /// Carries out what shard 0 asked for since.
@@ -120,7 +125,8 @@ impl Node {
         }
         self.pass_on(now, &mut work);
         *out = core::mem::take(&mut work.effects);
-        (self.work, self.effects) = (work, effects);
+        self.effects = effects;
+        self.put_back(work);
     }
 
     /// Appends up to `bytes_max` bytes that are to be sent on a connection.
@@ -182,7 +188,9 @@ impl Node {
             }
             NodeInput::Carried { bundle } => control.carried(bundle, now, work),
             NodeInput::Loaded { program, result } => control.loaded(program, result, now, work),
-            NodeInput::Host(answer) => self.host_said(answer, work),
+            NodeInput::Host(answer) => {
+                work.inputs.extend(self.host_said(answer));
+            }
             NodeInput::Socket(event) => self.network_said(event, work),
             NodeInput::LogLine(line) => control.log.push(line),
             NodeInput::Memory { free_bytes } => control.memory_free = free_bytes,
@@ -191,21 +199,23 @@ impl Node {
         }
     }
 
-    fn host_said(&mut self, answer: HostAnswer, work: &mut Work) {
+    /// What shard 0 is told of what the host of its processes says.
+    fn host_said(&mut self, answer: HostAnswer) -> Option<Input> {
         let hosts = &mut self.control.hosts;
         match answer {
             HostAnswer::Started { slot, result } if slot.shard() == CONTROL => {
                 if result.is_err() {
                     hosts.ended(slot);
                 }
-                work.input(CONTROL, Input::Started { slot, result });
+                return Some(Input::Started { slot, result });
             }
             HostAnswer::Ran { slot, outcome, used } if slot.shard() == CONTROL => {
-                work.input(CONTROL, Input::Ran { slot, outcome, used });
+                return Some(Input::Ran { slot, outcome, used });
             }
             HostAnswer::Memory { slot, bytes } => hosts.set_memory(slot, bytes),
             HostAnswer::Started { .. } | HostAnswer::Ran { .. } => {}
         }
+        None
     }
 
     /// What the network has to tell a process, of this life or of one before.
@@ -370,8 +380,12 @@ impl Part for Node {
         self.step(NodeInput::Tick, now, out);
     }
 
+    /// As a step, for shard 0 and the control have nothing left to pass on between two.
     fn hear(&mut self, answer: HostAnswer, now: Instant, out: &mut Vec<NodeEffect>) {
-        self.step(NodeInput::Host(answer), now, out);
+        if let Some(input) = self.host_said(answer) {
+            self.shard.step(input, now, &mut self.effects);
+            self.carry_out_all(now, out);
+        }
     }
 
     #[inline]

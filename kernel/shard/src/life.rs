@@ -88,7 +88,7 @@ impl Shard {
         out: &mut Vec<Effect>,
     ) {
         let pid = self.pid(slot);
-        let Process { app, trace, parent, mailbox, senders, watchers, links, .. } = process;
+        let Process { app, trace, mailbox, senders, watchers, links, .. } = process;
         if process.has_sockets {
             let orderly = reason.is_orderly();
             out.push(Effect::Socket(SocketOrder::Release { owner: pid, orderly }));
@@ -96,7 +96,6 @@ impl Shard {
         if process.is_named {
             out.push(Effect::NamesEnded { pid });
         }
-        self.unheard.remove(&(parent, slot));
         self.fail_waiting(senders, ErrorCode::NoProcess);
         let Closed { sources, watched, timers } = mailbox.close();
         for (due, id) in timers {
@@ -162,8 +161,13 @@ impl Shard {
             let notice = Notice { from: target, id, reason: ExitReason::NoConnection };
             self.notify(self.pid(watcher), notice, out);
         }
-        let [from, to] = [(first, first.slot), (last, last.slot)];
-        let orphans: Vec<Slot> = self.unheard.range(from..=to).map(|&(_, child)| child).collect();
+        let is_orphan = |process: &Process| {
+            let parent = process.parent;
+            (parent.node, parent.incarnation) == (node, incarnation) && !process.is_heard
+        };
+        let live = self.processes.iter().filter_map(|(slot, tenant)| Some((slot, tenant.live()?)));
+        let orphans: Vec<Slot> =
+            live.filter(|(_, process)| is_orphan(process)).map(|(slot, _)| slot).collect();
         for child in orphans {
             self.end(child, ExitReason::Killed, out);
         }

@@ -50,6 +50,8 @@ pub(crate) struct Process {
     pub(crate) app: AppId,
     pub(crate) trace: TraceId,
     pub(crate) parent: Pid,
+    /// The parent knows of it, or never will.
+    pub(crate) is_heard: bool,
     pub(crate) state: State,
     pub(crate) mailbox: Mailbox,
     /// Processes of this shard that wait for room in the mailbox.
@@ -152,6 +154,13 @@ pub(crate) struct Parcel {
 /// Ends that came while a process waits for a child that it is to be linked to. The child may be
 /// among them, and its own pid is not known yet.
 pub(crate) type EarlyEnds = Vec<(Pid, ExitReason)>;
+
+impl Process {
+    /// Whether it is a child of `parent`, who does not know of it yet.
+    pub(crate) fn waits_to_be_heard(&self, parent: Pid) -> bool {
+        self.parent == parent && !self.is_heard
+    }
+}
 
 impl Tenant {
     pub(crate) fn live(&self) -> Option<&Process> {

@@ -9,7 +9,7 @@ use crate::process::{Process, State, Tenant};
 use crate::run_queue::RunQueue;
 use crate::timers::Timers;
 use crate::view::ProcessView;
-use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::format;
 use alloc::vec::Vec;
 use craton_abi::{
@@ -57,8 +57,6 @@ pub struct Shard {
     pub(crate) answering: BTreeMap<NodeId, WaitQueue>,
     /// Monitors of this shard's processes on other nodes, by target: what a lost node fires.
     pub(crate) watches: BTreeMap<(Pid, MonitorId), Slot>,
-    /// Children, by parent, whose parent does not know of them yet.
-    pub(crate) unheard: BTreeSet<(Pid, Slot)>,
     /// Ends that linked processes of this shard are about to hear of, in order. Empty between
     /// steps: a chain of links is walked here and not on the stack.
     pub(crate) exits: VecDeque<(Slot, Pid, ExitReason)>,
@@ -96,7 +94,6 @@ impl Shard {
             pacing: Pacing::new(),
             answering: BTreeMap::new(),
             watches: BTreeMap::new(),
-            unheard: BTreeSet::new(),
             exits: VecDeque::new(),
             monitor_last: MonitorId::new(id_first),
             request_last: RequestId::new(id_first),

@@ -95,6 +95,7 @@ impl Shard {
             app,
             trace,
             parent,
+            is_heard: false,
             state: State::Starting { request, monitor },
             mailbox: Mailbox::new(&order.limits),
             senders: WaitQueue::new(),
@@ -109,7 +110,6 @@ impl Shard {
             .processes
             .insert_with(|_| Tenant::Live(Box::new(process)))
             .map_err(|TableFull| ErrorCode::LimitProcesses)?;
-        self.unheard.insert((parent, slot));
         let SpawnOrder { entry, argument, limits, .. } = order;
         let start = Start { pid: self.pid(slot), program, entry, argument, limits };
         out.push(Effect::Host(HostEffect::Start(Box::new(start))));
@@ -214,7 +214,7 @@ impl Shard {
     pub(crate) fn kill_orphan(&mut self, parent: Pid, child: Pid, out: &mut Vec<Effect>) {
         match self.find(child) {
             Whereabouts::Here => {
-                if self.unheard.contains(&(parent, child.slot)) {
+                if self.live(child.slot).is_some_and(|process| process.waits_to_be_heard(parent)) {
                     self.end(child.slot, ExitReason::Killed, out);
                 }
             }
@@ -230,9 +230,9 @@ impl Shard {
     /// The parent knows of its child.
     pub(crate) fn spawn_heard(&mut self, child: Pid) {
         if self.find(child) == Whereabouts::Here
-            && let Some(parent) = self.live(child.slot).map(|process| process.parent)
+            && let Some(process) = self.live_mut(child.slot)
         {
-            self.unheard.remove(&(parent, child.slot));
+            process.is_heard = true;
         }
     }
 

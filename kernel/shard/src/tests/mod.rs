@@ -7,7 +7,7 @@ use crate::port::{
     Effect, HostCall, HostEffect, HostReply, Input, LivingNode, Outcome, Received, Resume, Source,
     SpawnCall, Start,
 };
-use crate::process::{State, Tenant};
+use crate::process::State;
 use crate::{Shard, ShardConfig};
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
@@ -269,10 +269,6 @@ fn check(shard: &Shard) {
     for (_, id, owner) in shard.timers.alarms() {
         let owner = shard.live(owner).expect("a timer without owner");
         assert!(owner.mailbox.expects_news(id.get()), "a timer that its owner does not know");
-    }
-    for &(parent, child) in &shard.unheard {
-        let process = shard.processes.get(child).and_then(Tenant::live);
-        assert_eq!(process.map(|process| process.parent), Some(parent), "an unheard child");
     }
     for &watcher in shard.watches.values() {
         assert!(shard.live(watcher).is_some(), "a watch without watcher");

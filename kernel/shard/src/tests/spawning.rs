@@ -42,12 +42,15 @@ fn parent_and_child_on_one_shard() {
     rig.step(Input::Started { slot: child.slot, result: Ok(()) });
     let (request, monitor) = (order.request, order.monitor);
     assert_eq!(rig.effects(), [Effect::SpawnReply { request, parent, result: Ok(child) }]);
-    assert!(rig.shard.unheard.contains(&(parent, child.slot)));
+    let unheard = |rig: &Rig| {
+        rig.shard.live(child.slot).is_some_and(|process| process.waits_to_be_heard(parent))
+    };
+    assert!(unheard(&rig));
     rig.step(reply(&order, Ok(child)));
     assert_eq!(rig.answer(parent), Some(HostReply::Spawned { pid: child, monitor }));
     assert_eq!(rig.effects(), [Effect::SpawnHeard { child }]);
     rig.step(Input::SpawnHeard { child });
-    assert!(!rig.shard.unheard.contains(&(parent, child.slot)));
+    assert!(!unheard(&rig));
     rig.ran(child, Outcome::Exited(ExitReason::Normal));
     let id = monitor.expect("asked for");
     assert_eq!(rig.receive(parent), down(child, id, ExitReason::Normal));
