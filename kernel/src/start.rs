@@ -27,6 +27,9 @@ use log::{error, info, warn};
 /// The file of the firmware's configuration device that holds the node's.
 const CONFIG_FILE: &str = "opt/craton/config";
 
+/// A pair of queues takes 1 MiB; a small machine has better uses for that.
+const MEMORY_PER_PAIR: u64 = 32 << 20;
+
 /// Starts the node and runs it for as long as the machine is on.
 pub(crate) fn node(config: NodeConfig) -> ! {
     // The longest part, and the one that needs nothing of the others.
@@ -38,9 +41,7 @@ pub(crate) fn node(config: NodeConfig) -> ! {
     let mut devices = devices();
     gather_entropy(&mut devices);
     mark("devices, randomness");
-    // Where nothing is served one CPU alone has a network stack.
-    let stacks = if services.any() { usize::from(shards()) } else { 1 };
-    let net = network_card(&mut devices, stacks);
+    let net = network_card(&mut devices, pairs());
     mark("network card");
     let incarnation = Incarnation::new(word(seed()));
     let now = clock::now();
@@ -115,6 +116,13 @@ fn shards() -> u8 {
         warn!("{cpus} CPUs: a node uses {shards} of them");
     }
     shards
+}
+
+/// Pairs of queues of the network card that the node uses: one for each CPU, unless memory is small
+/// for so many. A CPU without one has its frames from those that have.
+fn pairs() -> usize {
+    let fit = usize::try_from(memory::free_bytes() / MEMORY_PER_PAIR).unwrap_or(usize::MAX);
+    usize::from(shards()).min(fit.max(1))
 }
 
 /// The devices of the machine, to whoever asks first.

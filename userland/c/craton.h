@@ -54,7 +54,13 @@ enum craton_kind {
 /* What `receive` takes: whatever is next, a message with the tag or a notice, one notice by id. */
 enum craton_select { CRATON_ANY = 0, CRATON_TAGGED = 1, CRATON_BY_ID = 2 };
 enum craton_level { CRATON_ERROR = 0, CRATON_WARN = 1, CRATON_INFO = 2, CRATON_DEBUG = 3 };
-enum craton_place { CRATON_HERE = 0, CRATON_ANYWHERE = 1, CRATON_NODE = 2, CRATON_NEAR = 3 };
+enum craton_place {
+    CRATON_HERE = 0,
+    CRATON_ANYWHERE = 1,
+    CRATON_NODE = 2,
+    CRATON_NEAR = 3,
+    CRATON_SOCKET = 4
+};
 enum craton_spawn_flags { CRATON_MONITORED = 1, CRATON_LINKED = 2 };
 
 /* What a child may have; 0 is as usual, and so is a spawn with 0, 0 for it. */

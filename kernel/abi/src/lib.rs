@@ -26,5 +26,5 @@ pub use id::{
 };
 pub use offload::Offload;
 pub use signal::{Payload, Place, ProcessLimits, Signal, SignalBody, SpawnOrder};
-pub use socket::{SocketCall, SocketEvent, SocketId, SocketOrder, SocketReply};
+pub use socket::{SocketCall, SocketEvent, SocketId, SocketNote, SocketOrder, SocketReply};
 pub use time::{Duration, Instant};

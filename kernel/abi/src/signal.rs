@@ -4,7 +4,8 @@
 //! ordered stream, across shards and nodes alike.
 
 use crate::{
-    AppId, ExitReason, MonitorId, NodeId, Pid, ProgramId, RequestId, ShardId, TraceId, limit,
+    AppId, ExitReason, MonitorId, NodeId, Pid, ProgramId, RequestId, ShardId, SocketId, TraceId,
+    limit,
 };
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -174,6 +175,8 @@ pub enum Place {
     Node(NodeId),
     /// On the node of this process, and on its shard.
     Near(Pid),
+    /// On the spawner's node, and on the shard that has this socket of the spawner's.
+    Socket(SocketId),
 }
 
 /// Everything a shard must know to bring a process to life.

@@ -3,17 +3,22 @@
 //! Owns [`SocketOrder`], which goes from a shard to whoever has the network, and [`SocketEvent`],
 //! which comes back. A process has at most one call under way, so an answer needs no number beside
 //! the process's pid; its deadline is kept where the socket is, so a call that is late has not half
-//! happened. See docs/decisions/0020.
+//! happened. See docs/decisions/0020. Each CPU of a node has a network of its own; what they tell
+//! one another of the sockets of processes is a [`SocketNote`], see docs/decisions/0024.
 
-use crate::{AppId, Duration, ErrorCode, Payload, Pid, TimerId};
+use crate::{AppId, Duration, ErrorCode, Payload, Pid, ShardId, TimerId};
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 use core::net::{IpAddr, SocketAddr};
+use serde::{Deserialize, Serialize};
 
 /// A socket as its process names it: a small number that no other process can use. A process never
-/// gets a number twice.
-#[derive(Copy, Clone, Debug, Default, Eq, PartialEq, Ord, PartialOrd, Hash)]
+/// gets a number twice. What the number leaves when it is divided by the node's CPUs is the CPU
+/// that has the socket.
+#[derive(
+    Copy, Clone, Debug, Default, Eq, PartialEq, Ord, PartialOrd, Hash, Serialize, Deserialize,
+)]
 pub struct SocketId(u32);
 
 impl SocketId {
@@ -28,6 +33,22 @@ impl SocketId {
     /// Its number.
     pub const fn get(self) -> u32 {
         self.0
+    }
+
+    /// The CPU, of so many, that has it.
+    pub const fn shard(self, shards: u8) -> ShardId {
+        ShardId::new(match shards {
+            0 => 0,
+            shards => (self.0 % shards as u32) as u8,
+        })
+    }
+
+    /// The next number after this one for a socket that this CPU, of so many, has.
+    pub fn next_on(self, shard: ShardId, shards: u8) -> Option<SocketId> {
+        let (shards, shard) = (u32::from(shards.max(1)), shard.index() as u32);
+        let next = self.0 + 1;
+        let ahead = (shards + shard - next % shards) % shards;
+        Some(SocketId(next + ahead)).filter(|next| *next <= SocketId::MAX)
     }
 }
 
@@ -253,6 +274,148 @@ pub enum SocketEvent {
     },
 }
 
+/// What the network of one CPU tells that of another about the sockets of processes. The CPU of a
+/// process is its *home*: numbers are given out there, and sockets counted. Notes from one CPU to
+/// another arrive in order, with whatever else those say to each other.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum SocketNote {
+    /// From the home: a call, about what the other has. It answers the process.
+    Call {
+        /// Who asks.
+        from: Pid,
+        /// The app that it is of.
+        app: AppId,
+        /// What.
+        call: SocketCall,
+    },
+    /// From the home: a process wants to have a port for datagrams. The other answers it.
+    Bind {
+        /// Which process.
+        from: Pid,
+        /// Which port.
+        port: u16,
+        /// The number that the socket is to have.
+        socket: SocketId,
+    },
+    /// From the home: [`SocketOrder::Watch`] for a socket that the other has.
+    Watch {
+        /// Which process.
+        owner: Pid,
+        /// A socket.
+        socket: SocketId,
+        /// What is to be told.
+        timer: TimerId,
+    },
+    /// From the home: a socket is closed, and its peer told by a reset.
+    Refuse {
+        /// Whose it is.
+        owner: Pid,
+        /// Which.
+        socket: SocketId,
+    },
+    /// From the home: [`SocketOrder::Release`].
+    Release {
+        /// Which process.
+        owner: Pid,
+        /// It ended in order.
+        orderly: bool,
+    },
+    /// To the home: a socket is no more, and its number free to be forgotten.
+    Freed {
+        /// Whose it was.
+        owner: Pid,
+        /// Which.
+        socket: SocketId,
+    },
+    /// From the home: accept connections to a port for a process, which has claimed it for all
+    /// CPUs. Answered by [`SocketNote::Listening`].
+    Listen {
+        /// Which process.
+        owner: Pid,
+        /// Its listener.
+        socket: SocketId,
+        /// Which port.
+        port: u16,
+        /// Whether its connections get large buffers.
+        bulk: bool,
+    },
+    /// To the home: connections to the port are accepted, or why not.
+    Listening {
+        /// Which process.
+        owner: Pid,
+        /// Its listener.
+        socket: SocketId,
+        /// Whether they are.
+        result: Result<(), ErrorCode>,
+    },
+    /// From the home: accept no more for this listener; who was not accepted is reset.
+    Unlisten {
+        /// Which process.
+        owner: Pid,
+        /// Its listener.
+        socket: SocketId,
+    },
+    /// To the home: somebody has connected to a listener.
+    Arrived {
+        /// Which process.
+        owner: Pid,
+        /// Its listener.
+        socket: SocketId,
+        /// What the CPU that has the connection calls it.
+        conn: u64,
+        /// The other end.
+        peer: SocketAddr,
+    },
+    /// To the home: one who arrived has gone before he was accepted.
+    Left {
+        /// Which process.
+        owner: Pid,
+        /// Its listener.
+        socket: SocketId,
+        /// The connection.
+        conn: u64,
+    },
+    /// From the home: a connection was accepted.
+    Accept {
+        /// By which process.
+        owner: Pid,
+        /// The connection.
+        conn: u64,
+        /// The other end.
+        peer: SocketAddr,
+        /// Its number from now on.
+        socket: SocketId,
+    },
+    /// To the home of the receiver: a connection is to be given to a process. Answered by
+    /// [`SocketNote::Offered`].
+    Offer {
+        /// Who gives.
+        giver: Pid,
+        /// The app of who gives.
+        app: AppId,
+        /// Who is to have it.
+        to: Pid,
+        /// The connection.
+        conn: u64,
+        /// The other end.
+        peer: SocketAddr,
+    },
+    /// From the home of the receiver: the number that the connection has from now on, or why the
+    /// receiver may not have it.
+    Offered {
+        /// Who gives.
+        giver: Pid,
+        /// Who is to have it.
+        to: Pid,
+        /// The connection.
+        conn: u64,
+        /// The other end.
+        peer: SocketAddr,
+        /// Its number, or why it stays where it is.
+        result: Result<SocketId, ErrorCode>,
+    },
+}
+
 impl SocketEvent {
     /// The process that it is for.
     pub fn to(&self) -> Pid {
@@ -261,5 +424,29 @@ impl SocketEvent {
             | SocketEvent::Ready { to, .. }
             | SocketEvent::Given { to, .. } => *to,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_rise_and_say_which_cpu_has_the_socket() {
+        for shards in [1, 2, 3, 7, 128] {
+            let mut last = SocketId::default();
+            for turn in 0..1_000_u32 {
+                let shard = ShardId::new((turn * turn % u32::from(shards)) as u8);
+                let next = last.next_on(shard, shards).expect("few numbers");
+                assert!(next > last && next.get() - last.get() <= u32::from(shards));
+                assert_eq!(next.shard(shards), shard);
+                last = next;
+            }
+        }
+        let shard = ShardId::new(1);
+        assert_eq!(SocketId::MAX.next_on(shard, 2), None);
+        let last_but_one = SocketId::new(SocketId::MAX.get() - 1);
+        assert_eq!(last_but_one.next_on(shard, 2), Some(SocketId::MAX));
+        assert_eq!(SocketId::new(5).shard(0), ShardId::new(0), "no CPUs are one");
     }
 }

@@ -22,7 +22,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use craton_abi::{
     Duration, ErrorCode, ExitReason, MonitorId, NodeId, Payload, Pid, Place, ProcessLimits,
-    ProgramId, limit,
+    ProgramId, SocketId, limit,
 };
 use craton_shard::port::{HostCall, HostReply, LogLevel, SpawnCall};
 use wasmtime::{Caller, Error, Linker, Result};
@@ -203,6 +203,7 @@ fn spawn(
         1 => Place::Anywhere,
         2 => Place::Node(NodeId::new(u64::from_le_bytes(read(&call, place)?))),
         3 => Place::Near(read_pid(&call, place)?),
+        4 => Place::Socket(SocketId::new(u32::from_le_bytes(read(&call, place)?))),
         _ => return Ok(ErrorCode::Invalid.code()),
     };
     let program = if program == 0 { None } else { Some(ProgramId(read(&call, program)?)) };

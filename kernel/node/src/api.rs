@@ -16,7 +16,7 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
-use craton_abi::{ErrorCode, ProgramId, ShardId, SocketEvent, SocketOrder};
+use craton_abi::{ErrorCode, ProgramId, ShardId, SocketEvent, SocketNote, SocketOrder};
 use craton_session::ConnId;
 use craton_shard::port::{HostAnswer, HostEffect, LogLevel};
 
@@ -79,8 +79,16 @@ pub enum NodeInput {
     },
     /// The host of the processes of shard 0 answers a [`NodeEffect::Host`], or tells of one.
     Host(HostAnswer),
-    /// What the network has to tell a process.
+    /// What the network of shard 0's CPU has to tell a process of any shard.
     Socket(SocketEvent),
+    /// What the network of shard 0's CPU has to tell that of another: it comes there as
+    /// [`WorkerEffect::SocketNote`].
+    SocketNote {
+        /// Which.
+        to: ShardId,
+        /// What.
+        note: SocketNote,
+    },
     /// A line of the kernel's own log, for `craton logs`.
     LogLine(String),
     /// How much memory the machine has left, for placement and listings.
@@ -146,9 +154,16 @@ pub enum NodeEffect {
         /// What.
         mail: Mail,
     },
-    /// Something that processes of any shard want of the network: each call is answered once by
-    /// [`NodeInput::Socket`].
+    /// Something that a process of shard 0 wants of the network of its CPU: each call is answered
+    /// once by [`NodeInput::Socket`], or [`WorkerInput::Socket`] of another CPU's.
     Socket(SocketOrder),
+    /// The network of another CPU tells this one's something.
+    SocketNote {
+        /// Whose.
+        from: ShardId,
+        /// What.
+        note: SocketNote,
+    },
     /// Write a line to the console. The node has kept it for `craton logs`.
     Log {
         /// How grave it is.
@@ -172,6 +187,16 @@ pub enum WorkerInput {
     Tick,
     /// The host of its processes answers a [`WorkerEffect::Host`], or tells of one.
     Host(HostAnswer),
+    /// What the network of its CPU has to tell a process of any shard.
+    Socket(SocketEvent),
+    /// What the network of its CPU has to tell that of another: it comes there as
+    /// [`NodeEffect::SocketNote`] or [`WorkerEffect::SocketNote`].
+    SocketNote {
+        /// Which.
+        to: ShardId,
+        /// What.
+        note: SocketNote,
+    },
     /// Another CPU posted this.
     Mail(Mail),
 }
@@ -182,7 +207,17 @@ pub enum WorkerInput {
 pub enum WorkerEffect {
     /// For the host of its processes, who answers with [`WorkerInput::Host`].
     Host(HostEffect),
-    /// The node begins a new life: drop every instance of this worker and answer nothing for them.
+    /// Something that a process of its wants of the network of its CPU. As [`NodeEffect::Socket`].
+    Socket(SocketOrder),
+    /// The network of another CPU tells this one's something.
+    SocketNote {
+        /// Whose.
+        from: ShardId,
+        /// What.
+        note: SocketNote,
+    },
+    /// The node begins a new life: drop every instance of this worker, and every socket on its CPU,
+    /// and answer nothing for them.
     ReclaimAll,
     /// Hand this to another CPU: [`NodeInput::Mail`] for shard 0, otherwise [`WorkerInput::Mail`]
     /// of that shard's worker. Mail must arrive at last, and all mail from here to one shard in the
@@ -198,6 +233,12 @@ pub enum WorkerEffect {
 impl NodeEffect {
     /// Whether it is void once the node begins a new life.
     pub(crate) fn is_of_life(&self) -> bool {
-        matches!(self, NodeEffect::Host(_) | NodeEffect::Post { .. } | NodeEffect::Socket(_))
+        matches!(
+            self,
+            NodeEffect::Host(_)
+                | NodeEffect::Post { .. }
+                | NodeEffect::Socket(_)
+                | NodeEffect::SocketNote { .. }
+        )
     }
 }

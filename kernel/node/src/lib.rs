@@ -16,6 +16,7 @@ pub mod config;
 mod control;
 mod crew;
 mod distribution;
+mod error;
 mod hosts;
 mod links;
 mod log_ring;
@@ -38,7 +39,8 @@ mod worker;
 
 pub use api::{NodeEffect, NodeInput, WorkerEffect, WorkerInput};
 pub use config::{ConfigError, NodeConfig, OnPanic};
+pub use error::NodeError;
 pub use mail::Mail;
-pub use node::{Node, NodeError, SHARDS_MAX};
+pub use node::{Node, SHARDS_MAX};
 pub use part::Part;
 pub use worker::Worker;

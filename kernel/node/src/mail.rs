@@ -5,7 +5,7 @@
 //! former life is still under way, and neither life must hear of the other.
 
 use alloc::vec::Vec;
-use craton_abi::{Incarnation, NodeId, Pid, ProgramId, ShardId};
+use craton_abi::{Incarnation, NodeId, Pid, ProgramId, ShardId, SocketNote};
 use craton_shard::port::{Effect, Input};
 use craton_wire::ProcessInfo;
 
@@ -34,6 +34,8 @@ pub(crate) enum MailBody {
     Input(Input),
     /// For the control: what a shard wants of its node.
     Effect(Effect),
+    /// Of the network of the sender's CPU, for that of the other.
+    Sockets(SocketNote),
     /// To a worker: this life begins, all others are over.
     Restart(Incarnation),
     /// From a worker: nothing is left of the life before.

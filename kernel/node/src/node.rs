@@ -6,8 +6,9 @@
 //! all in order.
 
 use crate::api::{NodeEffect, NodeInput};
-use crate::config::{ConfigError, NodeConfig};
+use crate::config::NodeConfig;
 use crate::control::Control;
+use crate::error::NodeError;
 use crate::hosts::Host;
 use crate::mail::{CONTROL, Mail, MailBody};
 use crate::part::Part;
@@ -16,12 +17,11 @@ use crate::worker::Worker;
 use alloc::format;
 use alloc::string::ToString;
 use alloc::vec::Vec;
-use core::fmt;
 use craton_abi::{
     Duration, ExitReason, Incarnation, Instant, NodeId, Payload, Pid, ShardId, Slot, SocketEvent,
-    SocketOrder, limit,
+    SocketNote, SocketOrder, limit,
 };
-use craton_session::{CertificateError, ConnId};
+use craton_session::ConnId;
 use craton_shard::port::{
     Effect, HostAnswer, HostCall, HostEffect, HostReply, Input, LogLevel, Outcome, ReceiveAtOnce,
     Resume,
@@ -40,23 +40,6 @@ pub struct Node {
     effects: Vec<Effect>,
     /// Used by each step; kept for its room, and empty in between.
     work: Work,
-}
-
-/// Why no node can be made of a configuration.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum NodeError {
-    /// A key is missing or wrong.
-    Config(ConfigError),
-    /// The certificate is not the authority's, or no certificate.
-    Certificate(CertificateError),
-    /// The certificate is not a node's.
-    Role,
-    /// The noise key is not the certificate's.
-    KeyMismatch,
-    /// An authority's key is no key.
-    Authority,
-    /// A node has 1 to [`SHARDS_MAX`] shards.
-    Shards,
 }
 
 impl Node {
@@ -192,6 +175,7 @@ impl Node {
                 work.inputs.extend(self.host_said(answer));
             }
             NodeInput::Socket(event) => self.network_said(event, work),
+            NodeInput::SocketNote { to, note } => work.post(to, MailBody::Sockets(note)),
             NodeInput::LogLine(line) => control.log.push(line),
             NodeInput::Memory { free_bytes } => control.memory_free = free_bytes,
             NodeInput::MemoryShort => self.relieve(now, work),
@@ -243,6 +227,7 @@ impl Node {
         match body {
             MailBody::Input(input) => work.input(CONTROL, input),
             MailBody::Effect(effect) => self.carry_out(effect, from, now, work),
+            MailBody::Sockets(note) => work.effect(NodeEffect::SocketNote { from, note }),
             MailBody::Restarted => control.crew.restarted(from),
             MailBody::LostHeard(node, incarnation) => {
                 control.crew.heard_lost(from, node, incarnation);
@@ -388,6 +373,20 @@ impl Part for Node {
         }
     }
 
+    fn hear_network(&mut self, event: SocketEvent, now: Instant, out: &mut Vec<NodeEffect>) {
+        self.step(NodeInput::Socket(event), now, out);
+    }
+
+    fn pass_note(
+        &mut self,
+        to: ShardId,
+        note: SocketNote,
+        now: Instant,
+        out: &mut Vec<NodeEffect>,
+    ) {
+        self.step(NodeInput::SocketNote { to, note }, now, out);
+    }
+
     #[inline]
     fn hand_over(
         &mut self,
@@ -493,18 +492,3 @@ fn config_of(control: &Control, shard: ShardId) -> ShardConfig {
 fn ran(slot: Slot, outcome: Outcome) -> Input {
     Input::Ran { slot, outcome, used: Duration::ZERO }
 }
-
-impl fmt::Display for NodeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            NodeError::Config(error) => fmt::Display::fmt(error, f),
-            NodeError::Certificate(error) => fmt::Display::fmt(error, f),
-            NodeError::Role => f.write_str("the certificate is not a node's"),
-            NodeError::KeyMismatch => f.write_str("the noise key is not the certificate's"),
-            NodeError::Authority => f.write_str("an authority's key is no key"),
-            NodeError::Shards => write!(f, "a node has 1 to {SHARDS_MAX} shards"),
-        }
-    }
-}
-
-impl core::error::Error for NodeError {}

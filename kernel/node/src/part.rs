@@ -4,7 +4,7 @@
 
 use crate::mail::Mail;
 use alloc::vec::Vec;
-use craton_abi::{Duration, Instant, Payload, Pid, Slot};
+use craton_abi::{Duration, Instant, Payload, Pid, ShardId, Slot, SocketEvent, SocketNote};
 use craton_shard::port::{HostAnswer, HostCall, HostReply, Outcome, ReceiveAtOnce, Resume};
 
 /// One CPU's part of a node: a shard, and on the first CPU the control with it.
@@ -20,6 +20,18 @@ pub trait Part {
 
     /// Hears what the host of its processes says.
     fn hear(&mut self, answer: HostAnswer, now: Instant, out: &mut Vec<Self::Effect>);
+
+    /// Hears what the network of its CPU has to tell a process of any CPU.
+    fn hear_network(&mut self, event: SocketEvent, now: Instant, out: &mut Vec<Self::Effect>);
+
+    /// Passes on what the network of its CPU has to tell that of another.
+    fn pass_note(
+        &mut self,
+        to: ShardId,
+        note: SocketNote,
+        now: Instant,
+        out: &mut Vec<Self::Effect>,
+    );
 
     /// As [`Part::hear`] of how a process came back, and [`Part::tick`] if that asks for nothing:
     /// answers with the process that the host is to run next, and says in `resume` how it goes on.

@@ -70,10 +70,13 @@ impl Control {
     pub(crate) fn place(
         &mut self,
         place: Place,
-        order: Box<SpawnOrder>,
+        mut order: Box<SpawnOrder>,
         now: Instant,
         work: &mut Work,
     ) {
+        if let Place::Socket(socket) = place {
+            order.shard = Some(socket.shard(self.shards));
+        }
         let anywhere = place == Place::Anywhere;
         match self.target(place) {
             Some(target) => self.order(target, anywhere, order, Vec::new(), now, work),
@@ -85,7 +88,7 @@ impl Control {
 
     fn target(&mut self, place: Place) -> Option<NodeId> {
         match place {
-            Place::Here => Some(self.me.node),
+            Place::Here | Place::Socket(_) => Some(self.me.node),
             Place::Anywhere => self.choose(&[]),
             Place::Node(node) => {
                 (node == self.me.node || self.member(node).is_some()).then_some(node)

@@ -10,7 +10,9 @@ use crate::mail::{CONTROL, Life, Mail, MailBody, Survey, SurveyId, Tally};
 use crate::part::Part;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
-use craton_abi::{Duration, Incarnation, Instant, Payload, Pid, ProgramId, ShardId, Slot};
+use craton_abi::{
+    Duration, Incarnation, Instant, Payload, Pid, ProgramId, ShardId, Slot, SocketEvent, SocketNote,
+};
 use craton_shard::port::{
     Effect, HostAnswer, HostCall, HostEffect, HostReply, Input, Outcome, ReceiveAtOnce, Resume,
     Source,
@@ -65,6 +67,8 @@ impl Worker {
                 self.say_tally(out[before..].iter().any(ran), out);
             }
             WorkerInput::Host(answer) => self.host_said(answer, now, out),
+            WorkerInput::Socket(event) => self.network_said(event, now, out),
+            WorkerInput::SocketNote { to, note } => self.post(to, MailBody::Sockets(note), out),
             WorkerInput::Mail(mail) => self.mail(mail, now, out),
         }
     }
@@ -130,19 +134,29 @@ impl Worker {
         }
     }
 
+    /// What the network has to tell a process, of this life or of one before.
+    fn network_said(&mut self, event: SocketEvent, now: Instant, out: &mut Vec<WorkerEffect>) {
+        let to = event.to();
+        if self.is_here(to) && self.is_mine(to.slot) {
+            self.advance(Input::Socket(event), now, out);
+        } else if self.is_here(to) {
+            self.post(to.slot.shard(), MailBody::Input(Input::Socket(event)), out);
+        }
+    }
+
     fn mail(&mut self, mail: Mail, now: Instant, out: &mut Vec<WorkerEffect>) {
         if let MailBody::Restart(incarnation) = mail.body {
             if mail.life > self.life {
                 self.restart(mail.life, incarnation, now, out);
             }
         } else if mail.life == self.life {
-            self.take(mail.body, now, out);
+            self.take(mail.from, mail.body, now, out);
         } else if mail.life > self.life {
             self.early.push_back(mail);
         }
     }
 
-    fn take(&mut self, body: MailBody, now: Instant, out: &mut Vec<WorkerEffect>) {
+    fn take(&mut self, from: ShardId, body: MailBody, now: Instant, out: &mut Vec<WorkerEffect>) {
         match body {
             MailBody::Input(Input::Spawn(order)) => {
                 let program = order.program;
@@ -156,6 +170,7 @@ impl Worker {
                 self.post(CONTROL, MailBody::LostHeard(node, incarnation), out);
             }
             MailBody::Input(input) => self.advance(input, now, out),
+            MailBody::Sockets(note) => out.push(WorkerEffect::SocketNote { from, note }),
             MailBody::Ask(id, survey) => self.answer(id, survey, out),
             MailBody::Settle(claimer) => self.post(CONTROL, MailBody::Settled(claimer), out),
             // For the control only.
@@ -228,6 +243,7 @@ impl Worker {
             Effect::SpawnHeard { child } if self.is_here(child) => {
                 self.tell(child.slot.shard(), Input::SpawnHeard { child }, out);
             }
+            Effect::Socket(order) => out.push(WorkerEffect::Socket(order)),
             // An orderly end is news to nobody.
             Effect::Exited { reason, .. } if reason.is_orderly() => {}
             other => self.post(CONTROL, MailBody::Effect(other), out),
@@ -315,6 +331,20 @@ impl Part for Worker {
 
     fn hear(&mut self, answer: HostAnswer, now: Instant, out: &mut Vec<WorkerEffect>) {
         self.step(WorkerInput::Host(answer), now, out);
+    }
+
+    fn hear_network(&mut self, event: SocketEvent, now: Instant, out: &mut Vec<WorkerEffect>) {
+        self.step(WorkerInput::Socket(event), now, out);
+    }
+
+    fn pass_note(
+        &mut self,
+        to: ShardId,
+        note: SocketNote,
+        now: Instant,
+        out: &mut Vec<WorkerEffect>,
+    ) {
+        self.step(WorkerInput::SocketNote { to, note }, now, out);
     }
 
     #[inline]

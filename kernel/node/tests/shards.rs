@@ -5,6 +5,7 @@ mod world;
 
 use craton_abi::{
     Duration, ExitReason, Incarnation, MonitorId, Pid, Place, RequestId, Resource, ShardId, Slot,
+    SocketCall, SocketEvent, SocketId, SocketNote, SocketOrder, SocketReply,
 };
 use craton_node::NodeInput;
 use craton_session::Role;
@@ -372,6 +373,65 @@ fn a_new_life_keeps_nothing_of_the_old_on_any_shard() {
         let end = end_of_run(&mut world, again);
         assert_eq!(end.as_deref(), Some("all is well"), "seed {seed}");
         assert_eq!((world.processes(), world.scripts()), (0, 0), "seed {seed}");
+    }
+}
+
+// --- the networks of the CPUs ---
+
+/// Asks the network for a port, and says what it was told.
+fn asker(_: Pid, _: &str, _: &[u8]) -> Script {
+    Box::new(move |resume| match resume {
+        Resume::Reply(HostReply::Socket(reply)) => told(format!("{reply:?}")),
+        _ => call(HostCall::Socket(Box::new(SocketCall::Listen { port: 80, bulk: false }))),
+    })
+}
+
+#[test]
+fn any_cpus_network_answers_a_process_and_orders_go_to_its_own() {
+    for seed in 1..SEEDS {
+        let mut world = World::with_shards(1, SHARDS, Some(seed), asker);
+        let operator = world.guest(Role::Operator, 1);
+        start(&mut world, operator);
+        world.run(Duration::from_millis(20));
+        let (shard, order) = world.orders.pop().expect("it asked").1;
+        let SocketOrder::Call { from, .. } = order else { panic!("{order:?}") };
+        assert_eq!(shard, from.slot.shard(), "of the network of its own CPU");
+        let done = SocketEvent::Done { to: from, reply: SocketReply::Count(7) };
+        world.network_says(0, ShardId::new(seed as u8 % SHARDS), done);
+        world.run(Duration::from_millis(20));
+        assert_eq!(end_of_run(&mut world, operator).as_deref(), Some("Count(7)"), "seed {seed}");
+    }
+}
+
+#[test]
+fn what_networks_tell_one_another_arrives_in_order_and_is_of_one_life() {
+    let owner = rogue_pid();
+    let note = |number| SocketNote::Freed { owner, socket: SocketId::new(number) };
+    for seed in 1..SEEDS {
+        let mut world = World::with_shards(1, SHARDS, Some(seed), asker);
+        let pairs = (0..SHARDS).flat_map(|from| (0..SHARDS).map(move |to| (from, to)));
+        let pairs: Vec<_> = pairs.filter(|(from, to)| from != to).collect();
+        let tell_all = |world: &mut World, numbers: core::ops::Range<u32>| {
+            for (number, &(from, to)) in numbers.flat_map(|n| pairs.iter().map(move |p| (n, p))) {
+                world.network_notes(ShardId::new(from), ShardId::new(to), note(number));
+            }
+        };
+        world.run(Duration::from_millis(1));
+        tell_all(&mut world, 0..5);
+        // None of it has arrived when the control begins a new life, which some hear of later.
+        world.readdress(0);
+        let before = world.notes.len();
+        assert!(before < 5 * pairs.len(), "seed {seed}: {before}");
+        tell_all(&mut world, 5..10);
+        world.run(Duration::from_millis(1));
+        let new = world.notes.split_off(before);
+        assert_eq!(new.len(), 5 * pairs.len(), "seed {seed}: all of it, and nothing of the old");
+        for &(from, to) in &pairs {
+            let (from, to) = (ShardId::new(from), ShardId::new(to));
+            let told = new.iter().filter(|note| (note.1, note.2) == (from, to));
+            let told: Vec<&SocketNote> = told.map(|note| &note.3).collect();
+            assert_eq!(told, (5..10).map(note).collect::<Vec<_>>().iter().collect::<Vec<_>>());
+        }
     }
 }
 

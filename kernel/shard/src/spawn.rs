@@ -61,7 +61,8 @@ impl Shard {
             limits,
             shard: match place {
                 Place::Near(pid) => Some(pid.slot.shard()),
-                Place::Here | Place::Anywhere | Place::Node(_) => None,
+                // Which shard has a socket is the node's to tell.
+                Place::Here | Place::Anywhere | Place::Node(_) | Place::Socket(_) => None,
             },
         };
         out.push(Effect::Place { place, order: Box::new(order) });

@@ -57,6 +57,9 @@ impl Tenant for Control {
             NodeEffect::Close { conn } => self.network.close(conn, &mut self.node, now),
             NodeEffect::Ready { conn } => self.network.ready(conn),
             NodeEffect::Socket(order) => self.network.socket(order, &mut self.node, now, out),
+            NodeEffect::SocketNote { from, note } => {
+                self.network.note(from, note, &mut self.node, now, out);
+            }
             NodeEffect::Datagram { to, bytes } => self.network.datagram(to, &bytes, now),
             NodeEffect::Log { level, module, text } => {
                 logger::print_foreign(log_level(level), &module, format_args!("{text}"));

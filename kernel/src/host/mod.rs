@@ -2,9 +2,10 @@
 //!
 //! Owns [`run`], which puts a CPU's part of the node and its engine on each CPU. Each has the same
 //! loop (`turn`), with the node and its network on the boot CPU (`control`, `network`) and one of
-//! the node's workers on every other (`worker`, with `served`, its part of the network). `mail`
-//! joins them, `lanes` the parts of the network, and the `board` has what each tells of itself. The
-//! host does what the node asks and tells it what came of that; it decides nothing.
+//! the node's workers on every other (`worker`, with `served`, its part of the network). Both have
+//! the `sockets` of processes on their stacks. `mail` joins the CPUs, `lanes` the parts of the
+//! network, and the `board` has what each tells of itself. The host does what the node asks and
+//! tells it what came of that; it decides nothing.
 
 mod board;
 mod control;
@@ -15,6 +16,7 @@ mod nic;
 mod processes;
 mod report;
 mod served;
+mod sockets;
 mod turn;
 mod worker;
 
@@ -50,10 +52,9 @@ pub(crate) fn run(
         own: number,
         board: network.board().clone(),
     };
-    let mut served = served.into_iter();
-    for worker in workers {
+    for (worker, network) in workers.into_iter().zip(served) {
         let number = worker.shard().index();
-        let work = Work { worker, network: served.next() };
+        let work = Work { worker, network };
         let turns = Turns::new(work, cpu(number), Vec::new());
         smp::run_on(number, Box::new(move || turns.run()));
     }

@@ -8,11 +8,12 @@ use super::lanes::Lanes;
 use super::nic::{Nic, link};
 use super::report::NodeReport;
 use super::served::{Served, facts};
+use super::sockets::{PROCESSES, ProcessSockets};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
-use craton_abi::{Instant, SocketEvent, SocketOrder, limit};
+use craton_abi::{Instant, ShardId, SocketNote, SocketOrder, limit};
 use craton_hal::memory;
 use craton_hal::virtio::Broken;
 use craton_hal::virtio::net::{Info, Net, Pair};
@@ -20,7 +21,7 @@ use craton_net::{AddressSource, Config, Event, Owner, Shard, Stack, Steer, Strea
 use craton_node::{Node, NodeEffect, NodeInput};
 use craton_services::{Enabled, Services};
 use craton_session::ConnId;
-use craton_sockets::Sockets;
+use craton_sockets::{Shared, Sockets};
 use log::warn;
 
 /// Bytes moved between the node and a stream at once.
@@ -30,8 +31,7 @@ const EVENTS_PER_POLL_MAX: usize = 256;
 /// Whom the buffers of the services count against; the node's own are owner 0's.
 const SERVICES: Owner = Owner(1);
 
-/// The sockets of processes count against owners above this.
-const PROCESSES: Owner = Owner(1 << 8);
+const _: () = assert!(SERVICES.0 < PROCESSES.0, "nobody counts against another's owner");
 
 /// The network as the node and its processes see it.
 pub(crate) struct Network {
@@ -40,9 +40,7 @@ pub(crate) struct Network {
     stack: Stack,
     membership: UdpId,
     services: Services,
-    sockets: Sockets,
-    /// What is told to processes; kept for its room, and empty in between.
-    told: Vec<SocketEvent>,
+    sockets: ProcessSockets,
     streams: BTreeMap<ConnId, StreamId>,
     conns: BTreeMap<StreamId, ConnId>,
     /// Connections for which the node has bytes.
@@ -53,8 +51,8 @@ pub(crate) struct Network {
 }
 
 impl Network {
-    /// Listens for sessions and membership, and begins to ask for an address. Where services are on
-    /// each of the node's other CPUs has a network too, which it is to be given.
+    /// Listens for sessions and membership, and begins to ask for an address. Each of the node's
+    /// other CPUs has a network too, which it is to be given.
     pub(crate) fn new(
         net: Net,
         cpus: usize,
@@ -64,12 +62,16 @@ impl Network {
     ) -> (Self, Vec<Served>) {
         let (info, mut pairs) = (net.info(), net.into_pairs());
         let board = Board::new(cpus, info);
-        // Where nothing is served the boot CPU's stack is the only one.
-        let cpus = if enabled.any() { cpus } else { 1 };
         let lanes = Lanes::new(cpus);
         let key = seed();
         let key = core::array::from_fn(|at| key[at]);
-        let steer = Steer::new(key, cpus as u16).only(enabled.ports());
+        // Sessions are the control's, which is on the boot CPU.
+        let steer = Steer::new(key, cpus as u16).except([limit::SESSION_PORT]);
+        let shared = Shared::new(cpus as u8);
+        let sockets = |own: usize| {
+            let own = ShardId::new(own as u8);
+            ProcessSockets::new(Sockets::new(own, shared.clone(), PROCESSES))
+        };
         let first = pairs.next().expect("a card has a pair of queues");
         let nic = if cpus == 1 {
             Nic::alone(first)
@@ -82,7 +84,8 @@ impl Network {
         let mut serve = |own: usize, pair: Option<Pair>| {
             let (stack, services) = new_stack(&info, &steer, own, seed(), enabled, now);
             let nic = Nic::shared(own, pair, steer.clone(), lanes.clone());
-            Served { own, nic, stack, services, board: board.clone(), seen: 0 }
+            let (sockets, board) = (sockets(own), board.clone());
+            Served { own, nic, stack, services, sockets, board, seen: 0, dirty: false }
         };
         let served = (1..cpus).map(|own| serve(own, pairs.next())).collect();
         let network = Network {
@@ -91,8 +94,7 @@ impl Network {
             stack,
             membership,
             services,
-            sockets: Sockets::new(PROCESSES),
-            told: Vec::new(),
+            sockets: sockets(0),
             streams: BTreeMap::new(),
             conns: BTreeMap::new(),
             ready: BTreeSet::new(),
@@ -123,8 +125,7 @@ impl Network {
             self.take(event, node, now, out);
         }
         self.services.poll(&mut self.stack, now);
-        self.sockets.poll(&mut self.stack, now, &mut self.told);
-        self.tell(node, now, out);
+        self.sockets.poll(&mut self.stack, node, now, out);
         let mut datagram = Vec::new();
         for _ in 0..EVENTS_PER_POLL_MAX {
             let Some(from) = self.stack.receive_from(self.membership, &mut datagram) else { break };
@@ -147,9 +148,8 @@ impl Network {
             let (address, announced) = (self.stack.address(), self.stack.announced());
             self.board.tell_addresses(address.cloned(), announced.clone());
         }
-        if self.sockets.take(&event, &mut self.stack, now, &mut self.told) {
+        if self.sockets.take(&event, &mut self.stack, node, now, out) {
             self.dirty = true;
-            self.tell(node, now, out);
             return;
         }
         match event {
@@ -190,16 +190,21 @@ impl Network {
         now: Instant,
         out: &mut Vec<NodeEffect>,
     ) {
-        self.sockets.order(order, &mut self.stack, now, &mut self.told);
+        self.sockets.order(order, &mut self.stack, node, now, out);
         self.dirty = true;
-        self.tell(node, now, out);
     }
 
-    /// Tells processes what came of what they wanted.
-    fn tell(&mut self, node: &mut Node, now: Instant, out: &mut Vec<NodeEffect>) {
-        for event in self.told.drain(..) {
-            node.step(NodeInput::Socket(event), now, out);
-        }
+    /// Hears what the network of another CPU has to tell.
+    pub(super) fn note(
+        &mut self,
+        from: ShardId,
+        note: SocketNote,
+        node: &mut Node,
+        now: Instant,
+        out: &mut Vec<NodeEffect>,
+    ) {
+        self.sockets.hear((from, note), &mut self.stack, node, now, out);
+        self.dirty = true;
     }
 
     fn receive(

@@ -1,12 +1,12 @@
-//! What one process has.
+//! What one process has on this CPU.
 //!
 //! Owns [`Holder`], [`Socket`] and [`StreamState`]: numbers to sockets, and what the stack has said
-//! of each. Numbers rise, so that one that was closed is never another's.
+//! of each.
 
 use crate::waiting::Waiting;
 use alloc::collections::{BTreeMap, VecDeque};
 use core::net::SocketAddr;
-use craton_abi::{ErrorCode, SocketId, TimerId, limit};
+use craton_abi::{ErrorCode, ShardId, SocketId, TimerId};
 use craton_net::{Closed, Owner, StreamId, UdpId};
 
 /// A process with sockets.
@@ -15,18 +15,15 @@ pub(crate) struct Holder {
     /// Whom the stack counts its buffers against.
     pub(crate) account: Owner,
     pub(crate) sockets: BTreeMap<SocketId, Socket>,
-    /// Connections that were given to it and that it has not taken.
-    pub(crate) given: VecDeque<SocketId>,
     pub(crate) waiting: Option<Waiting>,
     /// What is to be told when one of them has something to take.
     pub(crate) watches: BTreeMap<SocketId, TimerId>,
-    last: SocketId,
 }
 
 /// One socket.
 #[derive(Debug)]
 pub(crate) enum Socket {
-    /// A port that is listened on, and connections that nobody has accepted yet.
+    /// A port that is listened on, and connections that nobody has accepted yet. At home only.
     Listener { port: u16, ready: VecDeque<Ready> },
     /// A connection.
     Stream { id: StreamId, peer: SocketAddr, state: StreamState },
@@ -35,11 +32,13 @@ pub(crate) enum Socket {
 }
 
 /// A connection that nobody has accepted yet.
-#[derive(Debug)]
+#[derive(Copy, Clone, Debug)]
 pub(crate) struct Ready {
-    pub(crate) id: StreamId,
+    /// The CPU that has it.
+    pub(crate) at: ShardId,
+    /// What that calls it.
+    pub(crate) conn: u64,
     pub(crate) peer: SocketAddr,
-    pub(crate) state: StreamState,
 }
 
 /// What is known of a connection.
@@ -55,29 +54,7 @@ pub(crate) struct StreamState {
 
 impl Holder {
     pub(crate) fn new(account: Owner) -> Self {
-        Holder {
-            account,
-            sockets: BTreeMap::new(),
-            given: VecDeque::new(),
-            waiting: None,
-            watches: BTreeMap::new(),
-            last: SocketId::default(),
-        }
-    }
-
-    /// Gives a socket a number. The caller has seen that there is room.
-    pub(crate) fn add(&mut self, socket: Socket) -> Option<SocketId> {
-        if self.last >= SocketId::MAX {
-            return None;
-        }
-        self.last = SocketId::new(self.last.get() + 1);
-        self.sockets.insert(self.last, socket);
-        Some(self.last)
-    }
-
-    /// Whether it may have another.
-    pub(crate) fn has_room(&self) -> bool {
-        self.sockets.len() < limit::SOCKETS_PER_PROCESS_MAX && self.last < SocketId::MAX
+        Holder { account, sockets: BTreeMap::new(), waiting: None, watches: BTreeMap::new() }
     }
 
     /// The connection with this number.

@@ -1,10 +1,10 @@
 //! The sockets of processes: who has which, what they wait for, and what they may reach.
 //!
-//! Owns [`Sockets`], a value over one network stack. It is given what shards want
-//! ([`SocketOrder`]), the stack's events and the time, and answers with [`SocketEvent`]s. A process
-//! waits for one thing at a time, so each has at most one entry here; whatever happens to one of
-//! its sockets, that entry is tried again. Time-outs are kept here and not with the process, so
-//! that nothing is taken from a socket for a process that has given up.
+//! Owns [`Sockets`], a value over one network stack, one for each CPU of a node. It is given what
+//! shards want ([`SocketOrder`]), the stack's events and the time, and answers with
+//! [`SocketEvent`]s. A process waits for one thing at a time, so each has at most one entry here;
+//! whatever happens to one of its sockets, that entry is tried again. Time-outs are kept here and
+//! not with the process, so that nothing is taken from a socket for a process that has given up.
 //!
 //! ```text
 //!   Call ──▶ begin (`verbs`) ──▶ answered at once ───────────────▶ Done
@@ -14,7 +14,11 @@
 //!   Release ──▶ all sockets closed, nothing is answered
 //! ```
 //!
-//! `reach` says which addresses and ports are out of bounds.
+//! A socket is where its stack is. What a process opens is on its own CPU (`home`); what is
+//! accepted (`doors`) or given (`giving`) may be on another, and calls go there and are answered
+//! from there, by [`SocketNote`]s. A CPU talks to itself by the same notes, so that one rule holds
+//! for all; [`Shared`] is what they count together. `reach` says which addresses and ports are out
+//! of bounds. See docs/decisions/0020 and 0024.
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -23,68 +27,89 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+mod doors;
+mod giving;
 mod holder;
+mod home;
 mod reach;
+mod shared;
 #[cfg(test)]
 mod tests;
 mod verbs;
 mod waiting;
 mod watches;
 
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
-use craton_abi::{AppId, Instant, Payload, Pid, SocketEvent, SocketId, SocketOrder, limit};
+use craton_abi::{
+    Instant, Payload, Pid, ShardId, SocketEvent, SocketId, SocketNote, SocketOrder, limit,
+};
 use craton_net::{Event, Owner, ResolveError, ResolveId, Stack, StreamId};
+use doors::{Arrived, Door};
+use giving::Gift;
 use holder::{Holder, Ready, Socket, StreamState};
+use home::Home;
+pub use shared::Shared;
 use waiting::Want;
 
-/// Bytes of writes that wait for room, of all processes together; beyond, a write takes what it can
-/// or waits with little.
-const PARKED_BYTES_MAX: usize = 8 << 20;
-
-/// The sockets of all processes that use one stack.
+/// The sockets of all processes that are on one stack.
 #[derive(Debug)]
 pub struct Sockets {
+    own: ShardId,
+    shared: Arc<Shared>,
+    /// The processes of this CPU.
+    homes: BTreeMap<Pid, Home>,
+    /// The processes of any CPU that have something here, or wait here.
     holders: BTreeMap<Pid, Holder>,
     /// Whose a connection is, and what it calls it.
     streams: BTreeMap<StreamId, (Pid, SocketId)>,
+    /// Connections that nobody has accepted yet.
+    arrived: BTreeMap<StreamId, Arrived>,
     /// Whose a port is that is listened on.
     ports: BTreeMap<u16, (Pid, SocketId)>,
+    doors: BTreeMap<(Pid, SocketId), Door>,
     questions: BTreeMap<ResolveId, Pid>,
     /// Who waits for a datagram.
     datagrams: BTreeSet<Pid>,
     /// Sockets for datagrams that are watched.
     watched: BTreeSet<(Pid, SocketId)>,
     deadlines: BTreeSet<(Instant, Pid)>,
-    /// Sockets of all of them.
-    count: usize,
-    /// Bytes of writes that wait for room.
-    parked_bytes: usize,
     /// Whom the stack counted the buffers of the last holder against.
     account_last: Owner,
     /// Where a free port for datagrams is looked for next.
     port_next: u16,
+    /// What this CPU tells itself; empty between steps.
+    inbox: VecDeque<SocketNote>,
+    /// What it tells others.
+    outbox: VecDeque<(ShardId, SocketNote)>,
 }
 
 impl Sockets {
-    /// No sockets. The stack's buffers are counted against owners above `account_last`.
-    pub fn new(account_last: Owner) -> Self {
+    /// No sockets, for the CPU `own`. The stack's buffers are counted against owners above
+    /// `account_last`.
+    pub fn new(own: ShardId, shared: Arc<Shared>, account_last: Owner) -> Self {
         Sockets {
+            own,
+            shared,
+            homes: BTreeMap::new(),
             holders: BTreeMap::new(),
             streams: BTreeMap::new(),
+            arrived: BTreeMap::new(),
             ports: BTreeMap::new(),
+            doors: BTreeMap::new(),
             questions: BTreeMap::new(),
             datagrams: BTreeSet::new(),
             watched: BTreeSet::new(),
             deadlines: BTreeSet::new(),
-            count: 0,
-            parked_bytes: 0,
             account_last,
             port_next: verbs::FREE_PORT_FIRST,
+            inbox: VecDeque::new(),
+            outbox: VecDeque::new(),
         }
     }
 
-    /// Does what a shard wants.
+    /// Does what the shard of this CPU wants.
     pub fn order(
         &mut self,
         order: SocketOrder,
@@ -93,23 +118,41 @@ impl Sockets {
         out: &mut Vec<SocketEvent>,
     ) {
         match order {
-            SocketOrder::Call { from, app, call } => {
-                // One call at a time: a shard that asks again has given the last one up.
-                self.stop_waiting(from);
-                if let Some(reply) = self.begin(from, app, call, stack, now, out) {
-                    out.push(SocketEvent::Done { to: from, reply });
-                }
-            }
+            SocketOrder::Call { from, app, call } => self.call(from, app, call, stack, now, out),
             SocketOrder::Watch { owner, socket, timer } => {
-                self.watch(owner, socket, timer, stack, out);
+                self.homes.entry(owner).or_default();
+                let to = socket.shard(self.shared.shards);
+                self.post_for(owner, to, SocketNote::Watch { owner, socket, timer });
             }
             SocketOrder::Release { owner, orderly } => self.release(owner, orderly, stack, now),
             SocketOrder::Refuse { owner, socket } => {
-                if let Some(socket) = self.remove(owner, socket) {
-                    self.dispose(socket, false, stack, now);
+                if let Some(home) = self.homes.get_mut(&owner) {
+                    home.given.retain(|(given, _)| *given != socket);
                 }
+                let to = socket.shard(self.shared.shards);
+                self.post_for(owner, to, SocketNote::Refuse { owner, socket });
             }
         }
+        self.settle(stack, now, out);
+    }
+
+    /// Hears what another CPU's has to tell.
+    pub fn hear(
+        &mut self,
+        from: ShardId,
+        note: SocketNote,
+        stack: &mut Stack,
+        now: Instant,
+        out: &mut Vec<SocketEvent>,
+    ) {
+        self.take_note(from, note, stack, now, out);
+        self.settle(stack, now, out);
+    }
+
+    /// What is to be told to another CPU's, and to whom. To be passed on, in order, before the
+    /// events of the same step.
+    pub fn next_note(&mut self) -> Option<(ShardId, SocketNote)> {
+        self.outbox.pop_front()
     }
 
     /// Deals with an event of the stack, if it is about a socket of a process; says whether it was.
@@ -120,48 +163,25 @@ impl Sockets {
         now: Instant,
         out: &mut Vec<SocketEvent>,
     ) -> bool {
-        let (pid, socket) = match *event {
-            Event::Accepted { port, stream, from } => {
-                let Some(&(pid, socket)) = self.ports.get(&port) else { return false };
-                let Some(Socket::Listener { ready, .. }) = self.socket(pid, socket) else {
-                    return false;
-                };
-                let state = StreamState { open: true, ..StreamState::default() };
-                ready.push_back(Ready { id: stream, peer: from, state });
-                self.streams.insert(stream, (pid, socket));
-                (pid, socket)
+        let taken = match *event {
+            Event::Accepted { port, stream, from } => self.arrive(port, stream, from, stack),
+            Event::Connected { stream } => {
+                self.note(stream, |state| state.open = true, stack, now, out)
             }
-            Event::Connected { stream } => match self.note(stream, |state| state.open = true) {
-                Some(whose) => whose,
-                None => return false,
-            },
-            Event::Finished { stream } => match self.note(stream, |state| state.finished = true) {
-                Some(whose) => whose,
-                None => return false,
-            },
+            Event::Finished { stream } => {
+                self.note(stream, |state| state.finished = true, stack, now, out)
+            }
             Event::Closed { stream, why } => {
-                match self.note(stream, |state| state.closed = Some(why)) {
-                    Some(whose) => whose,
-                    None => return false,
-                }
+                self.note(stream, |state| state.closed = Some(why), stack, now, out)
             }
             Event::Readable { stream } | Event::Writable { stream } => {
-                match self.streams.get(&stream) {
-                    Some(&whose) => whose,
-                    None => return false,
-                }
+                self.note(stream, |_| {}, stack, now, out)
             }
-            Event::Resolved { question, ref result } => {
-                let Some(pid) = self.questions.remove(&question) else { return false };
-                self.resolved(pid, question, result, out);
-                return true;
-            }
-            Event::Address(_) | Event::Announced(_) => return false,
+            Event::Resolved { question, ref result } => self.resolved(question, result, out),
+            Event::Address(_) | Event::Announced(_) => false,
         };
-        self.relieve(pid, socket, stack);
-        self.retry(pid, stack, now, out);
-        self.look(pid, socket, stack, out);
-        true
+        self.settle(stack, now, out);
+        taken
     }
 
     /// Hands out datagrams and answers who waited long enough; to be called after each poll of the
@@ -184,6 +204,7 @@ impl Sockets {
             self.deadlines.remove(&(at, pid));
             self.time_out(pid, stack, now, out);
         }
+        self.settle(stack, now, out);
     }
 
     /// When the next process has waited long enough.
@@ -191,48 +212,118 @@ impl Sockets {
         self.deadlines.first().map(|&(at, _)| at)
     }
 
-    /// Closes everything: the node starts a new life.
+    /// Closes everything, and tells nobody: the node starts a new life, on all its CPUs.
     pub fn reset(&mut self, stack: &mut Stack, now: Instant) {
         while let Some((&pid, _)) = self.holders.first_key_value() {
-            self.release(pid, false, stack, now);
+            self.release_here(pid, false, stack, now);
+        }
+        while let Some((&(owner, socket), _)) = self.doors.first_key_value() {
+            self.close_door(owner, socket, stack, now);
+        }
+        for home in core::mem::take(&mut self.homes).into_values() {
+            self.shared.remove_sockets(home.count);
+        }
+        self.inbox.clear();
+        self.outbox.clear();
+    }
+
+    /// Processes of this CPU, or with sockets on it, that have, or had, sockets and live.
+    pub fn holders(&self) -> usize {
+        self.homes.len().max(self.holders.len())
+    }
+
+    /// Hears what this CPU has told itself.
+    fn settle(&mut self, stack: &mut Stack, now: Instant, out: &mut Vec<SocketEvent>) {
+        while let Some(note) = self.inbox.pop_front() {
+            self.take_note(self.own, note, stack, now, out);
         }
     }
 
-    /// Sockets that processes have.
-    pub fn count(&self) -> usize {
-        self.count
+    fn take_note(
+        &mut self,
+        by: ShardId,
+        note: SocketNote,
+        stack: &mut Stack,
+        now: Instant,
+        out: &mut Vec<SocketEvent>,
+    ) {
+        match note {
+            SocketNote::Call { from, app, call } => {
+                self.call_here(from, app, call, stack, now, out);
+            }
+            SocketNote::Bind { from, port, socket } => {
+                let reply = self.bind(from, port, socket, stack);
+                out.push(SocketEvent::Done { to: from, reply });
+            }
+            SocketNote::Watch { owner, socket, timer } => {
+                self.watch(owner, socket, timer, stack, out);
+            }
+            SocketNote::Refuse { owner, socket } => {
+                if let Some(removed) = self.remove(owner, socket) {
+                    self.dispose(owner, socket, removed, false, stack, now);
+                }
+            }
+            SocketNote::Release { owner, orderly } => {
+                self.release_here(owner, orderly, stack, now);
+            }
+            SocketNote::Freed { owner, socket } => self.freed(owner, socket),
+            SocketNote::Listen { owner, socket, port, bulk } => {
+                let result = self.open_door(owner, socket, (port, bulk), stack);
+                self.post(by, SocketNote::Listening { owner, socket, result });
+            }
+            SocketNote::Listening { owner, socket, result } => {
+                self.listening(owner, socket, result, stack, now, out);
+            }
+            SocketNote::Unlisten { owner, socket } => self.close_door(owner, socket, stack, now),
+            SocketNote::Arrived { owner, socket, conn, peer } => {
+                let ready = Ready { at: by, conn, peer };
+                self.queue((owner, socket), ready, stack, now, out);
+            }
+            SocketNote::Left { owner, socket, conn } => self.unqueue(owner, socket, (by, conn)),
+            SocketNote::Accept { owner, conn, peer, socket } => {
+                self.accepted((owner, socket), conn, peer, stack);
+            }
+            SocketNote::Offer { giver, app, to, conn, peer } => {
+                let gift = Gift { giver, to, conn, peer };
+                self.offer(gift, app, by, stack, now, out);
+            }
+            SocketNote::Offered { giver, to, conn, peer, result } => {
+                self.offered(Gift { giver, to, conn, peer }, result, stack, out);
+            }
+        }
     }
 
-    /// Processes that have, or had, sockets and live.
-    pub fn holders(&self) -> usize {
-        self.holders.len()
-    }
-
-    /// A process has ended.
-    fn release(&mut self, owner: Pid, orderly: bool, stack: &mut Stack, now: Instant) {
+    /// What a process has here is closed: it has ended.
+    fn release_here(&mut self, owner: Pid, orderly: bool, stack: &mut Stack, now: Instant) {
         self.stop_waiting(owner);
         let Some(holder) = self.holders.remove(&owner) else { return };
         let Holder { account, sockets, watches, .. } = holder;
         for socket in watches.into_keys() {
             self.watched.remove(&(owner, socket));
         }
-        for socket in sockets.into_values() {
-            self.count -= 1;
-            self.dispose(socket, orderly, stack, now);
+        for (number, socket) in sockets {
+            self.dispose(owner, number, socket, orderly, stack, now);
         }
         stack.limit_buffers(account, None);
     }
 
     /// Closes a socket that is nobody's any more.
-    fn dispose(&mut self, socket: Socket, orderly: bool, stack: &mut Stack, now: Instant) {
+    fn dispose(
+        &mut self,
+        owner: Pid,
+        number: SocketId,
+        socket: Socket,
+        orderly: bool,
+        stack: &mut Stack,
+        now: Instant,
+    ) {
         match socket {
-            Socket::Listener { port, ready } => {
-                self.ports.remove(&port);
-                stack.unlisten(port);
-                for Ready { id, .. } in ready {
-                    self.streams.remove(&id);
-                    stack.abort(id, now);
+            Socket::Listener { port, .. } => {
+                self.close_door(owner, number, stack, now);
+                for shard in self.others() {
+                    self.post(shard, SocketNote::Unlisten { owner, socket: number });
                 }
+                self.shared.release_port(port);
             }
             Socket::Stream { id, .. } => {
                 self.streams.remove(&id);
@@ -250,11 +341,10 @@ impl Sockets {
     fn remove(&mut self, pid: Pid, socket: SocketId) -> Option<Socket> {
         let holder = self.holders.get_mut(&pid)?;
         let removed = holder.sockets.remove(&socket)?;
-        holder.given.retain(|given| *given != socket);
         if holder.watches.remove(&socket).is_some() {
             self.watched.remove(&(pid, socket));
         }
-        self.count -= 1;
+        self.post(pid.slot.shard(), SocketNote::Freed { owner: pid, socket });
         Some(removed)
     }
 
@@ -274,50 +364,42 @@ impl Sockets {
         })
     }
 
-    /// Has the peers of a listener wait whose process is behind, or no longer. Those that are on
-    /// their way come all the same: the stack has at most its own backlog of them.
-    pub(crate) fn relieve(&mut self, pid: Pid, socket: SocketId, stack: &mut Stack) {
-        if let Some(Socket::Listener { port, ready }) = self.socket(pid, socket) {
-            stack.pause(*port, ready.len() >= limit::SOCKET_BACKLOG);
-        }
-    }
-
-    /// Notes what happened to a connection; says whose it is.
+    /// Notes what happened to a connection, and tries what its process waits for. False if it is
+    /// no process's.
     fn note(
         &mut self,
         stream: StreamId,
         change: impl FnOnce(&mut StreamState),
-    ) -> Option<(Pid, SocketId)> {
-        let &(pid, socket) = self.streams.get(&stream)?;
-        match self.socket(pid, socket)? {
-            Socket::Stream { state, .. } => change(state),
-            Socket::Listener { ready, .. } => {
-                let at = ready.iter().position(|ready| ready.id == stream)?;
-                change(&mut ready[at].state);
-                // There is nothing to be had of one that is gone.
-                if ready[at].state.closed.is_some() {
-                    ready.remove(at);
-                    self.streams.remove(&stream);
-                }
-            }
-            Socket::Datagrams { .. } => {}
+        stack: &mut Stack,
+        now: Instant,
+        out: &mut Vec<SocketEvent>,
+    ) -> bool {
+        let Some(&(pid, socket)) = self.streams.get(&stream) else {
+            return self.note_arrived(stream, change, stack);
+        };
+        if let Some(Socket::Stream { state, .. }) = self.socket(pid, socket) {
+            change(state);
         }
-        Some((pid, socket))
+        self.retry(pid, stack, now, out);
+        self.look(pid, socket, stack, out);
+        true
     }
 
+    /// A question was answered. False if it is no process's.
     fn resolved(
         &mut self,
-        pid: Pid,
         question: ResolveId,
         result: &Result<Vec<core::net::IpAddr>, ResolveError>,
         out: &mut Vec<SocketEvent>,
-    ) {
+    ) -> bool {
+        let Some(pid) = self.questions.remove(&question) else { return false };
         let waits = self.holders.get(&pid).and_then(|holder| holder.waiting.as_ref());
         if waits.is_some_and(|waiting| matches!(waiting.want, Want::Name(id) if id == question)) {
             self.stop_waiting(pid);
             let reply = waiting::addresses(result);
             out.push(SocketEvent::Done { to: pid, reply });
         }
+        true
     }
 
     /// Has a process wait no longer for anything.
@@ -332,15 +414,10 @@ impl Sockets {
         self.datagrams.remove(&pid);
         match waiting.want {
             Want::Name(question) => _ = self.questions.remove(&question),
-            Want::Write { bytes, .. } => self.parked_bytes -= bytes.0.len(),
+            Want::Write { bytes, .. } => self.shared.unpark(bytes.0.len()),
             _ => {}
         }
     }
-}
-
-/// Whom a connection was given to.
-fn given(to: Pid, app: AppId, socket: SocketId) -> SocketEvent {
-    SocketEvent::Given { to, app, socket }
 }
 
 fn no_bytes() -> Payload {

@@ -1,29 +1,25 @@
 //! The beginning of each call: what can be answered at once is, the rest waits.
 //!
-//! Adds to [`Sockets`] the verbs that open and close sockets and hand them on; reading, writing and
-//! all that waits is in `waiting`.
+//! Adds to [`Sockets`] the verbs that open and close sockets; accepting is in `doors`, giving in
+//! `giving`, and reading, writing and all that waits in `waiting`.
 
-use crate::holder::{Holder, Socket, StreamState};
+use crate::holder::{Socket, StreamState};
 use crate::waiting::Want;
-use crate::{PARKED_BYTES_MAX, Sockets, given, reach};
+use crate::{Sockets, reach};
 use alloc::collections::VecDeque;
-use alloc::vec::Vec;
 use core::net::SocketAddr;
 use craton_abi::{
-    AppId, Duration, ErrorCode, Instant, Payload, Pid, SocketCall, SocketEvent, SocketId,
+    AppId, Duration, ErrorCode, Instant, Payload, Pid, SocketCall, SocketId, SocketNote,
     SocketReply, limit,
 };
-use craton_net::{
-    BindError, Buffers, DatagramError, DialError, DialOptions, ListenError, ListenOptions,
-    PassError, Stack,
-};
+use craton_net::{BindError, Buffers, DatagramError, DialError, DialOptions, Stack, UdpId};
 
 /// Ports for datagrams that nobody asked for by number.
 pub(crate) const FREE_PORT_FIRST: u16 = 49_152;
 /// A write that waits although others hold all that may be parked keeps so much.
 const PARKED_BYTES_MIN: usize = 4 << 10;
 
-type Begun = Result<Option<SocketReply>, ErrorCode>;
+pub(crate) type Begun = Result<Option<SocketReply>, ErrorCode>;
 
 impl Sockets {
     /// Begins a call. `None`: its process waits.
@@ -34,11 +30,10 @@ impl Sockets {
         call: SocketCall,
         stack: &mut Stack,
         now: Instant,
-        out: &mut Vec<SocketEvent>,
     ) -> Option<SocketReply> {
         self.holder(from, stack);
         let begun = match call {
-            SocketCall::Listen { port, bulk } => self.listen(from, port, buffers(bulk), stack),
+            SocketCall::Listen { port, bulk } => self.listen(from, port, bulk, stack, now),
             SocketCall::Accept { socket, timeout } => {
                 self.wait(from, Want::Accept(socket), timeout, stack, now)
             }
@@ -55,7 +50,8 @@ impl Sockets {
             }
             SocketCall::Finish { socket } => self.finish(from, socket, stack),
             SocketCall::Close { socket } => self.close(from, socket, stack, now),
-            SocketCall::Bind { port } => self.bind(from, port, stack),
+            // Its socket has a number before it comes here: that is a note of its own.
+            SocketCall::Bind { .. } => Err(ErrorCode::Invalid),
             SocketCall::SendTo { socket, to, bytes } => {
                 self.send_to(from, socket, to, &bytes, stack, now)
             }
@@ -63,38 +59,42 @@ impl Sockets {
                 self.wait(from, Want::Datagram { socket, bytes_max }, timeout, stack, now)
             }
             SocketCall::Resolve { name, timeout } => self.resolve(from, &name, timeout, stack, now),
-            SocketCall::Give { socket, to } => self.give((from, app), socket, to, stack, now, out),
+            SocketCall::Give { socket, to } => self.give((from, app), socket, to, stack, now),
             SocketCall::Take { timeout } => self.wait(from, Want::Given, timeout, stack, now),
         };
         begun.unwrap_or_else(|error| Some(SocketReply::Failed(error)))
     }
 
-    /// Whether a process may have another socket.
-    pub(crate) fn room(&mut self, pid: Pid) -> Result<&mut Holder, ErrorCode> {
-        let full = self.count >= limit::SOCKETS_PER_NODE_MAX;
-        let holder = self.holders.get_mut(&pid).ok_or(ErrorCode::NoProcess)?;
-        if full || !holder.has_room() { Err(ErrorCode::LimitSockets) } else { Ok(holder) }
-    }
-
-    /// Gives a process a socket, for which there is room.
-    pub(crate) fn add(&mut self, pid: Pid, socket: Socket) -> Result<SocketId, ErrorCode> {
-        let id = self.room(pid)?.add(socket).ok_or(ErrorCode::LimitSockets)?;
-        self.count += 1;
-        Ok(id)
-    }
-
-    fn listen(&mut self, pid: Pid, port: u16, buffers: Buffers, stack: &mut Stack) -> Begun {
+    fn listen(
+        &mut self,
+        pid: Pid,
+        port: u16,
+        bulk: bool,
+        stack: &mut Stack,
+        now: Instant,
+    ) -> Begun {
         reach::may_listen(port)?;
-        let owner = self.room(pid)?.account;
-        let options = ListenOptions { owner, buffers, ..ListenOptions::default() };
-        stack.listen_with(port, options).map_err(|error| match error {
-            ListenError::Invalid => ErrorCode::Invalid,
-            ListenError::InUse => ErrorCode::InUse,
-            ListenError::LimitListeners => ErrorCode::LimitSockets,
-        })?;
-        let socket = self.add(pid, Socket::Listener { port, ready: VecDeque::new() })?;
-        self.ports.insert(port, (pid, socket));
-        Ok(Some(SocketReply::Opened { socket, peer: None }))
+        let socket = self.number(pid, self.own)?;
+        if !self.shared.claim_port(port) {
+            self.freed(pid, socket);
+            return Err(ErrorCode::InUse);
+        }
+        if let Err(error) = self.open_door(pid, socket, (port, bulk), stack) {
+            self.shared.release_port(port);
+            self.freed(pid, socket);
+            return Err(error);
+        }
+        let listener = Socket::Listener { port, ready: VecDeque::new() };
+        self.holder(pid, stack).sockets.insert(socket, listener);
+        let mut missing = 0;
+        for shard in self.others() {
+            missing += 1;
+            self.post_for(pid, shard, SocketNote::Listen { owner: pid, socket, port, bulk });
+        }
+        if missing == 0 {
+            return Ok(Some(SocketReply::Opened { socket, peer: None }));
+        }
+        self.wait(pid, Want::Listen { socket, missing }, None, stack, now)
     }
 
     fn connect(
@@ -107,10 +107,15 @@ impl Sockets {
         now: Instant,
     ) -> Begun {
         reach::may_send(to.ip(), stack)?;
-        let owner = self.room(pid)?.account;
-        let id = stack.dial_with(to, DialOptions { owner, buffers }, now).map_err(not_dialled)?;
+        let socket = self.number(pid, self.own)?;
+        let owner = self.holder(pid, stack).account;
+        let dialled = stack.dial_with(to, DialOptions { owner, buffers }, now);
+        let id = dialled.map_err(|error| {
+            self.freed(pid, socket);
+            not_dialled(error)
+        })?;
         let state = StreamState::default();
-        let socket = self.add(pid, Socket::Stream { id, peer: to, state })?;
+        self.holder(pid, stack).sockets.insert(socket, Socket::Stream { id, peer: to, state });
         self.streams.insert(id, (pid, socket));
         // Not even the fastest peer answers at once: zero is no time to connect in.
         self.wait(pid, Want::Open(socket), timeout, stack, now)
@@ -136,14 +141,14 @@ impl Sockets {
         bytes.0.truncate(limit::SOCKET_CALL_BYTES_MAX);
         let taken = stack.write(connection.id, &bytes.0).unwrap_or(0);
         let rest = bytes.0.len() - taken;
-        let crowded = self.parked_bytes + rest > PARKED_BYTES_MAX;
+        let crowded = !self.shared.may_park(rest);
         if rest == 0 || (taken > 0 && (crowded || timeout == Some(Duration::ZERO))) {
             return Ok(Some(SocketReply::Count(taken as u32)));
         }
         if crowded {
             bytes.0.truncate(PARKED_BYTES_MIN);
         }
-        self.parked_bytes += bytes.0.len();
+        self.shared.park(bytes.0.len());
         self.wait(pid, Want::Write { socket, bytes, taken }, timeout, stack, now)
     }
 
@@ -157,14 +162,34 @@ impl Sockets {
     }
 
     fn close(&mut self, pid: Pid, socket: SocketId, stack: &mut Stack, now: Instant) -> Begun {
-        let socket = self.remove(pid, socket).ok_or(ErrorCode::NoSocket)?;
-        self.dispose(socket, true, stack, now);
+        let removed = self.remove(pid, socket).ok_or(ErrorCode::NoSocket)?;
+        self.dispose(pid, socket, removed, true, stack, now);
         Ok(Some(SocketReply::Done))
     }
 
-    fn bind(&mut self, pid: Pid, port: u16, stack: &mut Stack) -> Begun {
+    /// A process of any CPU wants to have a port for datagrams, under this number.
+    pub(crate) fn bind(
+        &mut self,
+        pid: Pid,
+        port: u16,
+        socket: SocketId,
+        stack: &mut Stack,
+    ) -> SocketReply {
+        match self.bind_port(pid, port, stack) {
+            Ok(id) => {
+                self.holder(pid, stack).sockets.insert(socket, Socket::Datagrams { id });
+                SocketReply::Opened { socket, peer: None }
+            }
+            Err(error) => {
+                self.post(pid.slot.shard(), SocketNote::Freed { owner: pid, socket });
+                SocketReply::Failed(error)
+            }
+        }
+    }
+
+    fn bind_port(&mut self, pid: Pid, port: u16, stack: &mut Stack) -> Result<UdpId, ErrorCode> {
         reach::may_bind(port)?;
-        let owner = self.room(pid)?.account;
+        let owner = self.holder(pid, stack).account;
         let tries = if port == 0 { u16::MAX - FREE_PORT_FIRST } else { 1 };
         let mut bound = Err(BindError::InUse);
         for _ in 0..tries {
@@ -174,14 +199,12 @@ impl Sockets {
                 break;
             }
         }
-        let id = bound.map_err(|error| match error {
+        bound.map_err(|error| match error {
             BindError::Invalid => ErrorCode::Invalid,
             BindError::InUse => ErrorCode::InUse,
             BindError::LimitSockets => ErrorCode::LimitSockets,
             BindError::LimitBuffers => ErrorCode::LimitMemory,
-        })?;
-        let socket = self.add(pid, Socket::Datagrams { id })?;
-        Ok(Some(SocketReply::Opened { socket, peer: None }))
+        })
     }
 
     fn next_port(&mut self) -> u16 {
@@ -226,44 +249,9 @@ impl Sockets {
         self.questions.insert(question, pid);
         self.wait(pid, Want::Name(question), timeout, stack, now)
     }
-
-    fn give(
-        &mut self,
-        (from, app): (Pid, AppId),
-        socket: SocketId,
-        to: Pid,
-        stack: &mut Stack,
-        now: Instant,
-        out: &mut Vec<SocketEvent>,
-    ) -> Begun {
-        if (to.node, to.incarnation) != (from.node, from.incarnation) || to == from {
-            return Err(ErrorCode::Invalid);
-        }
-        let holder = self.holders.get_mut(&from).ok_or(ErrorCode::NoProcess)?;
-        let id = holder.stream(socket)?.id;
-        let receiver = self.holder(to, stack);
-        if receiver.given.len() >= limit::SOCKETS_GIVEN_MAX {
-            return Err(ErrorCode::Full);
-        }
-        if !receiver.has_room() {
-            return Err(ErrorCode::LimitSockets);
-        }
-        match stack.pass(id, receiver.account) {
-            // One that has ended has no buffers: the receiver finds that it is over.
-            Ok(()) | Err(PassError::NoStream) => {}
-            Err(PassError::LimitOwner) => return Err(ErrorCode::LimitMemory),
-        }
-        let moved = self.remove(from, socket).ok_or(ErrorCode::NoSocket)?;
-        let socket = self.add(to, moved)?;
-        self.streams.insert(id, (to, socket));
-        self.holder(to, stack).given.push_back(socket);
-        out.push(given(to, app, socket));
-        self.retry(to, stack, now, out);
-        Ok(Some(SocketReply::Done))
-    }
 }
 
-fn buffers(bulk: bool) -> Buffers {
+pub(crate) fn buffers(bulk: bool) -> Buffers {
     if bulk { Buffers::Bulk } else { Buffers::Small }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Owns [`Want`] and [`Waiting`], and adds to [`Sockets`] the trying and the end of patience.
 
-use crate::holder::{Holder, Ready, Socket};
+use crate::holder::Holder;
 use crate::{Sockets, no_bytes};
 use alloc::vec::Vec;
 use core::net::IpAddr;
@@ -35,6 +35,10 @@ pub(crate) enum Want {
     Name(ResolveId),
     /// A connection that somebody gives.
     Given,
+    /// That so many other CPUs listen, too.
+    Listen { socket: SocketId, missing: usize },
+    /// That the receiver's home has a number for what is given.
+    Give(SocketId),
 }
 
 impl Sockets {
@@ -104,8 +108,10 @@ impl Sockets {
             _ => {}
         }
         self.stop_waiting(pid);
-        if let Some(socket) = opening.and_then(|socket| self.remove(pid, socket)) {
-            self.dispose(socket, false, stack, now);
+        if let Some(number) = opening
+            && let Some(socket) = self.remove(pid, number)
+        {
+            self.dispose(pid, number, socket, false, stack, now);
         }
         Some(match written {
             0 => SocketReply::Failed(ErrorCode::TimedOut),
@@ -117,34 +123,15 @@ impl Sockets {
     fn attempt(&mut self, pid: Pid, stack: &mut Stack, now: Instant) -> Option<SocketReply> {
         let holder = self.holders.get_mut(&pid)?;
         match holder.waiting.as_mut()?.want {
-            Want::Accept(socket) => self.accept(pid, socket, stack),
+            Want::Accept(socket) => self.accept(pid, socket),
             Want::Open(socket) => self.opened(pid, socket, stack, now),
             Want::Read { socket, bytes_max } => Some(read(holder, socket, bytes_max, stack)?),
             Want::Write { .. } => write(holder, stack),
             Want::Datagram { socket, bytes_max } => receive(holder, socket, bytes_max, stack),
-            // Its answer is an event of its own.
-            Want::Name(_) => None,
-            Want::Given => take(holder),
+            Want::Given => self.take_given(pid),
+            // Their answers are events and notes of their own.
+            Want::Name(_) | Want::Listen { .. } | Want::Give(_) => None,
         }
-    }
-
-    fn accept(&mut self, pid: Pid, socket: SocketId, stack: &mut Stack) -> Option<SocketReply> {
-        let Some(Socket::Listener { ready, .. }) = self.socket(pid, socket) else {
-            return Some(SocketReply::Failed(ErrorCode::NoSocket));
-        };
-        let &Ready { id, peer, state } = ready.front()?;
-        let added = self.add(pid, Socket::Stream { id, peer, state });
-        let accepted = match added {
-            Ok(accepted) => accepted,
-            // It stays in the queue, for when there is room again.
-            Err(error) => return Some(SocketReply::Failed(error)),
-        };
-        if let Some(Socket::Listener { ready, .. }) = self.socket(pid, socket) {
-            ready.pop_front();
-        }
-        self.relieve(pid, socket, stack);
-        self.streams.insert(id, (pid, accepted));
-        Some(SocketReply::Opened { socket: accepted, peer: Some(peer) })
     }
 
     fn opened(
@@ -162,8 +149,8 @@ impl Sockets {
             let open = connection.state.open;
             return open.then_some(SocketReply::Opened { socket, peer });
         };
-        if let Some(socket) = self.remove(pid, socket) {
-            self.dispose(socket, false, stack, now);
+        if let Some(removed) = self.remove(pid, socket) {
+            self.dispose(pid, socket, removed, false, stack, now);
         }
         Some(SocketReply::Failed(not_opened(why)))
     }
@@ -229,12 +216,6 @@ fn receive(
     let from = stack.receive_from(id, &mut bytes)?;
     bytes.truncate(bytes_max.min(limit::SOCKET_CALL_BYTES_MAX));
     Some(SocketReply::Datagram { from, bytes: Payload(bytes) })
-}
-
-fn take(holder: &mut Holder) -> Option<SocketReply> {
-    let socket = holder.given.pop_front()?;
-    let peer = holder.stream(socket).ok().map(|connection| connection.peer);
-    Some(SocketReply::Opened { socket, peer })
 }
 
 fn not_opened(why: Closed) -> ErrorCode {

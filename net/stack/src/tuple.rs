@@ -4,7 +4,6 @@
 //! connections over shards. The hash is SipHash under a secret key: nobody outside can choose
 //! addresses and ports that all fall to one shard, or into one chain of a table.
 
-use crate::limit::EPHEMERAL_PORT_FIRST;
 use crate::sight::{self, Kind};
 use alloc::sync::Arc;
 use core::hash::{BuildHasher, Hasher};
@@ -31,26 +30,25 @@ pub enum Target {
 ///
 /// TCP goes by the hash of its two ends, and so does an ICMP error, by the packet that it is about.
 /// What names a neighbour goes to every shard. All else (DHCP, echo, datagrams, fragments, router
-/// advertisements, garbage) goes to shard 0. So does TCP to a port that is not served by every
-/// shard, see [`Steer::only`].
+/// advertisements, garbage) goes to shard 0. So does TCP to a port that shard 0 alone serves, see
+/// [`Steer::except`].
 #[derive(Clone)]
 pub struct Steer {
     key: [u8; 16],
     shards: u16,
-    /// The ports that every shard serves, if not all are.
-    ports: Option<Arc<[u16]>>,
+    /// The ports that shard 0 alone serves.
+    alone: Option<Arc<[u16]>>,
 }
 
 impl Steer {
     /// Steering under a secret key, the same for all shards of a node. There is one shard at least.
     pub fn new(key: [u8; 16], shards: u16) -> Self {
-        Steer { key, shards: shards.max(1), ports: None }
+        Steer { key, shards: shards.max(1), alone: None }
     }
 
-    /// The same, where every shard serves these ports, and shard 0 alone all others below those
-    /// that connections are opened from.
-    pub fn only(self, ports: impl IntoIterator<Item = u16>) -> Self {
-        Steer { ports: Some(ports.into_iter().collect()), ..self }
+    /// The same, where shard 0 alone serves these ports.
+    pub fn except(self, ports: impl IntoIterator<Item = u16>) -> Self {
+        Steer { alone: Some(ports.into_iter().collect()), ..self }
     }
 
     /// The shards that frames are spread over.
@@ -71,8 +69,7 @@ impl Steer {
     /// The shard that owns a connection.
     pub(crate) fn shard(&self, tuple: &Tuple) -> u16 {
         let port = tuple.local.port();
-        let everywhere = |ports: &Arc<[u16]>| port >= EPHEMERAL_PORT_FIRST || ports.contains(&port);
-        if self.shards == 1 || !self.ports.as_ref().is_none_or(everywhere) {
+        if self.shards == 1 || self.alone.as_ref().is_some_and(|alone| alone.contains(&port)) {
             return 0;
         }
         let hash = self.hash_one(tuple);

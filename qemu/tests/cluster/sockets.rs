@@ -4,7 +4,7 @@ use crate::bed::{Bed, run_well};
 use crate::clients::{curl, echo_much};
 use craton_tool::client::RunIo;
 use craton_wire::OutputStream;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::mpsc::channel;
 use std::time::Duration;
@@ -14,6 +14,8 @@ const ECHO: u16 = 7;
 const HELD: u16 = 9000;
 /// Connections that one process holds.
 const CONNECTIONS: usize = 200;
+/// Connections that are spread over CPUs.
+const SPREAD: usize = 96;
 
 /// Runs a program with the arguments, calls `serve` at each line that it prints, and stops it when
 /// `serve` says so. Gives what it printed.
@@ -79,6 +81,59 @@ fn programs_serve_each_connection_from_a_process() {
     // A process that outlives its server ends with its connection, which curl has closed.
     bed.settled(0);
     assert_eq!(bed.count_lines(0, "PANIC"), 0);
+}
+
+/// What `/metrics` says of each CPU under a name.
+fn of_each_cpu(metrics: SocketAddr, name: &str) -> Vec<usize> {
+    let text = curl(&[&format!("http://{metrics}/metrics")]);
+    let lines = text.lines().filter_map(|line| line.strip_prefix(&format!("craton_cpu_{name}{{")));
+    lines.map(|line| line.split_once("} ").unwrap().1.parse().unwrap()).collect()
+}
+
+/// Asks on a connection, and says what the program answers.
+fn ask(stream: &mut TcpStream) -> String {
+    stream.write_all(b"GET /hello HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    let (mut heard, mut block) = (String::new(), [0; 512]);
+    while !heard.ends_with("hello\n") {
+        let count = stream.read(&mut block).unwrap();
+        assert!(count > 0, "{heard}");
+        heard.push_str(std::str::from_utf8(&block[..count]).unwrap());
+    }
+    heard
+}
+
+#[test]
+fn connections_of_processes_are_spread_over_the_cpus() {
+    for cpus in [2, 4] {
+        let bed = Bed::boot_with(1, cpus, "services=http");
+        let (http, metrics) = (bed.forward(0, HTTP), bed.forward(0, 80));
+        let (_, stopped) = run_and_serve((&bed, 0), "http", &[], |_| {
+            let mut clients: Vec<TcpStream> = (0..SPREAD).map(|_| connect(http)).collect();
+            for _ in 0..3 {
+                for client in &mut clients {
+                    let heard = ask(client);
+                    assert!(heard.starts_with("HTTP/1.1 200 OK"), "{heard}");
+                }
+            }
+            let sockets = of_each_cpu(metrics, "sockets");
+            assert_eq!(sockets.len(), usize::from(cpus));
+            // By the hash of their ends: a quarter of what is even is far from what chance does.
+            let few = SPREAD / usize::from(cpus) / 4;
+            assert!(sockets.iter().all(|count| *count >= few), "{sockets:?}");
+            true
+        });
+        assert!(stopped);
+        // Processes that outlive their server end with their connections.
+        bed.settled(0);
+        let left: usize = of_each_cpu(metrics, "sockets").iter().sum();
+        assert!(left < SPREAD / 4, "{left} sockets");
+    }
+}
+
+fn connect(to: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(to).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    stream
 }
 
 #[test]

@@ -137,6 +137,13 @@ impl World {
                     WorkerEffect::Host(effect) => {
                         inputs.extend(self.host(place, effect).map(WorkerInput::Host));
                     }
+                    // As for the node.
+                    WorkerEffect::Socket(SocketOrder::Call { from, .. }) => {
+                        let reply = SocketReply::Failed(ErrorCode::Unreachable);
+                        let done = SocketEvent::Done { to: from, reply };
+                        inputs.push_back(WorkerInput::Socket(done));
+                    }
+                    WorkerEffect::Socket(_) | WorkerEffect::SocketNote { .. } => {}
                     WorkerEffect::ReclaimAll => {
                         inputs.clear();
                         self.reclaim_all(place, cpu);
@@ -216,7 +223,7 @@ impl World {
                 let reply = SocketReply::Failed(ErrorCode::Unreachable);
                 inputs.push_back(NodeInput::Socket(SocketEvent::Done { to: from, reply }));
             }
-            NodeEffect::Socket(_) => {}
+            NodeEffect::Socket(_) | NodeEffect::SocketNote { .. } => {}
             NodeEffect::Log { level, module, text } => self.read_log(place, level, &module, &text),
             NodeEffect::Restart => {
                 inputs.clear();

@@ -113,7 +113,9 @@ impl TcpListener {
     }
 
     /// Serves for as long as it can: each connection gets a process of its own, which runs `entry`
-    /// with `argument` and takes the connection by [`TcpStream::given`]. Connections wait where
+    /// with `argument` and takes the connection by [`TcpStream::given`]. It runs on the CPU that
+    /// the connection is on, if `options` leave that open
+    /// ([`SpawnOptions::here`](crate::SpawnOptions::here)). Connections wait where
     /// the node has no room for another socket; where it has none for another process they are
     /// closed, and the log says so. What comes to the mailbox meanwhile is dropped.
     ///
@@ -136,6 +138,7 @@ impl TcpListener {
                 }
                 Err(error) => return Err(error.into()),
             };
+            let options = options.for_connection(&stream);
             let given =
                 entry.spawn(argument, options).and_then(|child| Ok(stream.give(&child.pid)?));
             if let Err(error) = given {
@@ -236,7 +239,7 @@ impl TcpStream {
         count(sys::socket_read(self.socket.0, to, nanos(timeout)))
     }
 
-    pub(crate) fn number(&self) -> u32 {
+    pub(crate) const fn number(&self) -> u32 {
         self.socket.0
     }
 

@@ -4,8 +4,11 @@
 //! [`Entry`](crate::Entry); what it is told later, by [`send`](crate::send).
 
 use crate::error::{Error, check, check_id};
+use crate::net::TcpStream;
 use crate::sys;
-use craton_abi::{ErrorCode, ExitReason, MonitorId, NodeId, Pid, Place, ProcessLimits, ProgramId};
+use craton_abi::{
+    ErrorCode, ExitReason, MonitorId, NodeId, Pid, Place, ProcessLimits, ProgramId, SocketId,
+};
 
 /// Where a child is to run, and within which bounds.
 #[must_use]
@@ -87,6 +90,21 @@ impl SpawnOptions {
     /// On the node of this process.
     pub const fn near(pid: Pid) -> Self {
         Self::at(Place::Near(pid))
+    }
+
+    /// On the spawner's own node, and on the CPU that this connection is on: there it costs its
+    /// process least.
+    pub const fn beside(stream: &TcpStream) -> Self {
+        Self::at(Place::Socket(SocketId::new(stream.number())))
+    }
+
+    /// The same, beside a connection that is to be given to the child, unless another node or
+    /// process was asked for.
+    pub(crate) const fn for_connection(mut self, stream: &TcpStream) -> Self {
+        if matches!(self.place, Place::Here) {
+            self.place = Self::beside(stream).place;
+        }
+        self
     }
 
     /// Watch the child from its first instant.
@@ -178,6 +196,10 @@ fn encode_place(place: Place) -> (i32, [u8; Pid::BYTES]) {
             (2, bytes)
         }
         Place::Near(pid) => (3, pid.to_bytes()),
+        Place::Socket(socket) => {
+            bytes[..4].copy_from_slice(&socket.get().to_le_bytes());
+            (4, bytes)
+        }
     }
 }
 

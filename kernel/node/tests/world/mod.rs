@@ -7,8 +7,8 @@
 pub(crate) mod scripts;
 
 use craton_abi::{
-    AppId, Duration, Incarnation, Instant, Payload, Pid, ProgramId, ShardId, Slot, SocketOrder,
-    TraceId, limit,
+    AppId, Duration, Incarnation, Instant, Payload, Pid, ProgramId, ShardId, Slot, SocketEvent,
+    SocketNote, SocketOrder, TraceId, limit,
 };
 use craton_node::{
     Mail, Node, NodeConfig, NodeEffect, NodeInput, Worker, WorkerEffect, WorkerInput,
@@ -109,7 +109,9 @@ pub(crate) struct World {
     pub(crate) bytes_between: usize,
     pub(crate) logs: Vec<String>,
     /// What processes of each node wanted of the network.
-    pub(crate) orders: Vec<(usize, SocketOrder)>,
+    pub(crate) orders: Vec<(usize, (ShardId, SocketOrder))>,
+    /// What networks of CPUs told one another: at which node, who, and whom.
+    pub(crate) notes: Vec<(usize, ShardId, ShardId, SocketNote)>,
 }
 
 /// The key of every guest.
@@ -153,6 +155,7 @@ impl World {
             bytes_between: 0,
             logs: Vec::new(),
             orders: Vec::new(),
+            notes: Vec::new(),
         };
         for index in 0..count {
             let life = Incarnation::new(100 + index as u64);
@@ -218,6 +221,22 @@ impl World {
                     self.step_worker(index, worker, WorkerInput::Tick);
                 }
             }
+        }
+    }
+
+    /// The network of a CPU has something to tell a process.
+    pub(crate) fn network_says(&mut self, index: usize, cpu: ShardId, event: SocketEvent) {
+        match cpu.index().checked_sub(1) {
+            None => self.step_node(index, Arrival::Input(NodeInput::Socket(event))),
+            Some(worker) => self.step_worker(index, worker, WorkerInput::Socket(event)),
+        }
+    }
+
+    /// The network of a CPU has something to tell that of another.
+    pub(crate) fn network_notes(&mut self, cpu: ShardId, to: ShardId, note: SocketNote) {
+        match cpu.index().checked_sub(1) {
+            None => self.step_node(0, Arrival::Input(NodeInput::SocketNote { to, note })),
+            Some(worker) => self.step_worker(0, worker, WorkerInput::SocketNote { to, note }),
         }
     }
 
@@ -324,6 +343,10 @@ impl World {
                         }
                         inputs.extend(answer.map(WorkerInput::Host));
                     }
+                    WorkerEffect::Socket(order) => self.orders.push((index, (from, order))),
+                    WorkerEffect::SocketNote { from: by, note } => {
+                        self.notes.push((index, by, from, note));
+                    }
                     WorkerEffect::ReclaimAll => {
                         inputs.clear();
                         self.reclaim_all(index, from);
@@ -410,7 +433,12 @@ impl World {
             }
             NodeEffect::Post { to, mail } => self.post(index, ShardId::new(0), to, mail),
             // What processes want of the network is answered by a test, if it is about that.
-            NodeEffect::Socket(order) => self.orders.push((index, order)),
+            NodeEffect::Socket(order) => {
+                self.orders.push((index, (ShardId::new(0), order)));
+            }
+            NodeEffect::SocketNote { from, note } => {
+                self.notes.push((index, from, ShardId::new(0), note));
+            }
             NodeEffect::Log { module, text, .. } => {
                 self.logs.push(format!("{index} {module}: {text}"));
             }

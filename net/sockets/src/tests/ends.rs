@@ -4,47 +4,49 @@ use super::*;
 
 #[test]
 fn a_connection_can_be_given_to_a_process_of_the_same_node() {
-    let mut world = World::new();
-    let Pair { client, server, near, far, .. } = world.pair();
-    let child = world.process(1);
-    assert_eq!(world.call(client, write(near, b"early", FOREVER)), SocketReply::Count(5));
-    world.run(Duration::from_millis(10));
-    world.ask(child, SocketCall::Take { timeout: FOREVER });
-    let give = |socket, to| SocketCall::Give { socket, to };
-    assert_eq!(world.call(server, give(far, child)), SocketReply::Done);
-    let Some(SocketReply::Opened { socket, peer }) = world.answer(child) else {
-        panic!("nothing was taken");
-    };
-    assert_eq!(peer.map(|peer| peer.ip()), Some(ADDRESSES[0].into()));
-    world.fails(server, read(far, FOREVER), ErrorCode::NoSocket);
-    assert_eq!(world.call(child, read(socket, FOREVER)), bytes(b"early"));
-    // It goes with its new owner, and not with the old one.
-    world.end(server, true);
-    assert_eq!(world.call(child, write(socket, b"late", FOREVER)), SocketReply::Count(4));
-    assert_eq!(world.call(client, read(near, FOREVER)), bytes(b"late"));
-    world.end(child, false);
-    world.fails(client, read(near, FOREVER), ErrorCode::Reset);
-    world.fails(client, write(near, b"x", FOREVER), ErrorCode::Reset);
-    world.end(client, true);
-    world.expect_empty();
+    each(|mut world| {
+        let Pair { client, server, near, far, .. } = world.pair();
+        let child = world.process(1);
+        assert_eq!(world.call(client, write(near, b"early", FOREVER)), SocketReply::Count(5));
+        world.run(Duration::from_millis(10));
+        world.ask(child, SocketCall::Take { timeout: FOREVER });
+        let give = |socket, to| SocketCall::Give { socket, to };
+        assert_eq!(world.call(server, give(far, child)), SocketReply::Done);
+        let Some(SocketReply::Opened { socket, peer }) = world.answer(child) else {
+            panic!("nothing was taken");
+        };
+        assert_eq!(peer.map(|peer| peer.ip()), Some(ADDRESSES[0].into()));
+        world.fails(server, read(far, FOREVER), ErrorCode::NoSocket);
+        assert_eq!(world.call(child, read(socket, FOREVER)), bytes(b"early"));
+        // It goes with its new owner, and not with the old one.
+        world.end(server, true);
+        assert_eq!(world.call(child, write(socket, b"late", FOREVER)), SocketReply::Count(4));
+        assert_eq!(world.call(client, read(near, FOREVER)), bytes(b"late"));
+        world.end(child, false);
+        world.fails(client, read(near, FOREVER), ErrorCode::Reset);
+        world.fails(client, write(near, b"x", FOREVER), ErrorCode::Reset);
+        world.end(client, true);
+        world.expect_empty();
+    });
 }
 
 #[test]
 fn a_connection_given_to_nobody_closes() {
-    let mut world = World::new();
-    let Pair { client, server, near, far, .. } = world.pair();
-    let (dead, elsewhere) = (world.process(1), world.process(0));
-    world.end(dead, true);
-    let give = |to| SocketCall::Give { socket: far, to };
-    world.fails(server, give(elsewhere), ErrorCode::Invalid);
-    world.fails(server, give(server), ErrorCode::Invalid);
-    let stale = Pid { incarnation: Incarnation::new(6), ..dead };
-    world.fails(server, give(stale), ErrorCode::Invalid);
-    assert_eq!(world.call(server, give(dead)), SocketReply::Done);
-    world.fails(client, read(near, FOREVER), ErrorCode::Reset);
-    world.end(client, true);
-    world.end(server, true);
-    world.expect_empty();
+    each(|mut world| {
+        let Pair { client, server, near, far, .. } = world.pair();
+        let (dead, elsewhere) = (world.process(1), world.process(0));
+        world.end(dead, true);
+        let give = |to| SocketCall::Give { socket: far, to };
+        world.fails(server, give(elsewhere), ErrorCode::Invalid);
+        world.fails(server, give(server), ErrorCode::Invalid);
+        let stale = Pid { incarnation: Incarnation::new(6), ..dead };
+        world.fails(server, give(stale), ErrorCode::Invalid);
+        assert_eq!(world.call(server, give(dead)), SocketReply::Done);
+        world.fails(client, read(near, FOREVER), ErrorCode::Reset);
+        world.end(client, true);
+        world.end(server, true);
+        world.expect_empty();
+    });
 }
 
 #[test]
@@ -55,7 +57,7 @@ fn a_connection_that_may_not_be_given_is_refused_before_it_is_used() {
     assert_eq!(world.call(server, SocketCall::Give { socket: far, to: child }), SocketReply::Done);
     let now = world.now;
     let refuse = SocketOrder::Refuse { owner: child, socket: SocketId::new(1) };
-    world.machine(child).order(refuse, now);
+    world.machine(child).order(child, refuse, now);
     world.fails(child, SocketCall::Take { timeout: Some(MS) }, ErrorCode::TimedOut);
     world.fails(client, read(near, FOREVER), ErrorCode::Reset);
 }
@@ -130,7 +132,7 @@ fn a_backlog_is_bounded_and_goes_with_its_listener() {
     for _ in 0..limit::SOCKET_BACKLOG + more {
         let _ = world.open(client, connect(80));
     }
-    let held = world.machines[1].stack.usage().streams;
+    let held = world.machines[1].cpus[0].stack.usage().streams;
     assert!(held <= limit::SOCKET_BACKLOG + 1, "{held}");
     // Who found no room is not turned away, but waits for it.
     for _ in 0..limit::SOCKET_BACKLOG + more {
@@ -167,8 +169,8 @@ fn a_full_backlog_whose_peers_leave_takes_others() {
 #[test]
 fn a_process_can_be_killed_whatever_it_waits_for() {
     let silent = SocketAddr::new(Ipv4Addr::new(10, 0, 0, 77).into(), 80);
-    for which in 0..7 {
-        let mut world = World::new();
+    for (which, cpus) in (0..7).flat_map(|which| [(which, 1), (which, 3)]) {
+        let mut world = World::with(cpus, which);
         let Pair { client, server, listener, near, far } = world.pair();
         let datagrams = world.open(server, SocketCall::Bind { port: 5 });
         let call = match which {
@@ -191,14 +193,17 @@ fn a_process_can_be_killed_whatever_it_waits_for() {
 
 #[test]
 fn a_new_life_of_the_node_has_no_sockets() {
-    let mut world = World::new();
-    let Pair { client, server, near, far, .. } = world.pair();
-    world.ask(server, read(far, Some(Duration::from_secs(5))));
-    let now = world.now;
-    let Machine { sockets, stack, asking, .. } = &mut world.machines[1];
-    sockets.reset(stack, now);
-    asking.clear();
-    world.fails(client, read(near, FOREVER), ErrorCode::Reset);
-    world.end(client, true);
-    world.expect_empty();
+    each(|mut world| {
+        let Pair { client, server, near, far, .. } = world.pair();
+        world.ask(server, read(far, Some(Duration::from_secs(5))));
+        let now = world.now;
+        let Machine { cpus, asking, .. } = &mut world.machines[1];
+        for Cpu { sockets, stack, .. } in cpus {
+            sockets.reset(stack, now);
+        }
+        asking.clear();
+        world.fails(client, read(near, FOREVER), ErrorCode::Reset);
+        world.end(client, true);
+        world.expect_empty();
+    });
 }

@@ -6,7 +6,7 @@
 use super::*;
 
 /// SplitMix64 (Steele, Lea, Flood 2014).
-struct Random(u64);
+pub(super) struct Random(pub(super) u64);
 
 impl Random {
     fn next(&mut self) -> u64 {
@@ -17,7 +17,7 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    fn below(&mut self, bound: u64) -> u64 {
+    pub(super) fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound
     }
 
@@ -56,18 +56,26 @@ fn any_call(random: &mut Random, processes: &[Pid]) -> SocketCall {
 }
 
 fn check(world: &World) {
-    for Machine { sockets, .. } in &world.machines {
-        let held: usize = sockets.holders.values().map(|holder| holder.sockets.len()).sum();
-        assert_eq!(held, sockets.count());
-        let waiting = sockets.holders.values().filter_map(|holder| holder.waiting.as_ref());
-        assert_eq!(waiting.filter_map(|waiting| waiting.deadline).count(), sockets.deadlines.len());
+    for Machine { cpus, shared, mail, .. } in &world.machines {
+        let counted: usize =
+            cpus.iter().flat_map(|cpu| cpu.sockets.homes.values()).map(|home| home.count).sum();
+        assert_eq!(counted, shared.sockets());
+        let held = cpus.iter().flat_map(|cpu| cpu.sockets.holders.values());
+        let held: usize = held.map(|holder| holder.sockets.len()).sum();
+        // Numbers and ends may be under way.
+        assert!(held == counted || !mail.is_empty(), "{held} of {counted}");
+        for Cpu { sockets, .. } in cpus {
+            let waiting = sockets.holders.values().filter_map(|holder| holder.waiting.as_ref());
+            let limited = waiting.filter_map(|waiting| waiting.deadline).count();
+            assert_eq!(limited, sockets.deadlines.len());
+        }
     }
 }
 
 /// One world of eight processes, for so many steps.
-fn chaos(seed: u64, steps: u32) {
+fn chaos(cpus: u8, seed: u64, steps: u32) {
     let mut random = Random(seed);
-    let mut world = World::new();
+    let mut world = World::with(cpus, seed);
     let mut processes: Vec<Pid> = (0..8).map(|index| world.process(index % 2)).collect();
     let (mut timer, mut fulfilled) = (0, BTreeSet::new());
     for _ in 0..steps {
@@ -103,9 +111,10 @@ fn chaos(seed: u64, steps: u32) {
 
 #[test]
 fn whatever_processes_do_nothing_is_left() {
-    for seed in 0..20 {
-        std::eprintln!("seed {seed}");
-        chaos(seed, 2_000);
+    for seed in 0..40 {
+        let cpus = 1 + (seed % 4) as u8;
+        std::eprintln!("{cpus} CPUs, seed {seed}");
+        chaos(cpus, seed, 2_000);
     }
 }
 
@@ -116,7 +125,7 @@ fn no_byte_is_lost_or_doubled_whatever_times_out() {
     for seed in 0..10 {
         std::eprintln!("seed {seed}");
         let mut random = Random(seed);
-        let mut world = World::new();
+        let mut world = World::with(1 + (seed % 3) as u8, seed);
         let Pair { client, server, near, far, .. } = world.pair();
         let (mut written, mut got) = (0_u64, 0_u64);
         let byte = |at: u64| (at % 251) as u8;
