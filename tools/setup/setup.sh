@@ -53,6 +53,7 @@ look() {
     wanted=""
     if [ "$for_tests" = yes ]; then
         have curl || missing="$missing curl"
+        have openssl || missing="$missing openssl"
         have ip || wanted="$wanted iproute2"
         have ping || wanted="$wanted iputils-ping"
         have wrk || wanted="$wanted wrk"

@@ -28,3 +28,4 @@ mod services;
 mod sockets;
 mod strangers;
 mod tap;
+mod tls;

@@ -2,6 +2,7 @@
 //!
 //! Owns [`Receiver`], which makes a channel, [`SenderEnd`], which names its other end and can be
 //! given to a process at its spawn or in a message, and [`Sender`], which that process makes of it.
+//! A channel between two others begins with a [`ReceiverEnd`], which is given away likewise.
 //! Each item is a request, and its answer is the credit for another: so few are under way at once
 //! that a full channel holds up its sender and nobody else, and the end of either side is told to
 //! the other as for any request. See docs/decisions/0019-channels-are-requests.md.
@@ -35,13 +36,47 @@ const FINISH: u8 = 1;
 const TAKEN: &[u8] = &[0];
 const CLOSED: &[u8] = &[1];
 
-/// The receiving end of a channel. It stays with the process that made it.
+/// The receiving end of a channel. It stays with the process that opened it.
 #[derive(Debug)]
 pub struct Receiver<T> {
     tag: u64,
     /// Who sends, known from the first item on.
     from: Option<(Pid, Monitor)>,
     over: bool,
+    item: PhantomData<fn() -> T>,
+}
+
+/// The receiving end of a channel that no process has opened yet. It can be given to a process at
+/// its spawn or in a message; that process's pid then makes the sending end:
+///
+/// ```
+/// # use craton::{Error, Mailbox, ReceiverEnd, SenderEnd, SpawnOptions};
+/// # craton::entries! {
+/// #     SINK: "sink" = sink as fn(ReceiverEnd<u64>);
+/// #     SOURCE: "source" = source as fn(SenderEnd<u64>);
+/// # }
+/// fn join_two() -> Result<(), Error> {
+///     let end = ReceiverEnd::new();
+///     let sink = SINK.spawn(&end, SpawnOptions::anywhere())?;
+///     SOURCE.spawn(&end.sender(&sink.pid), SpawnOptions::anywhere())?;
+///     Ok(())
+/// }
+///
+/// fn sink(end: ReceiverEnd<u64>) -> Result<(), Error> {
+///     let (mut receiver, mut mailbox) = (end.open(), Mailbox::new());
+///     while let Some(_number) = receiver.receive(&mut mailbox)? {}
+///     Ok(())
+/// }
+///
+/// fn source(end: SenderEnd<u64>) -> Result<(), Error> {
+///     end.open().send(&7)
+/// }
+/// ```
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(bound = "")]
+pub struct ReceiverEnd<T> {
+    tag: u64,
+    #[serde(skip)]
     item: PhantomData<fn() -> T>,
 }
 
@@ -73,6 +108,38 @@ pub struct Sender<T> {
     item: PhantomData<fn(T)>,
 }
 
+impl<T> Clone for ReceiverEnd<T> {
+    /// Another name of the same end. One process alone may open it.
+    fn clone(&self) -> Self {
+        ReceiverEnd { tag: self.tag, item: PhantomData }
+    }
+}
+
+impl<T: DeserializeOwned> Default for ReceiverEnd<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T: DeserializeOwned> ReceiverEnd<T> {
+    /// Makes a channel for others.
+    pub fn new() -> Self {
+        let tag = random_u64() & (CHANNEL_BIT - 1) | CHANNEL_BIT;
+        ReceiverEnd { tag, item: PhantomData }
+    }
+
+    /// The other end, where `receiver` is the process that opens this one. The first that sends
+    /// has it; others are told that the channel is closed.
+    pub fn sender(&self, receiver: &Pid) -> SenderEnd<T> {
+        SenderEnd { to: *receiver, tag: self.tag, item: PhantomData }
+    }
+
+    /// Makes it the calling process's receiving end.
+    pub fn open(self) -> Receiver<T> {
+        Receiver { tag: self.tag, from: None, over: false, item: PhantomData }
+    }
+}
+
 impl<T: DeserializeOwned> Default for Receiver<T> {
     fn default() -> Self {
         Self::new()
@@ -82,8 +149,7 @@ impl<T: DeserializeOwned> Default for Receiver<T> {
 impl<T: DeserializeOwned> Receiver<T> {
     /// Makes a channel whose items this process receives.
     pub fn new() -> Self {
-        let tag = random_u64() & (CHANNEL_BIT - 1) | CHANNEL_BIT;
-        Receiver { tag, from: None, over: false, item: PhantomData }
+        ReceiverEnd::new().open()
     }
 
     /// The other end, to be given to the one process that is to send. The first that sends has it;

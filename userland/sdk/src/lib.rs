@@ -73,7 +73,7 @@ pub mod tls;
 #[cfg(not(target_arch = "wasm32"))]
 use host::calls as sys;
 
-pub use channel::{CHANNEL_BYTES, CHANNEL_ITEMS, Receiver, Sender, SenderEnd};
+pub use channel::{CHANNEL_BYTES, CHANNEL_ITEMS, Receiver, ReceiverEnd, Sender, SenderEnd};
 pub use craton_abi::limit;
 pub use craton_abi::{
     Duration, ErrorCode, ExitReason, Instant, NodeId, Payload, Pid, Place, ProgramId, Resource,

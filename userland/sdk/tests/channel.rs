@@ -3,7 +3,7 @@
 use craton::host::{self, Fault, FaultKind, Scenario};
 use craton::{
     CHANNEL_BYTES, CHANNEL_ITEMS, Duration, Error, ErrorCode, Event, ExitReason, Mailbox, Pid,
-    Received, Receiver, Run, SenderEnd, SpawnOptions, exit, kill, me, nodes, send,
+    Received, Receiver, ReceiverEnd, Run, SenderEnd, SpawnOptions, exit, kill, me, nodes, send,
 };
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +22,10 @@ craton::entries! {
     pub SOURCE: "source" = source as fn((Pid, SenderEnd<Number>, u64, bool));
     /// Sends two words of this length; tells the parent of each that went off.
     pub BULK: "bulk" = bulk as fn((Pid, SenderEnd<Word>, usize));
+    /// Is given a receiving end, adds up what comes on it, and tells the parent.
+    pub ADDER: "adder" = adder as fn((Pid, ReceiverEnd<Number>));
+    /// Is given a receiving end in a message, and does the same.
+    pub LATE: "late" = late as fn(Pid);
     /// Gives the parent a sending end, receives three numbers, and ends.
     pub SINK: "sink" = sink as fn(Pid);
 }
@@ -66,6 +70,44 @@ fn sink(parent: Pid) -> Result {
     Ok(())
 }
 
+fn adder((parent, end): (Pid, ReceiverEnd<Number>)) -> Result {
+    let (mut mailbox, mut receiver, mut sum) = (Mailbox::new(), end.open(), 0);
+    while let Some(Number(number)) = receiver.receive(&mut mailbox)? {
+        sum += number;
+    }
+    send(&parent, &Word(sum.to_string()))
+}
+
+#[derive(Serialize, Deserialize)]
+struct End(ReceiverEnd<Number>);
+craton::message!(End = "test.end");
+
+fn late(parent: Pid) -> Result {
+    let (_, End(end)) = Mailbox::new().receive::<End>()?.message()?;
+    adder((parent, end))
+}
+
+/// Two processes that another joins: it gives one end at a spawn or in a message, then the other.
+fn given() -> Result {
+    let mut mailbox = Mailbox::new();
+    let end = ReceiverEnd::new();
+    let adder = ADDER.spawn(&(me(), end.clone()), SpawnOptions::on(nodes()?[1]))?;
+    SOURCE.spawn(&(me(), end.sender(&adder.pid), 50, false), SpawnOptions::on(nodes()?[2]))?;
+    let (from, sum) = mailbox.receive::<Word>()?.message()?;
+    assert_eq!((from, sum), (adder.pid, Word("1225".into())));
+    // Items may be there before the end that they are for.
+    let late = LATE.spawn(&me(), SpawnOptions::on(nodes()?[1]))?;
+    let end = ReceiverEnd::new();
+    SOURCE.spawn(&(me(), end.sender(&late.pid), 50, false), SpawnOptions::on(nodes()?[2]))?;
+    for _ in 0..50 + CHANNEL_ITEMS {
+        mailbox.receive::<Number>()?.message()?;
+    }
+    send(&late.pid, &End(end))?;
+    let (from, sum) = mailbox.receive::<Word>()?.message()?;
+    assert_eq!((from, sum), (late.pid, Word("1225".into())));
+    Ok(())
+}
+
 fn hex(end: &SenderEnd<Number>) -> String {
     let bytes = postcard::to_allocvec(end).expect("an end can be coded");
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -80,6 +122,7 @@ fn end_of(hex: &str) -> SenderEnd<Number> {
 fn main_entry(run: Run) -> Result {
     match run.arguments()[0].as_str() {
         "order" => order(),
+        "given" => given(),
         "full" => full(),
         "bytes" => bytes(),
         "ends" => ends(),
@@ -304,7 +347,7 @@ macro_rules! cases {
 
 mod case {
     use super::{Scenario, run_case};
-    cases!(order, full, bytes, ends, closed, rivals, patience, careless, receiver_ends);
+    cases!(order, given, full, bytes, ends, closed, rivals, patience, careless, receiver_ends);
 }
 
 #[test]

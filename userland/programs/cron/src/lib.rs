@@ -32,7 +32,7 @@ const NAP: Duration = Duration::from_secs(60);
 const TABLE_BYTES_MAX: usize = 64 << 10;
 const READ_BYTES: u32 = 16 << 10;
 /// Bytes of memory that a job may have.
-const JOB_MEMORY: u64 = 2 << 20;
+const JOB_MEMORY: u64 = 4 << 20;
 
 craton::entries! {
     /// Where a run begins: reads the table and keeps it.

@@ -1,12 +1,15 @@
 //! The table: a line for each job, when and what.
 //!
-//! Owns [`Job`], [`When`] and [`What`]. `#` begins a comment. When is five fields of a calendar
-//! (UTC) or `@every 90s` (also `m`, `h`); what is `log TEXT` or `get http://HOST[:PORT]/PATH`.
+//! Owns [`Table`], [`Job`], [`When`] and [`What`]. `#` begins a comment. When is five fields of a
+//! calendar (UTC) or `@every 90s` (also `m`, `h`); what is `log TEXT` or `get URL`, for which
+//! `http://` and `https://` will do. Certificates in PEM are the authorities that are trusted then;
+//! where there is none, those that browsers trust are.
 
 use crate::calendar::Calendar;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+use craton::http::Url;
 use serde::{Deserialize, Serialize};
 
 /// Most jobs of a table.
@@ -39,14 +42,16 @@ pub enum What {
     Log(String),
     /// Fetches a page; what is no success is a failure.
     Get {
-        /// Name or address, and port.
-        host: String,
-        /// The port.
-        port: u16,
-        /// What to ask for.
-        path: String,
+        /// Where it is.
+        url: String,
+        /// Certificates of the authorities to trust, in PEM; if empty, those of browsers.
+        roots: String,
     },
 }
+
+/// Begins and ends a certificate.
+const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
+const END: &str = "-----END CERTIFICATE-----";
 
 /// Reads a table.
 ///
@@ -54,13 +59,25 @@ pub enum What {
 ///
 /// Which line is wrong and why.
 pub fn parse(text: &str) -> Result<Vec<Job>, String> {
-    let mut jobs = Vec::new();
+    let (mut jobs, mut roots, mut inside) = (Vec::new(), String::new(), false);
     for (number, line) in (1..).zip(text.lines()) {
         let line = line.trim();
-        if line.is_empty() || line.starts_with('#') {
-            continue;
+        if inside || line == BEGIN {
+            roots.push_str(line);
+            roots.push('\n');
+            inside = line != END;
+        } else if !line.is_empty() && !line.starts_with('#') {
+            jobs.push(job(line).map_err(|why| format!("line {number}: {why}"))?);
         }
-        jobs.push(job(line).map_err(|why| format!("line {number}: {why}"))?);
+    }
+    #[cfg(feature = "https")]
+    if !roots.is_empty() {
+        craton::tls::Roots::from_pem(&roots).map_err(|error| format!("{error}"))?;
+    }
+    for job in &mut jobs {
+        if let What::Get { roots: of, .. } = &mut job.what {
+            of.clone_from(&roots);
+        }
     }
     match jobs.len() {
         0 => Err("the table on standard input has no jobs".into()),
@@ -112,19 +129,10 @@ fn seconds(period: &str) -> Result<u64, String> {
 }
 
 fn get(url: &str) -> Result<What, String> {
-    let wrong = || format!("'{url}' is not of the form http://HOST[:PORT]/PATH");
-    let rest = url.strip_prefix("http://").ok_or_else(wrong)?;
-    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    let (host, port) = match authority.rsplit_once(':') {
-        Some((host, port)) => (host, port.parse().map_err(|_| wrong())?),
-        None => (authority, 80),
-    };
-    let is_plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
-    if host.is_empty() || !is_plain(url) {
-        return Err(wrong());
+    match Url::parse(url) {
+        Ok(_) => Ok(What::Get { url: url.into(), roots: String::new() }),
+        Err(_) => Err(format!("'{url}' is not of the form http[s]://HOST[:PORT]/PATH")),
     }
-    let path = if path.is_empty() { "/" } else { path };
-    Ok(What::Get { host: host.into(), port, path: path.into() })
 }
 
 #[cfg(test)]
@@ -134,15 +142,34 @@ mod tests {
     #[test]
     fn a_table_is_read() {
         let table = "# jobs\n\n*/5 8-17 * * 1-5  log  good day\n@every 90s get http://a.b:81/c?d\n\
-                     @every 2h get http://10.0.0.1";
+                     @every 2h get https://10.0.0.1";
         let jobs = parse(table).expect("it is good");
         assert_eq!(jobs.len(), 3);
         assert!(matches!(jobs[0].when, When::At(_)));
         assert_eq!(jobs[0].what, What::Log("good day".into()));
-        let get =
-            |host: &str, port, path: &str| What::Get { host: host.into(), port, path: path.into() };
-        assert_eq!((&jobs[1].when, &jobs[1].what), (&When::Every(90), &get("a.b", 81, "/c?d")));
-        assert_eq!((&jobs[2].when, &jobs[2].what), (&When::Every(7200), &get("10.0.0.1", 80, "/")));
+        let get = |url: &str| What::Get { url: url.into(), roots: String::new() };
+        assert_eq!((&jobs[1].when, &jobs[1].what), (&When::Every(90), &get("http://a.b:81/c?d")));
+        assert_eq!((&jobs[2].when, &jobs[2].what), (&When::Every(7200), &get("https://10.0.0.1")));
+    }
+
+    #[cfg(feature = "https")]
+    #[test]
+    fn certificates_are_certificates() {
+        for inside in [format!("AAAA\n{END}"), "log y".into()] {
+            let error = parse(&format!("@every 1s log x\n{BEGIN}\n{inside}")).expect_err("none");
+            assert!(error.contains("are no certificates"), "{error}");
+        }
+    }
+
+    /// They are every page's, wherever they are in the table.
+    #[cfg(not(feature = "https"))]
+    #[test]
+    fn certificates_go_to_those_who_ask() {
+        let table = format!("@every 1s get https://a\n {BEGIN}\n AAAA\n {END}\n@every 2s log x");
+        let jobs = parse(&table).expect("good");
+        let roots = format!("{BEGIN}\nAAAA\n{END}\n");
+        assert_eq!(jobs[0].what, What::Get { url: "https://a".into(), roots });
+        assert_eq!(jobs.len(), 2);
     }
 
     #[test]
