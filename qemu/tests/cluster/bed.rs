@@ -28,7 +28,7 @@ const LINES_SHOWN: usize = 60;
 pub const MEMORY_SLACK_BYTES: u64 = 64 << 10;
 /// Four nanoseconds for each instruction where these are counted: about what emulating one takes,
 /// so that the machine's seconds are no longer than those of who talks to it.
-const COUNTED_SHIFT: u8 = 2;
+pub const COUNTED_SHIFT: u8 = 2;
 /// Memory of a machine, in MiB.
 const MEMORY_MIB: u32 = 64;
 

@@ -13,6 +13,7 @@ mod bundles;
 mod bytes;
 mod clients;
 mod command;
+mod data;
 mod datagrams;
 mod density;
 mod faults;

@@ -153,11 +153,9 @@ pub fn keeper((foe, sink, parent): (Foe, Pid, Pid)) -> Result {
             yield_now();
             continue;
         };
-        let reason = loop {
-            match mailbox.next_event().map_err(|error| failed(&error))? {
-                Event::Exit(exit) if exit.pid == child.pid => break exit.reason,
-                other => return Err(format!("{other:?} came")),
-            }
+        let reason = match mailbox.next_event().map_err(|error| failed(&error))? {
+            Event::Exit(exit) if exit.pid == child.pid => exit.reason,
+            other => return Err(format!("{other:?} came")),
         };
         if !foe.explains(&reason) {
             return Err(format!("{foe:?} ended with: {reason}"));
@@ -196,7 +194,7 @@ impl Clock {
         let mut late = Vec::with_capacity(SAMPLES_MAX);
         let mut due = now();
         while late.len() < SAMPLES || (known.is_none() && late.len() < SAMPLES_MAX) {
-            due = due + PERIOD;
+            due += PERIOD;
             Timer::after(due - now(), TAG).map_err(|error| failed(&error))?;
             loop {
                 match self.mailbox.next_event().map_err(|error| failed(&error))? {
