@@ -9,6 +9,7 @@ use super::nic::{Nic, link};
 use super::report::NodeReport;
 use super::served::{Served, facts};
 use super::sockets::{PROCESSES, ProcessSockets};
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -37,7 +38,7 @@ const _: () = assert!(SERVICES.0 < PROCESSES.0, "nobody counts against another's
 pub(crate) struct Network {
     nic: Nic,
     board: Arc<Board>,
-    stack: Stack,
+    stack: Box<Stack>,
     membership: UdpId,
     services: Services,
     sockets: ProcessSockets,
@@ -351,7 +352,9 @@ impl Network {
     }
 }
 
-/// A CPU's stack, with the services that are on.
+/// A CPU's stack, with the services that are on. In a box: it has kilobytes, of which the boot CPU's
+/// small main stack would hold one copy for each hand that it goes through.
+#[inline(never)]
 fn new_stack(
     info: &Info,
     steer: &Steer,
@@ -359,7 +362,7 @@ fn new_stack(
     seed: [u8; 32],
     enabled: Enabled,
     now: Instant,
-) -> (Stack, Services) {
+) -> (Box<Stack>, Services) {
     let source = if own == 0 { AddressSource::Dhcp } else { AddressSource::Follow };
     let mut config = Config::new(link(info), seed, source);
     // Half of the memory at most for all, so that processes are not starved by connections.
@@ -367,7 +370,7 @@ fn new_stack(
     let share = half.min(config.buffer_bytes_max) / usize::from(steer.shards());
     config.buffer_bytes_max = share;
     config.shard = Some(Shard { steer: steer.clone(), index: own as u16 });
-    let mut stack = Stack::new(config, now);
+    let mut stack = Box::new(Stack::new(config, now));
     let mut services = Services::new(enabled, SERVICES);
     if let Err(error) = services.open(&mut stack) {
         warn!("services: {error}");

@@ -7,6 +7,7 @@ use super::board::{Board, CpuFacts};
 use super::nic::Nic;
 use super::report::NodeReport;
 use super::sockets::ProcessSockets;
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use craton_abi::{Instant, ShardId, SocketNote, SocketOrder};
@@ -21,7 +22,7 @@ const EVENTS_PER_POLL_MAX: usize = 256;
 pub(crate) struct Served {
     pub(super) own: usize,
     pub(super) nic: Nic,
-    pub(super) stack: Stack,
+    pub(super) stack: Box<Stack>,
     pub(super) services: Services,
     pub(super) sockets: ProcessSockets,
     pub(super) board: Arc<Board>,
