@@ -3,13 +3,12 @@
 //! Owns [`run`], which puts a CPU's part of the node and its engine on each CPU. Each has the same
 //! loop (`turn`), with the node and its network on the boot CPU (`control`, `network`) and one of
 //! the node's workers on every other (`worker`, with `served`, its part of the network). Both have
-//! the `sockets` of processes on their stacks. `mail` joins the CPUs, `lanes` the parts of the
-//! network, and the `board` has what each tells of itself. The host does what the node asks and
-//! tells it what came of that; it decides nothing.
+//! the `sockets` of processes on their stacks. `mail` joins the CPUs, the lanes of `craton-net` the
+//! parts of the network, and the `board` has what each tells of itself. The host does what the node
+//! asks and tells it what came of that; it decides nothing.
 
 mod board;
 mod control;
-mod lanes;
 mod mail;
 mod network;
 mod nic;

@@ -4,7 +4,6 @@
 //! tells into inputs of the node and does what the node asks. No policy.
 
 use super::board::{Board, NodeFacts};
-use super::lanes::Lanes;
 use super::nic::{Nic, link};
 use super::report::NodeReport;
 use super::served::{Served, facts};
@@ -18,7 +17,9 @@ use craton_abi::{Instant, ShardId, SocketNote, SocketOrder, limit};
 use craton_hal::memory;
 use craton_hal::virtio::Broken;
 use craton_hal::virtio::net::{Info, Net, Pair};
-use craton_net::{AddressSource, Config, Event, Owner, Shard, Stack, Steer, StreamId, UdpId};
+use craton_net::{
+    AddressSource, Config, Event, Lanes, Owner, Shard, Stack, Steer, StreamId, UdpId,
+};
 use craton_node::{Node, NodeEffect, NodeInput};
 use craton_services::{Enabled, Services};
 use craton_session::ConnId;

@@ -74,6 +74,7 @@ mod handle;
 mod handover;
 mod handshake;
 mod highest;
+mod lanes;
 pub mod limit;
 #[cfg(feature = "memory-link")]
 pub mod memory;
@@ -95,6 +96,7 @@ pub use budget::Owner;
 pub use config::{Address, AddressSource, Announced, Config, Counters, Event, Progress, Shard};
 pub use device::{FrameDevice, FrameReceiver, FrameTransmitter, Link, Offload, Segments};
 pub use handle::{ConnectError, Shared, TcpListener, TcpStream, UdpSocket};
+pub use lanes::{Lanes, Share};
 pub use resolver::{ResolveError, ResolveId};
 pub use stack::{Stack, Usage};
 pub use stream::{

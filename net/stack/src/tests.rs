@@ -5,6 +5,7 @@ mod flood;
 mod garbage;
 mod handles;
 mod ipv6;
+mod lanes;
 mod link;
 mod malformed;
 mod many;

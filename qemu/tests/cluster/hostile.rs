@@ -11,7 +11,8 @@ use std::io::Read;
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
-/// The layers of `malformed.py`, for two of it at once: making a packet takes longer than taking it.
+/// The layers of `malformed.py`, for two of it at once: to make a packet takes longer than to take
+/// it.
 const LAYERS: [&[&str]; 2] = [
     &["ethernet", "arp", "ipv4", "fragment", "udp", "segments"],
     &["icmp", "tcp", "ipv6", "icmpv6"],

@@ -43,7 +43,7 @@ wire.setsockopt(socket.SOL_SOCKET, 33, 16 << 20)  # SO_RCVBUFFORCE
 wire.bind((device, 0))
 own_mac = ":".join("%02x" % byte for byte in wire.getsockname()[4][:6])
 to_node = Ether(src=own_mac, dst=node_mac)
-LINK_LOCAL = "fe80::77"
+NODE_MAC_BYTES = bytes.fromhex(node_mac.replace(":", ""))
 
 
 def junk(r, most=64):
@@ -206,16 +206,14 @@ def icmpv6(r):
     return cut(r, to_node / ip6(r, hlim=255 if kind != 2 else 64) / bad / Raw(options))
 
 
-def answers():
-    """Frames that came, until none does for a moment; answers who asks for our address."""
-    while True:
-        data = wire.recv(65536)
-        if data[12:14] == b"\x08\x06" and data[38:42] == socket.inet_aton(OWN):
-            asker = Ether(data)[ARP]
-            reply = ARP(op=2, hwsrc=own_mac, psrc=OWN, hwdst=asker.hwsrc, pdst=asker.psrc)
-            wire.send(raw(to_node / reply))
-        elif data[6:12] == bytes.fromhex(node_mac.replace(":", "")):
-            yield data
+def receive():
+    """A frame of the node, or nothing for another; answers who asks for our address."""
+    data = wire.recv(65536)
+    if data[12:14] == b"\x08\x06" and data[38:42] == socket.inet_aton(OWN):
+        asker = Ether(data)[ARP]
+        reply = ARP(op=2, hwsrc=own_mac, psrc=OWN, hwdst=asker.hwsrc, pdst=asker.psrc)
+        wire.send(raw(to_node / reply))
+    return data if data[6:12] == NODE_MAC_BYTES else None
 
 
 def ping(number):
@@ -226,9 +224,10 @@ def ping(number):
         wire.send(question)
         wire.settimeout(1)
         try:
-            for data in answers():
+            while time.monotonic() < deadline:
+                data = receive()
                 # An echo reply, its identifier and its number.
-                if data[23] == 1 and data[34] == 0 and data[38:42] == question[38:42]:
+                if data and data[23] == 1 and data[34] == 0 and data[38:42] == question[38:42]:
                     return
         except socket.timeout:
             pass
@@ -265,13 +264,17 @@ def segments():
         wire.send(raw(headers / tcp / Raw(data)))
 
     def heard():
-        wire.settimeout(0.05)
-        try:
-            for data in answers():
-                if data[23] == 6 and struct.unpack("!H", data[36:38])[0] == port:
-                    yield Ether(data)[IP]
-        except socket.timeout:
-            return
+        """What the node says here: waits for a moment for the first of it, then takes all."""
+        until, any_yet = time.monotonic() + 0.05, False
+        while any_yet or time.monotonic() < until:
+            wire.settimeout(0 if any_yet else 0.05)
+            try:
+                data = receive()
+            except (socket.timeout, BlockingIOError):
+                return
+            if data and data[23] == 6 and struct.unpack("!H", data[36:38])[0] == port:
+                any_yet = True
+                yield Ether(data)[IP]
 
     ping(0)
     segment(0, flags="S")
@@ -301,8 +304,6 @@ def segments():
             if data and place <= echoed:
                 deadline = time.monotonic() + PATIENCE_SECS
                 echoed = max(echoed, place + len(data))
-            if 0 < echoed == acknowledged:
-                break
         # A word of its own: what lies outside a closed window is not looked at, nor what it says.
         segment(1 + acknowledged, ack=(theirs + echoed) % (1 << 32))
     segment(1 + acknowledged, flags="RA", ack=(theirs + echoed) % (1 << 32))
@@ -312,7 +313,7 @@ def segments():
 node6 = "fe80::" + ":".join(
     "%02x%02x" % pair for pair in
     (lambda b: [(b[0] ^ 2, b[1]), (b[2], 0xff), (0xfe, b[3]), (b[4], b[5])])(
-        bytes.fromhex(node_mac.replace(":", ""))))
+        NODE_MAC_BYTES))
 LAYERS = [ethernet, arp, ipv4, fragment, icmp, udp, tcp, ipv6, icmpv6]
 only = sys.argv[6:]
 for layer in LAYERS:

@@ -1,9 +1,16 @@
-//! Frames on their way between the CPUs.
+//! Frames on their way between the CPUs of a node.
 //!
 //! Owns [`Lanes`]: for each CPU a ring of frames that others found to be its own, and, where the
 //! card has no queues for it, one of frames that it wants sent, which the boot CPU sends. A ring is
 //! bounded in frames and bytes. Who finds one full drops the frame (received) or keeps it for later
 //! (to be sent); nobody waits. The buffers go round, so that steady traffic allocates nothing.
+//! Neighbour: `share` has a CPU's way to them.
+
+mod share;
+
+pub use share::Share;
+#[cfg(test)]
+pub(crate) use share::{PASSED_MAX, SENT_FOR_OTHERS_MAX};
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -12,9 +19,9 @@ use craton_abi::Offload;
 use crossbeam_queue::ArrayQueue;
 
 /// Frames that a ring holds.
-const LANE_FRAMES: usize = 256;
+pub(crate) const LANE_FRAMES: usize = 256;
 /// Bytes of them.
-const LANE_BYTES_MAX: usize = 1 << 20;
+pub(crate) const LANE_BYTES_MAX: usize = 1 << 20;
 /// Buffers that wait to be used again.
 const POOL_BUFFERS: usize = 64;
 /// The longest frame: what a card puts together, or cuts.
@@ -26,15 +33,15 @@ const _: () = assert!(
 );
 
 /// A frame, and what is to be known of it beside its bytes.
-pub(super) struct Parcel<N> {
+pub(crate) struct Parcel<N> {
     /// Longer than the frame, maybe: it was used before.
     buffer: Vec<u8>,
     length: usize,
-    pub(super) note: N,
+    pub(crate) note: N,
 }
 
 impl<N> Parcel<N> {
-    pub(super) fn frame(&self) -> &[u8] {
+    pub(crate) fn frame(&self) -> &[u8] {
         &self.buffer[..self.length]
     }
 }
@@ -78,7 +85,7 @@ impl<N> Lane<N> {
 }
 
 /// The rings of all CPUs.
-pub(super) struct Lanes {
+pub struct Lanes {
     /// To each CPU, with whether the card vouches for the checksum. Any CPU writes.
     received: Vec<Lane<bool>>,
     /// From each CPU, which alone writes; the boot CPU reads.
@@ -87,7 +94,8 @@ pub(super) struct Lanes {
 }
 
 impl Lanes {
-    pub(super) fn new(cpus: usize) -> Arc<Self> {
+    /// Empty rings for so many CPUs.
+    pub fn new(cpus: usize) -> Arc<Self> {
         Arc::new(Lanes {
             received: (0..cpus).map(|_| Lane::new()).collect(),
             unsent: (0..cpus).map(|_| Lane::new()).collect(),
@@ -95,12 +103,13 @@ impl Lanes {
         })
     }
 
-    pub(super) fn cpus(&self) -> usize {
+    /// How many CPUs they join.
+    pub fn cpus(&self) -> usize {
         self.received.len()
     }
 
     /// Gives a received frame to a CPU, or drops it if that has too many.
-    pub(super) fn pass(&self, to: usize, frame: &[u8], vouched: bool) {
+    pub(crate) fn pass(&self, to: usize, frame: &[u8], vouched: bool) {
         let Some(lane) = self.received.get(to) else { return };
         if !lane.has_room(frame.len()) {
             // Before it is copied: a flood for one CPU costs the others little.
@@ -116,27 +125,27 @@ impl Lanes {
     }
 
     /// The next received frame for a CPU.
-    pub(super) fn take(&self, cpu: usize) -> Option<Parcel<bool>> {
+    pub(crate) fn take(&self, cpu: usize) -> Option<Parcel<bool>> {
         self.received[cpu].pop()
     }
 
     /// Whether there is one. Takes no lock, so that a CPU may ask before it halts.
-    pub(super) fn has_received(&self, cpu: usize) -> bool {
+    pub fn has_received(&self, cpu: usize) -> bool {
         !self.received[cpu].queue.is_empty()
     }
 
     /// Received frames for a CPU that were dropped.
-    pub(super) fn dropped(&self, cpu: usize) -> u64 {
+    pub fn dropped(&self, cpu: usize) -> u64 {
         self.received[cpu].dropped.load(Ordering::Relaxed)
     }
 
     /// Whether a CPU, which asks for itself, can have a frame of any length sent.
-    pub(super) fn can_send(&self, cpu: usize) -> bool {
+    pub fn can_send(&self, cpu: usize) -> bool {
         self.unsent[cpu].has_room(FRAME_BYTES_MAX)
     }
 
     /// Has a frame sent that `fill` writes; into the void if [`Lanes::can_send`] was not asked.
-    pub(super) fn send<R>(
+    pub fn send<R>(
         &self,
         cpu: usize,
         length: usize,
@@ -151,17 +160,17 @@ impl Lanes {
     }
 
     /// The next frame that a CPU wants sent.
-    pub(super) fn take_unsent(&self, cpu: usize) -> Option<Parcel<Offload>> {
+    pub(crate) fn take_unsent(&self, cpu: usize) -> Option<Parcel<Offload>> {
         self.unsent[cpu].pop()
     }
 
     /// Whether any CPU wants a frame sent.
-    pub(super) fn has_unsent(&self) -> bool {
+    pub fn has_unsent(&self) -> bool {
         self.unsent.iter().any(|lane| !lane.queue.is_empty())
     }
 
     /// The parcel is done with.
-    pub(super) fn give_back<N>(&self, parcel: Parcel<N>) {
+    pub(crate) fn give_back<N>(&self, parcel: Parcel<N>) {
         // One too many is freed.
         let _ = self.pool.push(parcel.buffer);
     }
