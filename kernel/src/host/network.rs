@@ -135,7 +135,10 @@ impl Network {
             node.step(NodeInput::Datagram { from, bytes }, now, out);
         }
         self.pump(node, now);
-        self.board.tell(0, facts(&self.nic, &self.stack, &self.services));
+        if self.services.any() {
+            // Nobody else asks the board for it.
+            self.board.tell(0, facts(&self.nic, &self.stack, &self.services));
+        }
         more |= self.dirty;
         more
     }

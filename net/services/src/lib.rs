@@ -129,6 +129,11 @@ impl Services {
         }
     }
 
+    /// Whether any is on.
+    pub fn any(&self) -> bool {
+        self.enabled.any()
+    }
+
     /// Listens on their ports.
     ///
     /// # Errors
