@@ -356,8 +356,8 @@ impl Network {
     }
 }
 
-/// A CPU's stack, with the services that are on. In a box: it has kilobytes, of which the boot CPU's
-/// small main stack would hold one copy for each hand that it goes through.
+/// A CPU's stack, with the services that are on. In a box: it has kilobytes, of which the boot
+/// CPU's small main stack would hold one copy for each hand that it goes through.
 #[inline(never)]
 fn new_stack(
     info: &Info,

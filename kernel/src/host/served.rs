@@ -55,7 +55,10 @@ impl Served {
         self.services.poll(&mut self.stack, now);
         self.sockets.poll(&mut self.stack, worker, now, out);
         self.nic.wake_others();
-        self.board.tell(self.own, facts(&self.nic, &self.stack, &self.services));
+        if self.services.any() {
+            // Nobody else asks the board for it.
+            self.board.tell(self.own, facts(&self.nic, &self.stack, &self.services));
+        }
         more
     }
 
