@@ -273,7 +273,7 @@
       (i32.const 1024) (i32.const 1056)))
   (func (export "spawn_odd")
     (call $assert (i32.eq (i32.const -6) (call $spawn_odd
-      (i32.const 4) (i32.const 5) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0))))
+      (i32.const 5) (i32.const 5) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0))))
     (call $assert (i32.eq (i32.const -6) (call $spawn_odd
       (i32.const 0) (i32.const 5) (i32.const 0) (i32.const 4) (i32.const 0) (i32.const 0))))
     (call $assert (i32.eq (i32.const -6) (call $spawn_odd
