@@ -15,6 +15,9 @@ use craton_abi::{ErrorCode, ExitReason, Pid, Resource, Signal, SignalBody, Slot}
 /// Ends kept for a process that waits for its child: strays among them are ends of processes that
 /// were linked to and ended twice over, so there are few.
 const EARLY_ENDS_MAX: usize = 64;
+/// Ends of linked processes that are heard in one step, each of which may end another: to take an
+/// instance down is some ten thousand instructions for the host.
+pub(crate) const EXITS_PER_STEP_MAX: usize = 8;
 
 impl Shard {
     pub(crate) fn call_link(
@@ -134,9 +137,11 @@ impl Shard {
         }
     }
 
-    /// Lets processes hear of the ends of those they were linked to, and the next of theirs.
+    /// Lets processes hear of the ends of those they were linked to, and the next of theirs; so
+    /// many in one step, that others have their turn while a thousand end together.
     pub(crate) fn pass_exits_on(&mut self, out: &mut Vec<Effect>) {
-        while let Some((slot, from, reason)) = self.exits.pop_front() {
+        for _ in 0..EXITS_PER_STEP_MAX {
+            let Some((slot, from, reason)) = self.exits.pop_front() else { break };
             let Some(process) = self.live_mut(slot) else { continue };
             if process.traps_exits {
                 process.mailbox.exited(from, reason);

@@ -137,9 +137,9 @@ impl Shard {
         self.timers.next()
     }
 
-    /// Whether a tick would run a process.
+    /// Whether a tick would run a process, or let one hear of the end of another.
     pub fn runnable(&self) -> bool {
-        self.runnable > 0
+        self.runnable > 0 || !self.exits.is_empty()
     }
 
     /// Processes in the table, ending ones among them.

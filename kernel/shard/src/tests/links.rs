@@ -1,6 +1,7 @@
 //! Links, near and far: what Erlang/OTP's own tests ask of them.
 
 use super::*;
+use crate::link::EXITS_PER_STEP_MAX;
 use craton_abi::limit::LINKS_PER_PROCESS_MAX;
 
 fn link(rig: &mut Rig, a: Pid, b: Pid) {
@@ -110,6 +111,30 @@ fn kill_becomes_killed_along_a_chain_of_any_length() {
     rig.step(Input::Signal(signal(away(2, 1), pids[0], SignalBody::Kill)));
     assert_eq!(rig.receive(last), ended(pids[1_999], ExitReason::Killed));
     assert!(pids.iter().all(|pid| matches!(&*rig.state(*pid), "ending" | "gone")));
+}
+
+#[test]
+fn others_run_while_a_thousand_end_together() {
+    let mut rig = Rig::with_room(2_000);
+    let first = rig.process();
+    let pids: Vec<Pid> = (0..1_000).map(|_| rig.process()).collect();
+    pids.iter().for_each(|pid| link(&mut rig, first, *pid));
+    rig.effects();
+    let mut input = Input::Signal(signal(away(2, 1), first, SignalBody::Kill));
+    let mut ended = 0;
+    loop {
+        let mut out = Vec::new();
+        rig.shard.step(input, rig.now, &mut out);
+        let exits = out.iter().filter(|effect| matches!(effect, Effect::Exited { .. })).count();
+        // The first itself, and those who hear of it.
+        assert!(exits <= EXITS_PER_STEP_MAX + 1, "{exits} in one step");
+        ended += exits;
+        if !rig.shard.runnable() {
+            break;
+        }
+        input = Input::Tick;
+    }
+    assert_eq!(ended, 1_001);
 }
 
 #[test]

@@ -80,6 +80,7 @@ impl Rig {
             self.note(out);
             input = self.shard.runnable().then_some(Input::Tick);
         }
+        assert!(self.shard.exits.is_empty(), "an end was not passed on");
     }
 
     /// Takes note of what the shard asked for in a step.
@@ -258,7 +259,6 @@ fn check(shard: &Shard) {
         matches!(process.state, State::Sending { .. } | State::Receiving { deadline: Some(_), .. })
     });
     assert_eq!(shard.timers.len(), deadlines.count(), "timers");
-    assert!(shard.exits.is_empty(), "an end was not passed on");
     assert!(live().all(|(_, p)| !matches!(p.state, State::Calling)), "left within a step");
     let waiting: usize = live().map(|(_, process)| process.senders.len()).sum();
     let sending = live().filter(|(_, p)| matches!(p.state, State::Sending { .. })).count();
