@@ -25,6 +25,8 @@ pub use id::{
     TraceId,
 };
 pub use offload::Offload;
-pub use signal::{Payload, Place, ProcessLimits, Signal, SignalBody, SpawnOrder};
+pub use signal::{
+    Payload, Place, ProcessLimits, Signal, SignalBody, SpawnOrder, is_channel_tag, is_taken_by,
+};
 pub use socket::{SocketCall, SocketEvent, SocketId, SocketNote, SocketOrder, SocketReply};
 pub use time::{Duration, Instant};

@@ -10,7 +10,10 @@ use crate::credit::Opening;
 use crate::mailbox::Message;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
+use craton_abi::{is_channel_tag, is_taken_by};
 
+/// Under which items of all channels are indexed: whoever takes one of them takes any.
+const CHANNEL_KEY: u64 = 1 << 62;
 /// Messages that a receive by tag looks at before it builds the index.
 const SCAN_MAX: usize = 8;
 /// A vector of nodes longer than this is given back when the queue is empty.
@@ -41,9 +44,19 @@ pub(crate) struct Queued {
     pub(crate) credited: Option<Opening>,
 }
 
+/// Under which a message with this tag is indexed.
+fn key_of(tag: u64) -> u64 {
+    if is_channel_tag(tag) { CHANNEL_KEY } else { tag }
+}
+
 impl Node {
     fn tag(&self) -> Option<u64> {
         self.queued.as_ref().map(|queued| queued.message.tag)
+    }
+
+    /// Whether a receive by this tag takes it.
+    fn is_for(&self, wanted: u64) -> bool {
+        self.tag().is_some_and(|tag| is_taken_by(tag, wanted))
     }
 }
 
@@ -78,11 +91,12 @@ impl Queue {
         }
         self.tail = at;
         if let Some(index) = &mut self.by_tag {
-            index.insert((tag, sequence), at);
+            index.insert((key_of(tag), sequence), at);
         }
     }
 
-    /// The first message, with this tag if one is given: where it lies, its sequence, itself.
+    /// The first message, with this tag or of a channel if a tag is given: where it lies, its
+    /// sequence, itself.
     pub(crate) fn find(&mut self, tag: Option<u64>) -> Option<(Position, u64, &Message)> {
         let at = match tag {
             None => self.head,
@@ -107,7 +121,7 @@ impl Queue {
             None => self.tail = previous,
         }
         if let Some(index) = &mut self.by_tag {
-            index.remove(&(queued.message.tag, sequence));
+            index.remove(&(key_of(queued.message.tag), sequence));
         }
         self.release(at);
         Some(queued)
@@ -152,21 +166,25 @@ impl Queue {
             for _ in 0..SCAN_MAX {
                 match self.nodes.get(at as usize) {
                     None => return NIL,
-                    Some(node) if node.tag() == Some(tag) => return at,
+                    Some(node) if node.is_for(tag) => return at,
                     Some(node) => at = node.next,
                 }
             }
         }
         let index = self.index();
-        let first = index.range((tag, 0)..=(tag, u64::MAX)).next();
+        let first = |key| index.range((key, 0)..=(key, u64::MAX)).next();
+        let item = if is_taken_by(CHANNEL_KEY, tag) { first(CHANNEL_KEY) } else { None };
+        let firsts = [first(key_of(tag)), item];
+        let first = firsts.into_iter().flatten().min_by_key(|((_, sequence), _)| *sequence);
         first.map_or(NIL, |(_, &at)| at)
     }
 
     fn index(&mut self) -> &BTreeMap<(u64, u64), u32> {
         let nodes = &self.nodes;
         self.by_tag.get_or_insert_with(|| {
-            let entry =
-                |(at, node): (usize, &Node)| Some(((node.tag()?, node.sequence), at as u32));
+            let entry = |(at, node): (usize, &Node)| {
+                Some(((key_of(node.tag()?), node.sequence), at as u32))
+            };
             nodes.iter().enumerate().filter_map(entry).collect()
         })
     }
@@ -192,6 +210,15 @@ mod tests {
         queue.take(position).map(|_| sequence)
     }
 
+    /// One of some tags, of which some are channels'.
+    fn some_tag(random: u64) -> u64 {
+        match random % 16 {
+            tag @ 0..12 => tag,
+            channel @ 12..14 => 1 << 62 | channel,
+            system => 1 << 63 | system,
+        }
+    }
+
     #[test]
     fn agrees_with_a_plain_list() {
         for seed in 0..50 {
@@ -207,12 +234,13 @@ mod tests {
             for sequence in 0..2_000 {
                 // Phases of growth and of decline, so that the index comes and goes.
                 if next() % 100 < if sequence % 400 < 200 { 70 } else { 30 } {
-                    let tag = next() % 12;
+                    let tag = some_tag(next());
                     queue.push(sequence, message(tag));
                     plain.push((tag, sequence));
                 } else {
-                    let tag = (next() % 3 != 0).then(|| next() % 12);
-                    let at = plain.iter().position(|&(t, _)| tag.is_none_or(|tag| tag == t));
+                    let tag = (next() % 3 != 0).then(|| some_tag(next()));
+                    let fits = |is: u64| tag.is_none_or(|tag| is_taken_by(is, tag));
+                    let at = plain.iter().position(|&(is, _)| fits(is));
                     let expected = at.map(|at| plain.remove(at).1);
                     assert_eq!(take(&mut queue, tag), expected, "seed {seed}");
                 }

@@ -22,7 +22,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use craton_abi::{
     AppId, Duration, ExitReason, Instant, MonitorId, Payload, Pid, ProgramId, RequestId, SocketId,
-    TraceId,
+    TraceId, is_taken_by,
 };
 use craton_process::{Links, Mailbox, Ticket, WaitQueue, Watchers};
 
@@ -120,7 +120,7 @@ impl State {
 pub(crate) enum Want {
     /// Whatever comes next.
     Any,
-    /// A message with this tag, or whatever is no message.
+    /// A message with this tag, an item of a channel, or whatever is no message.
     Tag(u64),
     /// The notice, answer or time-out of this id.
     News(u64),
@@ -136,7 +136,7 @@ impl Want {
     pub(crate) fn takes(self, tag: u64) -> bool {
         match self {
             Want::Any => true,
-            Want::Tag(wanted) => wanted == tag,
+            Want::Tag(wanted) => is_taken_by(tag, wanted),
             Want::News(_) => false,
         }
     }

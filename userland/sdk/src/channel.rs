@@ -9,7 +9,7 @@
 
 use crate::error::{Error, check_id};
 use crate::event::{Down, Notice};
-use crate::inbox::Item;
+use crate::inbox::{self, Item};
 use crate::mailbox::Mailbox;
 use crate::message::{decode, encode, send_bytes, timeout_nanos};
 use crate::process::{Monitor, me};
@@ -21,8 +21,7 @@ use craton_abi::{Duration, ErrorCode, ExitReason, Instant, Pid};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-/// Items that may be under way. With three full channels from one CPU to one process there is still
-/// credit for its other messages, of which there are 16.
+/// Items that may be under way.
 pub const CHANNEL_ITEMS: usize = 4;
 /// Bytes that may be under way; an item of any length may be, alone.
 pub const CHANNEL_BYTES: usize = 64 << 10;
@@ -168,7 +167,7 @@ impl<T: DeserializeOwned> Receiver<T> {
     /// no `T`; it is gone then.
     pub fn receive(&mut self, mailbox: &mut Mailbox) -> Result<Option<T>, Error> {
         loop {
-            match self.take_item(mailbox) {
+            match self.take_item() {
                 Some(item) => return item,
                 None => mailbox.await_channel(self.tag)?,
             }
@@ -176,16 +175,16 @@ impl<T: DeserializeOwned> Receiver<T> {
     }
 
     /// Takes what [`Receiver::receive`] would give without waiting.
-    pub(crate) fn take_item(&mut self, mailbox: &mut Mailbox) -> Option<Result<Option<T>, Error>> {
+    pub(crate) fn take_item(&mut self) -> Option<Result<Option<T>, Error>> {
         while !self.over {
-            match mailbox.inboxes.next(self.tag)? {
+            match inbox::with(|inboxes| inboxes.next(self.tag))? {
                 Item::Message { from, request, bytes } => {
-                    if let Some(item) = self.accept(mailbox, from, request, &bytes) {
+                    if let Some(item) = self.accept(from, request, &bytes) {
                         return Some(item);
                     }
                 }
                 Item::End(Down { pid, reason, .. }) => {
-                    self.end(mailbox);
+                    self.end();
                     return Some(Err(Error::Down { pid, reason }));
                 }
             }
@@ -196,12 +195,11 @@ impl<T: DeserializeOwned> Receiver<T> {
     /// What a message of the channel gives; nothing where it is not its sender's.
     fn accept(
         &mut self,
-        mailbox: &mut Mailbox,
         from: Pid,
         request: u64,
         bytes: &[u8],
     ) -> Option<Result<Option<T>, Error>> {
-        match self.is_from(mailbox, from) {
+        match self.is_from(from) {
             Ok(true) => {}
             Ok(false) => {
                 refuse(&from, request);
@@ -211,7 +209,7 @@ impl<T: DeserializeOwned> Receiver<T> {
         }
         match bytes.split_first()? {
             (&FINISH, _) => {
-                self.end(mailbox);
+                self.end();
                 Some(Ok(None))
             }
             (_, item) => {
@@ -227,33 +225,28 @@ impl<T: DeserializeOwned> Receiver<T> {
 
     /// Closes the channel: what is queued is thrown away, and the sender is told at its next item.
     pub fn close(mut self, mailbox: &mut Mailbox) {
-        self.end(mailbox);
+        self.end();
         mailbox.close_channel(self.tag);
     }
 
-    fn end(&mut self, mailbox: &mut Mailbox) {
+    fn end(&mut self) {
         self.over = true;
         if let Some((_, monitor)) = self.from {
             monitor.cancel();
         }
-        mailbox.inboxes.close(self.tag);
+        inbox::with(|inboxes| inboxes.close(self.tag));
     }
 
     /// Whether it is the channel's sender, which is whoever sends first.
-    fn is_from(&mut self, mailbox: &mut Mailbox, pid: Pid) -> Result<bool, Error> {
+    fn is_from(&mut self, pid: Pid) -> Result<bool, Error> {
         if let Some((from, _)) = self.from {
             return Ok(from == pid);
         }
         let monitor = Monitor::new(&pid)?;
-        mailbox.inboxes.watch(monitor, self.tag);
+        inbox::with(|inboxes| inboxes.watch(monitor, self.tag));
         self.from = Some((pid, monitor));
         Ok(true)
     }
-}
-
-/// Whether messages under this tag are a channel's.
-pub(crate) const fn is_channel(tag: u64) -> bool {
-    tag >> 62 == 1
 }
 
 /// Tells the sender of an item that its channel is closed.

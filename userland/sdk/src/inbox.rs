@@ -1,13 +1,14 @@
 //! What came for a process's channels while it waited for something else.
 //!
-//! Owns [`Inboxes`], a part of the [`Mailbox`](crate::Mailbox). Items move here from the process's
-//! queue whenever they come up in it, so that they hold up nothing behind them; a
+//! Owns [`Inboxes`], of which a process has one whatever number of [`Mailbox`](crate::Mailbox)es it
+//! reads its queue with. Items move here whenever they come up, so that they hold up nothing; a
 //! [`Receiver`](crate::Receiver) takes them from here. There are few of each: the sender waits
 //! until they are taken by the program.
 
 use crate::channel::refuse;
 use crate::event::{Down, Envelope};
 use crate::process::Monitor;
+use crate::sys;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use craton_abi::Pid;
@@ -25,7 +26,7 @@ pub(crate) enum Item {
 }
 
 /// The channels of a process, by their tags.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Inboxes {
     open: BTreeMap<u64, VecDeque<Item>>,
     /// The monitors on senders, and whose channel it is.
@@ -33,7 +34,16 @@ pub(crate) struct Inboxes {
     closed: VecDeque<u64>,
 }
 
+/// Does something with those of the calling process.
+pub(crate) fn with<R>(change: impl FnOnce(&mut Inboxes) -> R) -> R {
+    sys::with_inboxes(change)
+}
+
 impl Inboxes {
+    pub(crate) const fn new() -> Self {
+        Inboxes { open: BTreeMap::new(), senders: BTreeMap::new(), closed: VecDeque::new() }
+    }
+
     /// Keeps an item, or refuses it where its channel is over.
     pub(crate) fn keep(&mut self, message: &Envelope<'_>) {
         let Envelope { from, tag, payload, request } = *message;

@@ -3,10 +3,9 @@
 //! Owns [`Mailbox`], the buffer through which a process reads its one queue. Several may exist;
 //! they share the queue. The buffer grows to the longest message seen and is used again.
 
-use crate::channel::is_channel;
 use crate::error::{Error, check, check_id};
 use crate::event::{Answer, Down, Envelope, Event, Exit, Notice, Pending, Received};
-use crate::inbox::Inboxes;
+use crate::inbox;
 use crate::message::{Message, decode, encode, timeout_nanos};
 use crate::process::Monitor;
 use crate::sys;
@@ -16,7 +15,7 @@ use crate::timer::Timer;
 use alloc::collections::VecDeque;
 use alloc::vec;
 use alloc::vec::Vec;
-use craton_abi::{Duration, ErrorCode, ExitReason, Instant, Pid, limit};
+use craton_abi::{Duration, ErrorCode, ExitReason, Instant, Pid, is_channel_tag, limit};
 
 /// Room for a message before the first long one.
 const CAPACITY_FIRST: usize = 256;
@@ -53,8 +52,6 @@ pub struct Mailbox {
     /// Notices that came while something else was awaited. A monitor fires once and a link breaks
     /// once, and so on, so there are at most as many as a process may hold of all.
     kept: VecDeque<Notice>,
-    /// What came for channels.
-    pub(crate) inboxes: Inboxes,
     /// Counts the waits of [`select!`](crate::select!), which begin with another source each time.
     pub(crate) turn: usize,
 }
@@ -119,7 +116,7 @@ impl Mailbox {
     pub fn with_capacity(bytes: usize) -> Self {
         let buffer = vec![0; bytes.min(limit::MESSAGE_BYTES_MAX)];
         let header = ReceiveHeader::default();
-        Mailbox { buffer, header, kept: VecDeque::new(), inboxes: Inboxes::default(), turn: 0 }
+        Mailbox { buffer, header, kept: VecDeque::new(), turn: 0 }
     }
 
     /// Waits for whatever comes next.
@@ -219,7 +216,7 @@ impl Mailbox {
 
     /// Refuses the items of a channel, those that are queued and those that come.
     pub(crate) fn close_channel(&mut self, tag: u64) {
-        self.inboxes.close(tag);
+        inbox::with(|inboxes| inboxes.close(tag));
         // The end of what is queued is told like a time-out.
         while let Ok(taken) = self.take(Select::Tag(tag), Some(now())) {
             // What is no item of this channel is a notice.
@@ -254,7 +251,7 @@ impl Mailbox {
                 Some(notice) => Taken::Notice(notice),
                 None => {
                     self.read(Select::Any, deadline)?;
-                    if self.header.kind == KIND_MESSAGE && !is_channel(self.header.tag) {
+                    if self.header.kind == KIND_MESSAGE && !is_channel_tag(self.header.tag) {
                         // Most of what comes, and nothing more is to be done about it.
                         return Ok(Event::Message(self.envelope()));
                     }
@@ -360,14 +357,15 @@ impl Mailbox {
     #[inline(never)]
     fn sort(&mut self) -> Result<Taken, Error> {
         match self.header.kind {
-            KIND_MESSAGE if is_channel(self.header.tag) => {
-                self.inboxes.keep(&envelope(&self.header, &self.buffer));
+            KIND_MESSAGE if is_channel_tag(self.header.tag) => {
+                let item = envelope(&self.header, &self.buffer);
+                inbox::with(|inboxes| inboxes.keep(&item));
                 Ok(Taken::Channel(self.header.tag))
             }
             KIND_MESSAGE => Ok(Taken::Message),
             KIND_ANSWER => Ok(Taken::Answer(pending(&self.header))),
             _ => match self.notice()? {
-                Notice::Down(down) => match self.inboxes.keep_end(down) {
+                Notice::Down(down) => match inbox::with(|inboxes| inboxes.keep_end(down)) {
                     Ok(tag) => Ok(Taken::Channel(tag)),
                     Err(down) => Ok(Taken::Notice(Notice::Down(down))),
                 },

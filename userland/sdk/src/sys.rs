@@ -5,11 +5,13 @@
 //! host reads and writes only the ranges that it is given, during the call, and keeps no pointer.
 //! See docs/decisions/0005-unsafe-in-the-sdk.md.
 
+use crate::inbox::Inboxes;
 use crate::mailbox::Select;
 use crate::net::RawAddress;
 use crate::process::SpawnCall;
 use alloc::vec;
 use alloc::vec::Vec;
+use core::cell::RefCell;
 use craton_abi::{MonitorId, Pid};
 
 /// What `receive` says about what it found; the layout is part of the ABI.
@@ -27,6 +29,20 @@ pub(crate) struct ReceiveHeader {
     pub(crate) tag: u64,
     /// Of a message, the request that it is, or 0; of a timer, which.
     pub(crate) id: u64,
+}
+
+/// Something of which a process has one.
+struct OneThread<T>(T);
+
+// SAFETY: a process is one thread: modules with threads or shared memory are no programs for a
+// node, and an instance's statics are in its own memory. So nobody shares it.
+unsafe impl<T> Sync for OneThread<T> {}
+
+static INBOXES: OneThread<RefCell<Inboxes>> = OneThread(RefCell::new(Inboxes::new()));
+
+/// Does something with what came for the process's channels.
+pub(crate) fn with_inboxes<R>(change: impl FnOnce(&mut Inboxes) -> R) -> R {
+    change(&mut INBOXES.0.borrow_mut())
 }
 
 const _: () = assert!(size_of::<ReceiveHeader>() == 48, "the ABI says 48 bytes");

@@ -130,6 +130,7 @@ fn main_entry(run: Run) -> Result {
         "rivals" => rivals(),
         "patience" => patience(),
         "careless" => careless(),
+        "crowd" => crowd(),
         "receiver_ends" => receiver_ends(),
         "lost" => lost(),
         other => panic!("no case {other}"),
@@ -283,6 +284,24 @@ fn patience() -> Result {
     Ok(())
 }
 
+/// Full channels hold up no message: who waits for one by its tag lets items in, and loses none.
+fn crowd() -> Result {
+    const CHANNELS: usize = 40;
+    let mut mailbox = Mailbox::new();
+    let channels: Vec<_> = (0..CHANNELS).map(|_| channel(8, false)).collect::<Result<_>>()?;
+    // The last that each can send now; the next word of each comes when all else is taken.
+    expect_sent(&mut mailbox, CHANNELS * CHANNEL_ITEMS)?;
+    send(&me(), &Word("hello".into()))?;
+    assert_eq!(mailbox.receive::<Word>()?.message()?.1, Word("hello".into()));
+    for (mut receiver, _) in channels {
+        for number in 0..8 {
+            assert_eq!(receiver.receive(&mut mailbox)?, Some(Number(number)));
+        }
+        assert_eq!(receiver.receive(&mut mailbox)?, None);
+    }
+    Ok(())
+}
+
 /// A sender that waits for events, of which the answers to its items become some.
 fn careless() -> Result {
     let (mut receiver, mut mailbox) = (Receiver::<Number>::new(), Mailbox::new());
@@ -347,7 +366,19 @@ macro_rules! cases {
 
 mod case {
     use super::{Scenario, run_case};
-    cases!(order, given, full, bytes, ends, closed, rivals, patience, careless, receiver_ends);
+    cases!(
+        order,
+        given,
+        full,
+        bytes,
+        ends,
+        closed,
+        rivals,
+        patience,
+        careless,
+        crowd,
+        receiver_ends
+    );
 }
 
 #[test]

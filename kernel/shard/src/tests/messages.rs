@@ -34,6 +34,28 @@ fn a_receiver_is_woken_by_what_it_waits_for() {
     assert_eq!(rig.state(b), "receiving");
 }
 
+/// An item of a channel holds credit that others need while it lies here.
+#[test]
+fn a_receive_by_tag_takes_items_of_channels() {
+    const CHANNEL: u64 = 1 << 62 | 5;
+    let mut rig = Rig::new();
+    let (a, b) = (rig.process(), rig.process());
+    assert_eq!(rig.call(b, receive(Some(7))), None);
+    rig.send(a, b, CHANNEL, 0);
+    assert_eq!(rig.answer(b).and_then(|reply| tag_of(&reply)), Some(CHANNEL));
+    for tag in [6, CHANNEL, 7] {
+        rig.send(a, b, tag, 0);
+    }
+    let take =
+        |rig: &mut Rig, tag| rig.call(b, receive(Some(tag))).and_then(|reply| tag_of(&reply));
+    // Those of the system's protocols may not know what it is.
+    rig.send(a, b, 1 << 63, 0);
+    assert_eq!(take(&mut rig, 1 << 63), Some(1 << 63));
+    assert_eq!(take(&mut rig, 7), Some(CHANNEL));
+    assert_eq!(take(&mut rig, 7), Some(7));
+    assert_eq!(rig.receive_tag(b), Some(6));
+}
+
 #[test]
 fn a_receive_times_out_at_its_time() {
     let mut rig = Rig::new();

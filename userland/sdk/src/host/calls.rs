@@ -7,13 +7,24 @@ pub(crate) use super::net::{
     socket_write, tcp_accept, tcp_connect, tcp_listen, udp_bind, udp_receive, udp_send,
 };
 use super::world::{Current, Ended, Item, Tie, World, current, spawn as spawn_thread};
+use crate::inbox::Inboxes;
 use crate::mailbox::Select;
 use crate::process::SpawnCall;
 use alloc::borrow::ToOwned;
 use alloc::format;
 use alloc::vec::Vec;
 use craton_abi::{ErrorCode, ExitReason, MonitorId, Pid, ProcessLimits, limit};
+use std::cell::RefCell;
 use std::time::{Duration, Instant};
+
+std::thread_local! {
+    static INBOXES: RefCell<Inboxes> = const { RefCell::new(Inboxes::new()) };
+}
+
+/// Does something with what came for the process's channels. A process is a thread here.
+pub(crate) fn with_inboxes<R>(change: impl FnOnce(&mut Inboxes) -> R) -> R {
+    INBOXES.with(|inboxes| change(&mut inboxes.borrow_mut()))
+}
 
 /// As on wasm32.
 #[derive(Debug, Default)]

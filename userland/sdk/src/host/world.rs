@@ -16,6 +16,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use craton_abi::{
     ErrorCode, ExitReason, Incarnation, MonitorId, Pid, ProcessLimits, ShardId, Slot, TrapKind,
+    is_taken_by,
 };
 use std::cell::RefCell;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -278,7 +279,7 @@ impl World {
         process.ring(Instant::now());
         let wanted = |item: &Item| match (select, item) {
             (Select::Any, _) => true,
-            (Select::Tag(tag), Item::Message { tag: is, .. }) => tag == *is,
+            (Select::Tag(tag), Item::Message { tag: is, .. }) => is_taken_by(*is, tag),
             (Select::Tag(_), _) => true,
             (Select::Id(id), item) => item.id() == Some(id),
         };

@@ -142,8 +142,8 @@ impl Source for Receiving<'_> {
 impl<T: DeserializeOwned> Source for &mut Receiver<T> {
     type Output = Result<Option<T>, Error>;
 
-    fn take(&mut self, mailbox: &mut Mailbox) -> Option<Self::Output> {
-        self.take_item(mailbox)
+    fn take(&mut self, _mailbox: &mut Mailbox) -> Option<Self::Output> {
+        self.take_item()
     }
 
     fn arm(&self, wishes: &mut Wishes) {
