@@ -23,10 +23,10 @@ pub const fn is_channel_tag(tag: u64) -> bool {
     tag >> 62 == 1
 }
 
-/// Whether a receive by the tag `wanted` takes a message with this one. Besides its own it takes any
-/// item of a channel: the sender has few of them under way until the program has dealt with them,
-/// but while they lie in a mailbox they hold credit that others need. The system's own protocols
-/// (bit 63) are for programs that may not know of channels.
+/// Whether a receive by the tag `wanted` takes a message with this one. Besides its own it takes
+/// any item of a channel: the sender has few of them under way until the program has dealt with
+/// them, but while they lie in a mailbox they hold credit that others need. The system's own
+/// protocols (bit 63) are for programs that may not know of channels.
 pub const fn is_taken_by(tag: u64, wanted: u64) -> bool {
     tag == wanted || (is_channel_tag(tag) && wanted >> 63 == 0)
 }
