@@ -79,14 +79,14 @@ linux-guest: setup-test
 kernel: setup
 	@mkdir -p build
 	@cargo build --release -p craton-kernel
-	@cp target/release/craton-kernel build/kernel.debug
+	@cp --remove-destination target/release/craton-kernel build/kernel.debug
 	@cd tools && cargo run --release --quiet -p craton-symbolize -- ../build/kernel.debug
 	@strip -o build/kernel.elf build/kernel.debug
 
 tool: setup
 	@mkdir -p build
 	@cd tools && cargo build --release --bins
-	@cp tools/target/release/craton{,-demo,-sim,-bench,-native} build/
+	@cp --remove-destination tools/target/release/craton{,-demo,-sim,-bench,-native} build/
 
 keys: tool
 	@test -e $(CRATON_KEYS)/authority.key || build/craton key new
