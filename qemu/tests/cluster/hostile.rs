@@ -7,6 +7,7 @@ use crate::bed::MEMORY_SLACK_BYTES;
 use crate::linux::{ECHO, HTTP, Node, PATIENCE, echo, open_many_files, to};
 use craton_qemu::testing::{in_network_namespace, skipped};
 use craton_qemu::{node_address, node_mac};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io::Read;
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
@@ -89,6 +90,14 @@ impl Malformed {
         self.child.try_wait().unwrap().is_none()
     }
 
+    /// Waits until it has something to say, for a moment at most: it needs the CPU.
+    fn listen(&self) {
+        let stdout = PollFd::new(self.child.stdout.as_ref().unwrap(), PollFlags::IN);
+        let moment = Timespec { tv_sec: 0, tv_nsec: 5_000_000 };
+        // Whatever came of it, whether it is at work is asked next.
+        let _ = poll(&mut [stdout], Some(&moment));
+    }
+
     /// So many packets of each layer were sent, and the node answered to the last.
     fn expect_sent(&mut self, count: usize) {
         let text = |from: &mut dyn Read| {
@@ -123,6 +132,7 @@ fn press(node: &Node, count: usize, seed: u64) -> bool {
     let mut malformed = Malformed::start(count, seed);
     while malformed.iter_mut().any(Malformed::is_at_work) {
         echo(&mut stream, b'm');
+        malformed[0].listen();
     }
     malformed.iter_mut().for_each(|one| one.expect_sent(count));
     if malformed.is_empty() {
