@@ -11,8 +11,8 @@ use std::collections::BTreeMap;
 const ROUNDS: usize = 3;
 /// Memory in which a GiB can be filled.
 const LARGE_MIB: u32 = 1280;
-/// How late a timer may be beside somebody who computes: two slices more than beside nobody, or than
-/// a millisecond, since it is the host that lets an idle machine wait.
+/// How late a timer may be beside somebody who computes: two slices more than beside nobody, or
+/// than a millisecond, since it is the host that lets an idle machine wait.
 const LATER_NANOS: u64 = 2 * limit::SLICE.as_nanos();
 const IDLE_NANOS: u64 = 1_000_000;
 /// A thousand children end with `breed`, and what is kept warm is given back at once: some six
