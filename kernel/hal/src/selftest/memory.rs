@@ -275,6 +275,7 @@ pub(super) fn heap() -> Outcome {
         (memory::free_bytes(), memory::heap::live_bytes())
     };
     heap_round(1)?; // tables of pages are made and stay
+    heap_round(2)?;
     let (free, live) = left();
     heap_round(1)?;
     heap_round(2)?;
