@@ -25,6 +25,9 @@ const TURN: Duration = Duration::from_micros(500);
 const RUNS_IN_TURN_MAX: usize = 64;
 /// How long they do.
 const IN_TURN: Duration = Duration::from_micros(50);
+/// How long a CPU that had mail looks for more before it halts. To wake it costs an interrupt and, on
+/// a virtual machine, the host a thread to wake: more than most answers take.
+const LINGER: Duration = Duration::from_micros(50);
 /// Letters taken before the processes have their turn.
 const LETTERS_PER_TURN_MAX: usize = 256;
 /// How often a tenant is told of memory.
@@ -83,12 +86,15 @@ pub(super) struct Turns<T: Tenant> {
     /// Room for the effects that are being done.
     batch: Vec<Asked<T>>,
     housekeeping: Instant,
+    /// Until then more mail is likely.
+    linger_until: Instant,
 }
 
 impl<T: Tenant> Turns<T> {
     /// `effects` are what the tenant asked for already.
     pub(super) fn new(tenant: T, cpu: Cpu, effects: Vec<Asked<T>>) -> Self {
-        Turns { tenant, cpu, effects, batch: Vec::new(), housekeeping: Instant::ZERO }
+        let (housekeeping, linger_until) = (Instant::ZERO, Instant::ZERO);
+        Turns { tenant, cpu, effects, batch: Vec::new(), housekeeping, linger_until }
     }
 
     /// Hosts the tenant for as long as the machine is on.
@@ -112,6 +118,7 @@ impl<T: Tenant> Turns<T> {
     fn take_mail(&mut self, now: Instant) {
         for _ in 0..LETTERS_PER_TURN_MAX {
             let Some(mail) = self.cpu.post.take() else { break };
+            self.linger_until = now + LINGER;
             self.tenant.part().take_mail(mail, now, &mut self.effects);
         }
     }
@@ -212,9 +219,13 @@ impl<T: Tenant> Turns<T> {
         }
     }
 
-    /// Halts until an interrupt or the next deadline, unless a frame or mail came meanwhile.
+    /// Halts until an interrupt or the next deadline, unless a frame or mail came meanwhile or more
+    /// mail is likely.
     fn sleep(&mut self) {
         let now = clock::now();
+        if now < self.linger_until {
+            return core::hint::spin_loop();
+        }
         let deadline = self.tenant.deadline(now).unwrap_or(self.housekeeping);
         let deadline = deadline.min(self.housekeeping);
         if deadline > now {
