@@ -24,7 +24,10 @@ deny=()
 in_tools() { (cd tools && "$@"); }
 check rustfmt cargo fmt --check
 check rustfmt-tools in_tools cargo fmt --check
+# Beside the others: each has crates for which all others of its own wait.
+(check clippy-tools in_tools cargo clippy --release --workspace --all-targets -- "${deny[@]}"
+    exit "$failed") &
 check clippy-kernel cargo clippy -p craton-kernel -- "${deny[@]}"
 check clippy cargo clippy --workspace --exclude craton-kernel --all-targets -- "${deny[@]}"
-check clippy-tools in_tools cargo clippy --release --workspace --all-targets -- "${deny[@]}"
+wait $! || failed=1
 exit "$failed"
