@@ -25,8 +25,8 @@ const TURN: Duration = Duration::from_micros(500);
 const RUNS_IN_TURN_MAX: usize = 64;
 /// How long they do.
 const IN_TURN: Duration = Duration::from_micros(50);
-/// How long a CPU that had mail looks for more before it halts. To wake it costs an interrupt and, on
-/// a virtual machine, the host a thread to wake: more than most answers take.
+/// How long a CPU that had mail looks for more before it halts. To wake it costs an interrupt and,
+/// on a virtual machine, the host a thread to wake: more than most answers take.
 const LINGER: Duration = Duration::from_micros(50);
 /// Letters taken before the processes have their turn.
 const LETTERS_PER_TURN_MAX: usize = 256;
