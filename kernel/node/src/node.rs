@@ -18,14 +18,11 @@ use alloc::format;
 use alloc::string::ToString;
 use alloc::vec::Vec;
 use craton_abi::{
-    Duration, ExitReason, Incarnation, Instant, NodeId, Payload, Pid, ShardId, Slot, SocketEvent,
+    Duration, ExitReason, Incarnation, Instant, NodeId, Pid, ShardId, Slot, SocketEvent,
     SocketNote, SocketOrder, limit,
 };
 use craton_session::ConnId;
-use craton_shard::port::{
-    Effect, HostAnswer, HostCall, HostEffect, HostReply, Input, LogLevel, Outcome, ReceiveAtOnce,
-    Resume,
-};
+use craton_shard::port::{Effect, HostAnswer, HostEffect, Input, LogLevel, Outcome, Resume};
 use craton_shard::{Shard, ShardConfig};
 
 /// Most shards of a node: the last index is the control's own.
@@ -415,44 +412,16 @@ impl Part for Node {
         next.filter(|_| self.work.life == life)
     }
 
-    fn answer_at_once(
+    #[inline]
+    fn at_once<R>(
         &mut self,
-        slot: Slot,
-        call: HostCall,
         now: Instant,
         out: &mut Vec<NodeEffect>,
-    ) -> Result<HostReply, HostCall> {
-        let answer = self.shard.answer_at_once(slot, call, &mut self.effects);
+        ask: impl FnOnce(&mut Shard, &mut Vec<Effect>) -> R,
+    ) -> R {
+        let answer = ask(&mut self.shard, &mut self.effects);
         self.carry_out_all(now, out);
         answer
-    }
-
-    #[inline]
-    fn send_at_once(
-        &mut self,
-        slot: Slot,
-        (to, tag, payload): (Pid, u64, Payload),
-        now: Instant,
-        out: &mut Vec<NodeEffect>,
-    ) -> Result<(), Payload> {
-        let sent = self.shard.send_at_once(slot, to, tag, payload, &mut self.effects);
-        self.carry_out_all(now, out);
-        sent
-    }
-
-    #[inline]
-    fn receive_at_once(
-        &mut self,
-        slot: Slot,
-        (tag, timeout): (Option<u64>, Option<Duration>),
-        capacity: usize,
-        now: Instant,
-        out: &mut Vec<NodeEffect>,
-    ) -> ReceiveAtOnce {
-        let effects = &mut self.effects;
-        let received = self.shard.receive_at_once(slot, tag, timeout, capacity, effects);
-        self.carry_out_all(now, out);
-        received
     }
 
     fn runnable(&self) -> bool {

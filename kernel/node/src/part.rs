@@ -5,7 +5,8 @@
 use crate::mail::Mail;
 use alloc::vec::Vec;
 use craton_abi::{Duration, Instant, Payload, Pid, ShardId, Slot, SocketEvent, SocketNote};
-use craton_shard::port::{HostAnswer, HostCall, HostReply, Outcome, ReceiveAtOnce, Resume};
+use craton_shard::Shard;
+use craton_shard::port::{Effect, HostAnswer, HostCall, HostReply, Outcome, ReceiveAtOnce, Resume};
 
 /// One CPU's part of a node: a shard, and on the first CPU the control with it.
 pub trait Part {
@@ -47,6 +48,14 @@ pub trait Part {
         out: &mut Vec<Self::Effect>,
     ) -> Option<Slot>;
 
+    /// Asks its shard something while a process keeps the CPU, and carries out what comes of it.
+    fn at_once<R>(
+        &mut self,
+        now: Instant,
+        out: &mut Vec<Self::Effect>,
+        ask: impl FnOnce(&mut Shard, &mut Vec<Effect>) -> R,
+    ) -> R;
+
     /// Answers a call of the process that runs, if that can be done at once.
     ///
     /// # Errors
@@ -58,7 +67,9 @@ pub trait Part {
         call: HostCall,
         now: Instant,
         out: &mut Vec<Self::Effect>,
-    ) -> Result<HostReply, HostCall>;
+    ) -> Result<HostReply, HostCall> {
+        self.at_once(now, out, |shard, effects| shard.answer_at_once(slot, call, effects))
+    }
 
     /// Sends a message of the process that runs, if that can be done at once: for whom, its tag and
     /// the message.
@@ -66,24 +77,32 @@ pub trait Part {
     /// # Errors
     ///
     /// Gives the message back, with nothing done: it is to come as a [`HostCall`].
+    #[inline]
     fn send_at_once(
         &mut self,
         slot: Slot,
-        message: (Pid, u64, Payload),
+        (to, tag, payload): (Pid, u64, Payload),
         now: Instant,
         out: &mut Vec<Self::Effect>,
-    ) -> Result<(), Payload>;
+    ) -> Result<(), Payload> {
+        self.at_once(now, out, |shard, effects| shard.send_at_once(slot, to, tag, payload, effects))
+    }
 
     /// Receives for the process that runs, with this tag and within this time, or lets it wait:
     /// then its host says nothing to this part before it has come back.
+    #[inline]
     fn receive_at_once(
         &mut self,
         slot: Slot,
-        wanted: (Option<u64>, Option<Duration>),
+        (tag, timeout): (Option<u64>, Option<Duration>),
         capacity: usize,
         now: Instant,
         out: &mut Vec<Self::Effect>,
-    ) -> ReceiveAtOnce;
+    ) -> ReceiveAtOnce {
+        self.at_once(now, out, |shard, effects| {
+            shard.receive_at_once(slot, tag, timeout, capacity, effects)
+        })
+    }
 
     /// Whether a tick would run a process.
     fn runnable(&self) -> bool;

@@ -11,12 +11,9 @@ use crate::part::Part;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use craton_abi::{
-    Duration, Incarnation, Instant, Payload, Pid, ProgramId, ShardId, Slot, SocketEvent, SocketNote,
+    Duration, Incarnation, Instant, Pid, ProgramId, ShardId, Slot, SocketEvent, SocketNote,
 };
-use craton_shard::port::{
-    Effect, HostAnswer, HostCall, HostEffect, HostReply, Input, Outcome, ReceiveAtOnce, Resume,
-    Source,
-};
+use craton_shard::port::{Effect, HostAnswer, HostEffect, Input, Outcome, Resume, Source};
 use craton_shard::{Shard, ShardConfig};
 
 /// A change of as many processes is told to the control although others are about to run.
@@ -365,44 +362,16 @@ impl Part for Worker {
         next
     }
 
-    fn answer_at_once(
+    #[inline]
+    fn at_once<R>(
         &mut self,
-        slot: Slot,
-        call: HostCall,
         now: Instant,
         out: &mut Vec<WorkerEffect>,
-    ) -> Result<HostReply, HostCall> {
-        let answer = self.shard.answer_at_once(slot, call, &mut self.effects);
+        ask: impl FnOnce(&mut Shard, &mut Vec<Effect>) -> R,
+    ) -> R {
+        let answer = ask(&mut self.shard, &mut self.effects);
         self.carry_out_all(now, out);
         answer
-    }
-
-    #[inline]
-    fn send_at_once(
-        &mut self,
-        slot: Slot,
-        (to, tag, payload): (Pid, u64, Payload),
-        now: Instant,
-        out: &mut Vec<WorkerEffect>,
-    ) -> Result<(), Payload> {
-        let sent = self.shard.send_at_once(slot, to, tag, payload, &mut self.effects);
-        self.carry_out_all(now, out);
-        sent
-    }
-
-    #[inline]
-    fn receive_at_once(
-        &mut self,
-        slot: Slot,
-        (tag, timeout): (Option<u64>, Option<Duration>),
-        capacity: usize,
-        now: Instant,
-        out: &mut Vec<WorkerEffect>,
-    ) -> ReceiveAtOnce {
-        let effects = &mut self.effects;
-        let received = self.shard.receive_at_once(slot, tag, timeout, capacity, effects);
-        self.carry_out_all(now, out);
-        received
     }
 
     fn runnable(&self) -> bool {

@@ -110,28 +110,14 @@ impl Shard {
         capacity: usize,
         out: &mut Vec<Effect>,
     ) -> ReceiveAtOnce {
-        let process = match self.live_mut(slot) {
-            Some(process) if matches!(process.state, State::Running) => process,
+        let empty = match self.live(slot) {
+            Some(process) if matches!(process.state, State::Running) => process.mailbox.is_empty(),
             _ => return ReceiveAtOnce::Later,
         };
-        if process.mailbox.is_empty() && timeout.is_none() {
-            let want = Want::of_tag(tag);
-            process.state.put(State::Receiving { want, capacity, deadline: None });
-            return ReceiveAtOnce::Waits;
-        }
-        self.receive_or_wait(slot, tag, timeout, capacity, out)
-    }
-
-    /// As [`Shard::receive_at_once`] for the process that runs, whose mailbox may have something.
-    fn receive_or_wait(
-        &mut self,
-        slot: Slot,
-        tag: Option<u64>,
-        timeout: Option<Duration>,
-        capacity: usize,
-        out: &mut Vec<Effect>,
-    ) -> ReceiveAtOnce {
-        if let Some(reply) = self.take_at_once(slot, tag, timeout, capacity, out) {
+        // Where there is nothing to take, and time is no matter, nobody need look.
+        if !(empty && timeout.is_none())
+            && let Some(reply) = self.take_at_once(slot, tag, timeout, capacity, out)
+        {
             return ReceiveAtOnce::Reply(reply);
         }
         match self.live_mut(slot) {

@@ -67,29 +67,24 @@ trait Curve {
     fn verify(key: &[u8], hash: &[u8], signature: &[u8]) -> Result<(), InvalidSignature>;
 }
 
-#[derive(Debug)]
-struct P256;
+/// Makes a [`Curve`] of the crate of that name, each of which has types of its own.
+macro_rules! curve {
+    ($name:ident, $of:ident) => {
+        #[derive(Debug)]
+        struct $name;
 
-impl Curve for P256 {
-    fn verify(key: &[u8], hash: &[u8], signature: &[u8]) -> Result<(), InvalidSignature> {
-        use p256::ecdsa::{DerSignature, VerifyingKey};
-        let key = VerifyingKey::from_sec1_bytes(key).map_err(wrong)?;
-        let signature = DerSignature::from_bytes(signature).map_err(wrong)?;
-        key.verify_prehash(hash, &signature).map_err(wrong)
-    }
+        impl Curve for $name {
+            fn verify(key: &[u8], hash: &[u8], signature: &[u8]) -> Result<(), InvalidSignature> {
+                let key = $of::ecdsa::VerifyingKey::from_sec1_bytes(key).map_err(wrong)?;
+                let signature = $of::ecdsa::DerSignature::from_bytes(signature).map_err(wrong)?;
+                key.verify_prehash(hash, &signature).map_err(wrong)
+            }
+        }
+    };
 }
 
-#[derive(Debug)]
-struct P384;
-
-impl Curve for P384 {
-    fn verify(key: &[u8], hash: &[u8], signature: &[u8]) -> Result<(), InvalidSignature> {
-        use p384::ecdsa::{DerSignature, VerifyingKey};
-        let key = VerifyingKey::from_sec1_bytes(key).map_err(wrong)?;
-        let signature = DerSignature::from_bytes(signature).map_err(wrong)?;
-        key.verify_prehash(hash, &signature).map_err(wrong)
-    }
-}
+curve!(P256, p256);
+curve!(P384, p384);
 
 #[derive(Debug)]
 struct Ecdsa<C, D> {
