@@ -16,6 +16,7 @@ use craton_abi::{
     Slot,
 };
 use craton_hal::fiber::Left;
+use craton_shard::BySlot;
 use craton_shard::port::{Outcome, Resume};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -44,7 +45,7 @@ pub struct Engine {
     programs: Arc<Programs>,
     clocks: Clocks,
     seeds: ChaCha8Rng,
-    processes: Processes,
+    processes: BySlot<Process>,
     /// Instances whose process has ended and which are as good as new, the last one at the end.
     warm: Vec<Warm>,
     /// What the programs' count of unloads was when those of `warm` were still loaded.
@@ -83,47 +84,6 @@ struct Process {
     ran: bool,
 }
 
-/// Processes by their places in the shard's table, which are few and used again.
-#[derive(Default)]
-struct Processes(Vec<Option<(Slot, Process)>>);
-
-impl Processes {
-    fn get(&self, slot: Slot) -> Option<&Process> {
-        let (own, process) = self.0.get(slot.index())?.as_ref()?;
-        (*own == slot).then_some(process)
-    }
-
-    fn get_mut(&mut self, slot: Slot) -> Option<&mut Process> {
-        let (own, process) = self.0.get_mut(slot.index())?.as_mut()?;
-        (*own == slot).then_some(process)
-    }
-
-    /// Whether a process has this place, under whatever generation.
-    fn is_taken(&self, slot: Slot) -> bool {
-        self.0.get(slot.index()).is_some_and(Option::is_some)
-    }
-
-    /// Adds a process, whose place is free.
-    fn insert(&mut self, slot: Slot, process: Process) {
-        if self.0.len() <= slot.index() {
-            self.0.resize_with(slot.index() + 1, || None);
-        }
-        self.0[slot.index()] = Some((slot, process));
-    }
-
-    fn remove(&mut self, slot: Slot) -> Option<Process> {
-        let place = self.0.get_mut(slot.index())?;
-        Some(place.take_if(|(own, _)| *own == slot)?.1)
-    }
-
-    /// Gives back the room behind the last process.
-    fn give_back(&mut self) {
-        let last = self.0.iter().rposition(Option::is_some);
-        self.0.truncate(last.map_or(0, |last| last + 1));
-        self.0.shrink_to_fit();
-    }
-}
-
 impl Engine {
     /// An engine for processes of `programs`, which draw their randomness from `seed`.
     pub fn new(programs: Arc<Programs>, seed: [u8; 32], clocks: Clocks) -> Engine {
@@ -133,7 +93,7 @@ impl Engine {
             programs,
             clocks,
             seeds,
-            processes: Processes::default(),
+            processes: BySlot::default(),
             warm: Vec::new(),
             runs: 0,
             started: false,
@@ -294,7 +254,7 @@ impl Engine {
 
     /// Drops every process: the node starts a new life.
     pub fn reclaim_all(&mut self) {
-        self.processes = Processes::default();
+        self.processes = BySlot::default();
         self.give_back();
     }
 

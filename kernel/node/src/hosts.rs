@@ -8,7 +8,7 @@ use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 use craton_abi::{Pid, ProgramId, Slot, limit, run};
-use craton_shard::Shard;
+use craton_shard::{BySlot, Shard};
 use craton_wire::ProcessInfo;
 
 /// Who runs a process.
@@ -29,11 +29,10 @@ pub(crate) struct Hosted {
     pub(crate) memory_bytes: u64,
 }
 
-/// All processes of a shard that have an instance, by their places in its table.
+/// All processes of a shard that have an instance.
 #[derive(Default)]
 pub(crate) struct Hosts {
-    all: Vec<Option<(Slot, Hosted)>>,
-    count: usize,
+    all: BySlot<Hosted>,
     /// The node's own among them, which are few.
     own: Vec<Slot>,
     /// How many of them are of each program.
@@ -48,13 +47,7 @@ impl Hosts {
             run::STDIN => Host::Stdin,
             _ => Host::Engine,
         };
-        if self.all.len() <= slot.index() {
-            self.all.resize_with(slot.index() + 1, || None);
-        }
-        let hosted = Hosted { host, program, memory_bytes: 0 };
-        if self.all[slot.index()].replace((slot, hosted)).is_none() {
-            self.count += 1;
-        }
+        self.all.insert(slot, Hosted { host, program, memory_bytes: 0 });
         if host != Host::Engine {
             self.own.push(slot);
         }
@@ -64,8 +57,10 @@ impl Hosts {
 
     /// An instance was dropped, or never came to be.
     pub(crate) fn ended(&mut self, slot: Slot) -> Option<Hosted> {
-        let (_, hosted) = self.all.get_mut(slot.index())?.take_if(|(own, _)| *own == slot)?;
-        self.count -= 1;
+        let hosted = self.all.remove(slot)?;
+        if self.all.is_empty() {
+            self.all.give_back();
+        }
         if hosted.host != Host::Engine {
             self.own.retain(|own| *own != slot);
         }
@@ -79,8 +74,7 @@ impl Hosts {
     }
 
     pub(crate) fn get(&self, slot: Slot) -> Option<Hosted> {
-        let (own, hosted) = self.all.get(slot.index())?.as_ref()?;
-        (*own == slot).then_some(*hosted)
+        self.all.get(slot).copied()
     }
 
     /// Whether the engine runs a process, and not the node itself.
@@ -90,9 +84,7 @@ impl Hosts {
     }
 
     pub(crate) fn set_memory(&mut self, slot: Slot, bytes: u64) {
-        if let Some(Some((own, hosted))) = self.all.get_mut(slot.index())
-            && *own == slot
-        {
+        if let Some(hosted) = self.all.get_mut(slot) {
             hosted.memory_bytes = bytes;
         }
     }
@@ -102,12 +94,11 @@ impl Hosts {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.count
+        self.all.len()
     }
 
     pub(crate) fn clear(&mut self) {
-        self.all = Vec::new();
-        self.count = 0;
+        self.all = BySlot::default();
         self.own.clear();
         self.programs.clear();
     }

@@ -56,7 +56,8 @@ pub trait Part {
         ask: impl FnOnce(&mut Shard, &mut Vec<Effect>) -> R,
     ) -> R;
 
-    /// Answers a call of the process that runs, if that can be done at once.
+    /// Answers a call of the process that runs, other than a send or a receive, if that can be done
+    /// at once.
     ///
     /// # Errors
     ///
@@ -104,6 +105,6 @@ pub trait Part {
         })
     }
 
-    /// Whether a tick would run a process.
+    /// Whether a tick would run a process, or let one hear of an end.
     fn runnable(&self) -> bool;
 }

@@ -12,6 +12,7 @@ extern crate alloc;
 
 mod alarms;
 mod amount;
+mod by_slot;
 mod credit;
 mod links;
 mod mailbox;
@@ -25,6 +26,7 @@ mod window;
 
 pub use alarms::TooManyTimers;
 pub use amount::Amount;
+pub use by_slot::BySlot;
 pub use credit::{CreditDue, Overdrawn, Source};
 pub use links::{LINKED_PER_PROCESS_MAX, Links, TooManyLinks};
 pub use mailbox::{

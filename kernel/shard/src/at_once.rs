@@ -13,8 +13,8 @@ use craton_abi::{Duration, ErrorCode, Payload, Pid, Slot, limit};
 use craton_process::{Amount, Message};
 
 impl Shard {
-    /// Answers a call of the process that runs, if that can be done at once. What is to be done
-    /// about it is appended to `out`.
+    /// Answers a call of the process that runs, other than a send or a receive, if that can be done
+    /// at once. What is to be done about it is appended to `out`.
     ///
     /// # Errors
     ///
@@ -28,21 +28,7 @@ impl Shard {
         if !self.runs(slot) {
             return Err(call);
         }
-        match call {
-            HostCall::Send { to, tag, payload, timeout } => {
-                match self.send_at_once(slot, to, tag, payload, out) {
-                    Ok(()) => Ok(HostReply::Done),
-                    Err(payload) => Err(HostCall::Send { to, tag, payload, timeout }),
-                }
-            }
-            HostCall::Receive { tag, timeout, capacity } => {
-                match self.take_at_once(slot, tag, timeout, capacity, out) {
-                    Some(reply) => Ok(reply),
-                    None => Err(HostCall::Receive { tag, timeout, capacity }),
-                }
-            }
-            other => self.request_at_once(slot, other, out),
-        }
+        self.request_at_once(slot, call, out)
     }
 
     /// Sends a message of the process that runs to another of this shard, if there is room for it.

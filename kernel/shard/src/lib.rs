@@ -48,5 +48,6 @@ mod timers;
 mod view;
 mod watch;
 
+pub use craton_process::BySlot;
 pub use shard::{Shard, ShardConfig};
 pub use view::ProcessView;

@@ -67,6 +67,8 @@ impl Shard {
     ) -> HostReply {
         let (me, id) = (self.pid(slot), self.request_last.next());
         let away = self.find(target) == Whereabouts::Away;
+        // An end that it was about to hear of is heard no more.
+        self.exits.retain(|(to, from, _)| (*to, *from) != (slot, target));
         let Some(process) = self.live_mut(slot) else { return HostReply::Done };
         if !away {
             if process.links.remove(target)

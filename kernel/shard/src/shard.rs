@@ -57,8 +57,8 @@ pub struct Shard {
     pub(crate) answering: BTreeMap<NodeId, WaitQueue>,
     /// Monitors of this shard's processes on other nodes, by target: what a lost node fires.
     pub(crate) watches: BTreeMap<(Pid, MonitorId), Slot>,
-    /// Ends that linked processes of this shard are about to hear of, in order. Empty between
-    /// steps: a chain of links is walked here and not on the stack.
+    /// Ends that linked processes of this shard are about to hear of, in order. Each step takes
+    /// some; who has this in it is runnable. A chain of links is walked here and not on the stack.
     pub(crate) exits: VecDeque<(Slot, Pid, ExitReason)>,
     pub(crate) monitor_last: MonitorId,
     pub(crate) request_last: RequestId,

@@ -4,7 +4,7 @@
 //! want to the CPU that has the socket.
 
 use crate::Sockets;
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 use craton_abi::{
@@ -20,7 +20,7 @@ const DATAGRAMS: ShardId = ShardId::new(0);
 #[derive(Debug, Default)]
 pub(crate) struct Home {
     /// Its sockets.
-    pub(crate) count: usize,
+    pub(crate) sockets: BTreeSet<SocketId>,
     /// The last number that it got.
     last: SocketId,
     /// Connections that were given to it and that it has not taken.
@@ -83,7 +83,7 @@ impl Sockets {
         now: Instant,
         out: &mut Vec<SocketEvent>,
     ) {
-        // One call at a time: a shard that asks again has given the last one up.
+        // One call at a time: its shard asks for the next when this one is answered.
         self.stop_waiting(from);
         if let Some(reply) = self.begin(from, app, call, stack, now) {
             out.push(SocketEvent::Done { to: from, reply });
@@ -105,11 +105,11 @@ impl Sockets {
     pub(crate) fn number(&mut self, pid: Pid, shard: ShardId) -> Result<SocketId, ErrorCode> {
         let home = self.homes.get_mut(&pid).ok_or(ErrorCode::NoProcess)?;
         let next = home.last.next_on(shard, self.shared.shards);
-        let next = next.filter(|_| home.count < limit::SOCKETS_PER_PROCESS_MAX);
+        let next = next.filter(|_| home.sockets.len() < limit::SOCKETS_PER_PROCESS_MAX);
         // Counted last, since it is not taken back.
         let next = next.filter(|_| self.shared.add_socket()).ok_or(ErrorCode::LimitSockets)?;
         home.last = next;
-        home.count += 1;
+        home.sockets.insert(next);
         Ok(next)
     }
 
@@ -117,14 +117,16 @@ impl Sockets {
     pub(crate) fn freed(&mut self, owner: Pid, socket: SocketId) {
         let Some(home) = self.homes.get_mut(&owner) else { return };
         home.given.retain(|(given, _)| *given != socket);
-        home.count -= 1;
-        self.shared.remove_sockets(1);
+        // What a process had of that pid which has ended meanwhile is counted no more.
+        if home.sockets.remove(&socket) {
+            self.shared.remove_sockets(1);
+        }
     }
 
     /// A process of this CPU has ended.
     pub(crate) fn release(&mut self, owner: Pid, orderly: bool, stack: &mut Stack, now: Instant) {
         if let Some(home) = self.homes.remove(&owner) {
-            self.shared.remove_sockets(home.count);
+            self.shared.remove_sockets(home.sockets.len());
             for shard in (0..self.shared.shards).map(ShardId::new) {
                 if home.is_known_to(shard) {
                     self.post(shard, SocketNote::Release { owner, orderly });

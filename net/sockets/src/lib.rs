@@ -221,7 +221,7 @@ impl Sockets {
             self.close_door(owner, socket, stack, now);
         }
         for home in core::mem::take(&mut self.homes).into_values() {
-            self.shared.remove_sockets(home.count);
+            self.shared.remove_sockets(home.sockets.len());
         }
         self.inbox.clear();
         self.outbox.clear();

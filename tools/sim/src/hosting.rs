@@ -53,8 +53,8 @@ fn hear<P: Part>(
     }
 }
 
-/// Brings a message that is sent or wanted to where that can be done at once: the answer, or how
-/// the process comes back.
+/// Brings what a process asks to where that may be done at once: the answer, or how the process
+/// comes back.
 fn at_desk<P: Part>(
     part: &mut P,
     slot: Slot,
@@ -77,6 +77,7 @@ fn at_desk<P: Part>(
                 }
             }
         }
+        Outcome::Call(call) => part.answer_at_once(slot, call, now, out).map_err(Outcome::Call),
         other => Err(other),
     }
 }

@@ -39,7 +39,10 @@ fn send(call: Call<'_>, to: i32, tag: i64, pointer: i32, len: i32, timeout: i64)
     let tag = tag as u64;
     Ok(match platform::send(to, tag, message.of(memory)) {
         Ok(()) => 0,
-        Err(Ok(payload)) => done(&ask(HostCall::Send { to, tag, payload, timeout })),
+        Err(Ok(payload)) => {
+            let reply = platform::leave_with(HostCall::Send { to, tag, payload, timeout });
+            reply.map_or(ErrorCode::Invalid.code(), |reply| done(&reply))
+        }
         Err(Err(error)) => error.code(),
     })
 }

@@ -51,12 +51,14 @@ fn with_exchange<R>(access: impl FnOnce(&mut Exchange<'_>) -> R) -> R {
 pub(crate) fn ask(request: HostCall) -> Option<HostReply> {
     let answer = with_exchange(|exchange| {
         // Who has used memory that is the kernel's own goes no further.
-        let answer = if is_short_here() { Err(request) } else { exchange.desk.ask(request) };
-        answer.map_err(|request| *exchange.outcome = Outcome::Call(request)).ok()
+        if is_short_here() { Err(request) } else { exchange.desk.ask(request) }
     });
-    if answer.is_some() {
-        return answer;
-    }
+    answer.map_or_else(leave_with, Some)
+}
+
+/// As [`ask`], of what the desk has given back already.
+pub(crate) fn leave_with(request: HostCall) -> Option<HostReply> {
+    with_exchange(|exchange| *exchange.outcome = Outcome::Call(request));
     fiber::suspend();
     with_exchange(|exchange| match core::mem::replace(exchange.resume, Resume::Continue) {
         Resume::Reply(reply) => Some(reply),
@@ -69,7 +71,7 @@ pub(crate) fn ask(request: HostCall) -> Option<HostReply> {
 ///
 /// # Errors
 ///
-/// Gives the copy back where that cannot be: it is for [`ask`] then. `LimitMemory` if there is no
+/// Gives the copy back where that cannot be: it is for [`leave_with`] then. `LimitMemory` if there is no
 /// memory for it.
 #[inline]
 pub(crate) fn send(to: Pid, tag: u64, message: &[u8]) -> Result<(), Result<Payload, ErrorCode>> {

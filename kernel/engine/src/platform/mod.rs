@@ -16,7 +16,7 @@ mod symbols;
 mod warm;
 
 #[cfg(feature = "metal")]
-pub(crate) use exchange::{ask, end, receive, send, with_reply};
+pub(crate) use exchange::{ask, end, leave_with, receive, send, with_reply};
 #[cfg(feature = "metal")]
 pub(crate) use metal::new_engine;
 #[cfg(feature = "metal")]

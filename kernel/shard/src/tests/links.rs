@@ -119,22 +119,46 @@ fn others_run_while_a_thousand_end_together() {
     let first = rig.process();
     let pids: Vec<Pid> = (0..1_000).map(|_| rig.process()).collect();
     pids.iter().for_each(|pid| link(&mut rig, first, *pid));
+    let other = rig.process();
+    let preempted = || {
+        let (outcome, used) = (Outcome::Preempted, Duration::from_micros(1));
+        Input::Ran { slot: other.slot, outcome, used }
+    };
+    rig.shard.step(preempted(), rig.now, &mut Vec::new());
     rig.effects();
     let mut input = Input::Signal(signal(away(2, 1), first, SignalBody::Kill));
-    let mut ended = 0;
-    loop {
+    let (mut ended, mut others_turns) = (0, 0);
+    while ended < 1_001 {
         let mut out = Vec::new();
         rig.shard.step(input, rig.now, &mut out);
+        let runs = |effect: &Effect| matches!(effect, Effect::Host(HostEffect::Run { slot, .. }) if *slot == other.slot);
         let exits = out.iter().filter(|effect| matches!(effect, Effect::Exited { .. })).count();
         // The first itself, and those who hear of it.
         assert!(exits <= EXITS_PER_STEP_MAX + 1, "{exits} in one step");
         ended += exits;
-        if !rig.shard.runnable() {
-            break;
-        }
-        input = Input::Tick;
+        assert!(rig.shard.runnable(), "{ended} ended, and nobody asks for another step");
+        let other_runs = out.iter().any(runs);
+        others_turns += usize::from(other_runs);
+        input = if other_runs { preempted() } else { Input::Tick };
     }
-    assert_eq!(ended, 1_001);
+    assert!(others_turns > 50, "{others_turns} turns of another meanwhile");
+}
+
+#[test]
+fn an_unlink_is_the_end_of_ends_that_were_about_to_be_heard() {
+    let mut rig = Rig::with_room(100);
+    let first = rig.process();
+    let pids: Vec<Pid> = (0..2 * EXITS_PER_STEP_MAX).map(|_| rig.process()).collect();
+    pids.iter().for_each(|pid| link(&mut rig, first, *pid));
+    let kill = Input::Signal(signal(away(2, 1), first, SignalBody::Kill));
+    rig.shard.step(kill, rig.now, &mut Vec::new());
+    let last = rig.shard.exits.back().expect("more ends than are heard in a step").0;
+    let last = *pids.iter().find(|pid| pid.slot == last).expect("one of them");
+    // It has the CPU meanwhile.
+    rig.ran(last, Outcome::Call(HostCall::Unlink { target: first }));
+    assert_eq!(rig.answer(last), Some(HostReply::Done));
+    let ended = pids.iter().filter(|pid| matches!(&*rig.state(**pid), "ending" | "gone"));
+    assert_eq!(ended.count(), pids.len() - 1, "all but who had unlinked");
 }
 
 #[test]

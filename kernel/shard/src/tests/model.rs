@@ -461,7 +461,6 @@ impl World {
     }
 }
 
-/// Which shard, by node and index.
 /// What a host does with a call: the answer, or how the process leaves its stack.
 fn at_once(
     shard: &mut Shard,
@@ -469,16 +468,24 @@ fn at_once(
     call: HostCall,
     effects: &mut Vec<Effect>,
 ) -> Result<HostReply, Outcome> {
-    if let HostCall::Receive { tag, timeout, capacity } = call {
-        return match shard.receive_at_once(slot, tag, timeout, capacity, effects) {
-            ReceiveAtOnce::Reply(reply) => Ok(reply),
-            ReceiveAtOnce::Waits => Err(Outcome::Waiting),
-            ReceiveAtOnce::Later => Err(Outcome::Call(call)),
-        };
+    match call {
+        HostCall::Send { to, tag, payload, timeout } => {
+            let sent = shard.send_at_once(slot, to, tag, payload, effects);
+            let call = |payload| Outcome::Call(HostCall::Send { to, tag, payload, timeout });
+            sent.map(|()| HostReply::Done).map_err(call)
+        }
+        HostCall::Receive { tag, timeout, capacity } => {
+            match shard.receive_at_once(slot, tag, timeout, capacity, effects) {
+                ReceiveAtOnce::Reply(reply) => Ok(reply),
+                ReceiveAtOnce::Waits => Err(Outcome::Waiting),
+                ReceiveAtOnce::Later => Err(Outcome::Call(call)),
+            }
+        }
+        other => shard.answer_at_once(slot, other, effects).map_err(Outcome::Call),
     }
-    shard.answer_at_once(slot, call, effects).map_err(Outcome::Call)
 }
 
+/// Which shard, by node and index.
 fn at(node: NodeId, shard: ShardId) -> Option<usize> {
     match (node.get(), shard.index()) {
         (1, index @ 0..=1) => Some(index),

@@ -57,8 +57,11 @@ fn any_call(random: &mut Random, processes: &[Pid]) -> SocketCall {
 
 fn check(world: &World) {
     for Machine { cpus, shared, mail, .. } in &world.machines {
-        let counted: usize =
-            cpus.iter().flat_map(|cpu| cpu.sockets.homes.values()).map(|home| home.count).sum();
+        let counted: usize = cpus
+            .iter()
+            .flat_map(|cpu| cpu.sockets.homes.values())
+            .map(|home| home.sockets.len())
+            .sum();
         assert_eq!(counted, shared.sockets());
         let held = cpus.iter().flat_map(|cpu| cpu.sockets.holders.values());
         let held: usize = held.map(|holder| holder.sockets.len()).sum();
