@@ -79,10 +79,13 @@ pub fn expect_selftest(config: MachineConfig) {
     assert_eq!(lines.last(), Some(&sum));
 }
 
+/// How the line begins that says that something is not tested here.
+const SKIPPED: &str = "skipped: ";
+
 /// Says that a test, or a part of it, is not run here, and what is missing for it.
 pub fn skipped(test: &str, why: &str) {
     // Past the harness, which shows what a test prints only when it fails.
-    let _ = writeln!(std::io::stderr(), "skipped: {test}: {why}");
+    let _ = writeln!(std::io::stderr(), "{SKIPPED}{test}: {why}");
 }
 
 /// Says to a test that it runs in a network namespace of its own.
@@ -118,6 +121,9 @@ pub fn in_network_namespace(test: &str, body: impl FnOnce()) {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let (said, complained) = (text(&output.stdout), text(&output.stderr));
     assert!(output.status.success() && said.contains("1 passed"), "{said}{complained}");
+    for line in complained.lines().filter(|line| line.starts_with(SKIPPED)) {
+        let _ = writeln!(std::io::stderr(), "{line}");
+    }
 }
 
 /// A machine whose log is printed and kept when the test that owns it fails.

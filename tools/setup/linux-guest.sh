@@ -5,7 +5,9 @@
 set -eu
 
 cd "$(dirname "$0")/../.."
-out=$PWD/build/linux
+top=$PWD
+done=$top/build/linux
+out=$done.new
 init=qemu/tests/cluster/guests/linux/init
 
 fail() {
@@ -13,16 +15,20 @@ fail() {
     exit 1
 }
 
-if [ -e "$out/initrd" ] && [ "$out/initrd" -nt "$init" ] && [ "$out/initrd" -nt "$0" ]; then
+if [ -e "$done/initrd" ] && [ "$done/initrd" -nt "$init" ] && [ "$done/initrd" -nt "$0" ]; then
     exit 0
 fi
 [ -n "$(command -v apt-get)" ] || fail "it is made of Debian's packages, and there is no apt-get"
 PATH=$PATH:/sbin:/usr/sbin
 tc=$(command -v tc) || fail "there is no tc; install iproute2"
+for tool in dpkg-deb gzip xz; do
+    [ -n "$(command -v "$tool")" ] || fail "there is no $tool; install dpkg, gzip and xz-utils"
+done
 
+# What was made before stays until all of the new one is there.
 rm -rf "$out"
 mkdir -p "$out/deb" "$out/root"
-trap 'rm -rf "$out/deb" "$out/root"' EXIT
+trap 'rm -rf "$out"' EXIT
 
 # apt works as a user of its own where it is root, which may not see a folder of this one.
 unset TMPDIR
@@ -67,8 +73,13 @@ ldd "$tc" | sed -n 's/^.*=> \(\/[^ ]*\).*$/\1/p; s/^[^=]*\(\/lib64\/[^ ]*\).*$/\
         mkdir -p ".${library%/*}"
         cp -L "$library" ".$library"
     done
-cp "$OLDPWD/$init" init
+cp "$top/$init" init
 chmod 755 init
-find . | bin/busybox cpio -o -H newc 2>/dev/null | gzip -1 >"$out/initrd.new"
-mv "$out/initrd.new" "$out/initrd"
-echo "  done    $(du -sh --exclude=deb --exclude=root "$out" | cut -f 1) in build/linux"
+find . | bin/busybox cpio -o -H newc >"$out/initrd.cpio" 2>/dev/null ||
+    fail "busybox could not pack its files"
+cd "$done/.."
+gzip -1 "$out/initrd.cpio"
+mv "$out/initrd.cpio.gz" "$out/initrd"
+rm -rf "$out/deb" "$out/root" "$done"
+mv "$out" "$done"
+echo "  done    $(du -sh "$done" | cut -f 1) in build/linux"

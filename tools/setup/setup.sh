@@ -1,7 +1,8 @@
 #!/bin/sh
 # Brings what building and running Craton needs and this machine lacks: a C linker, QEMU, Rust, and
-# a way to build wasm32 guests; with the word `test`, rustfmt and clippy too, and clients for tests
-# of the network. Does nothing where all of it is there. Leaves no file of its own, whatever ends it.
+# a way to build wasm32 guests; with the word `lint`, rustfmt and clippy too; with the word `test`,
+# also clients for tests of the network. Does nothing where all of it is there. Leaves no file of its
+# own but `build/setup-tried`, whatever ends it.
 set -eu
 
 # The oldest Rust that builds Craton: 1.N (rust-version in Cargo.toml).
@@ -51,7 +52,7 @@ look() {
     # Clients that nobody here wrote, for the services of a node. Without some the tests that use
     # them say that they are skipped.
     wanted=""
-    if [ "$for_tests" = yes ]; then
+    if [ "${for_tests}" = yes ] && [ "$for_lint" = no ]; then
         have curl || missing="$missing curl"
         have openssl || missing="$missing openssl"
         have ip || wanted="$wanted iproute2"
@@ -64,15 +65,22 @@ look() {
     missing=${missing% }
 }
 
-# Tries to bring what tests can do without, and asks nobody for a password for it.
+# Tries to bring what tests can do without: once, and asks nobody for a password for it. Each by
+# itself, since some systems do not have all of them.
 bring_wanted() {
     [ -n "$wanted" ] || return 0
-    if have apt-get && { [ "$(id -u)" = 0 ] || sudo -n true >/dev/null 2>&1; }; then
+    tried=build/setup-tried
+    if [ "$(cat "$tried" 2>/dev/null)" != "$wanted" ] && have apt-get &&
+        { [ "$(id -u)" = 0 ] || sudo -n true >/dev/null 2>&1; }; then
         [ "$(id -u)" = 0 ] && sudo="" || sudo="sudo -n"
         say apt "installing for tests:$wanted"
-        apt_get update >/dev/null 2>&1 || true
-        apt_get install $wanted >/dev/null 2>&1 || true
+        apt_get -o Acquire::http::Timeout=30 update >/dev/null 2>&1 || true
+        for package in $wanted; do
+            apt_get -o Acquire::http::Timeout=30 install "$package" >/dev/null 2>&1 || true
+        done
         look
+        mkdir -p build
+        printf '%s\n' "$wanted" >"$tried"
     fi
     [ -z "$wanted" ] || say tests "some are skipped for want of:$wanted"
 }
@@ -118,7 +126,11 @@ apt_get() {
 # apt works as a user of its own too, which may not see a folder of this one.
 unset TMPDIR
 for_tests=no
-[ "${1:-}" != test ] || for_tests=yes
+for_lint=no
+case ${1:-} in
+test) for_tests=yes ;;
+lint) for_tests=yes for_lint=yes ;;
+esac
 cd "$(dirname "$0")/../.."
 [ "$(uname -s) $(uname -m)" = "Linux x86_64" ] ||
     fail "the host is $(uname -s) $(uname -m); Craton is built and emulated on Linux x86_64"

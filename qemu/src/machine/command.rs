@@ -210,10 +210,11 @@ impl MachineConfig {
     }
 
     /// Gives the machine a clock that counts its instructions, 2 to the power of `shift`
-    /// nanoseconds for each: what it measures is the same on a busy host. Emulated only, one CPU
-    /// at a time.
+    /// nanoseconds for each: what it measures is the same on a busy host. It is emulated then,
+    /// one CPU at a time.
     pub fn counted(mut self, shift: u8) -> MachineConfig {
         self.counted = Some(shift);
+        self.accelerator = Accelerator::Tcg;
         self
     }
 

@@ -1,6 +1,6 @@
 //! Clients of a node's ports, which nobody here wrote or which ask the plainest way there is.
 //!
-//! Owns what several tests ask with: [`curl`], [`echo_much`] and [`metric`].
+//! Owns what several tests ask with: [`curl`], [`echo_much`], [`metric`].
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -52,7 +52,10 @@ pub fn metric(http: SocketAddr, name: &str) -> u64 {
     stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").unwrap();
     let mut text = String::new();
     stream.read_to_string(&mut text).unwrap();
-    let line = text.lines().find(|line| line.starts_with(&format!("{name} ")));
-    let value = line.and_then(|line| line.rsplit(' ').next()?.parse().ok());
-    value.unwrap_or_else(|| panic!("no {name} in {text}"))
+    value_in(&text, name).unwrap_or_else(|| panic!("no {name} in {text}"))
+}
+
+/// A number in the text of a node's metrics.
+pub fn value_in(metrics: &str, name: &str) -> Option<u64> {
+    metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
 }

@@ -2,14 +2,14 @@
 //!
 //! On a tap in a network namespace of its own, as in `tap.rs`; skipped without root.
 
-use crate::clients::{connect, metric};
+use crate::clients::{connect, echo_much, metric};
 use craton_qemu::testing::{Watched, in_network_namespace, kernel, launch, skipped};
 use craton_qemu::{MachineConfig, Tap, node_address, node_mac};
 use craton_tool::keys::Keys;
 use rustix::net::{AddressFamily, SendFlags, SocketType, ipproto, sendto, socket};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -195,25 +195,14 @@ fn a_flood_neither_drops_old_connections_nor_keeps_new_ones_out() {
 #[test]
 fn a_lossy_line_of_fifty_milliseconds_carries_all_bytes() {
     in_network_namespace("linux::a_lossy_line_of_fifty_milliseconds_carries_all_bytes", || {
-        let node = Node::boot(64);
+        let _node = Node::boot(64);
         let netem = ["qdisc", "add", "dev", "tap0", "root", "netem", "loss", "5%", "delay", "50ms"];
         let added = Command::new("tc").args(netem).output();
         if !added.is_ok_and(|output| output.status.success()) {
             let why = "this kernel has no netem; netem.rs brings one that has";
             return skipped("a_lossy_line_of_fifty_milliseconds_carries_all_bytes", why);
         }
-        let mut stream = node.connect(ECHO);
-        let sent: Vec<u8> = (0..300_000_u32).map(|number| (number / 3) as u8).collect();
-        let mut sender = stream.try_clone().unwrap();
-        let (mut heard, text) = (Vec::new(), sent.clone());
-        std::thread::scope(|scope| {
-            scope.spawn(move || {
-                sender.write_all(&text).unwrap();
-                sender.shutdown(Shutdown::Write).unwrap();
-            });
-            stream.read_to_end(&mut heard).unwrap();
-        });
-        assert!(heard == sent, "{} bytes came back", heard.len());
+        echo_much(to(ECHO), 300_000);
     });
 }
 

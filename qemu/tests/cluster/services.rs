@@ -1,7 +1,7 @@
 //! The services of a node, asked by clients that nobody here wrote.
 
 use crate::bed::Bed;
-use crate::clients::{connect, curl, echo_much};
+use crate::clients::{connect, curl, echo_much, value_in};
 use craton_qemu::testing::{kernel, launch};
 use craton_qemu::{EXIT_FAILURE, MachineConfig};
 use std::io::Read;
@@ -26,10 +26,7 @@ fn pages_are_read_with_curl() {
     let at_once = curl(&["--parallel", "--parallel-immediate", "--parallel-max", "50", &many]);
     assert_eq!(at_once, HELLO.repeat(200));
     let metrics = curl(&[&page("/metrics")]);
-    let value = |name: &str| {
-        let line = metrics.lines().find(|line| line.starts_with(&format!("{name} ")));
-        line.and_then(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
-    };
+    let value = |name: &str| value_in(&metrics, name);
     assert_eq!(value("craton_net_http_requests_total"), Some(303));
     // Connections are spread over both CPUs, whoever of them answers this one.
     let of_cpu = |cpu| value(&format!("craton_cpu_http_requests_total{{cpu=\"{cpu}\"}}"));

@@ -1,7 +1,7 @@
 //! Programs that serve the network, asked by clients that nobody here wrote.
 
 use crate::bed::{Bed, run_well};
-use crate::clients::{curl, echo_much};
+use crate::clients::{connect, curl, echo_much};
 use craton_tool::client::RunIo;
 use craton_wire::OutputStream;
 use std::io::{Read, Write};
@@ -128,12 +128,6 @@ fn connections_of_processes_are_spread_over_the_cpus() {
         let left: usize = of_each_cpu(metrics, "sockets").iter().sum();
         assert!(left < SPREAD / 4, "{left} sockets");
     }
-}
-
-fn connect(to: SocketAddr) -> TcpStream {
-    let stream = TcpStream::connect(to).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-    stream
 }
 
 #[test]

@@ -180,18 +180,22 @@ fn a_server_is_who_it_proves_to_be() {
         }
         expect(serve_nonsense(), "does not speak TLS 1.3");
         let said = keep(&tap, table, |said| {
-            let is_told = |(job, words): &(String, &str)| {
-                said.lines().any(|line| line.starts_with(job.as_str()) && line.contains(words))
-            };
+            // Something, whatever it is: that is judged when all have said it.
+            let is_told = |(job, _): &(String, &str)| told_of(said, job).next().is_some();
             expected.iter().all(is_told)
         });
         for (job, words) in &expected {
-            let lines = said.lines().filter(|line| line.starts_with(job.as_str()));
-            for line in lines.filter(|line| !line.ends_with("still running")) {
+            for line in told_of(&said, job) {
                 assert!(line.contains(words), "{line}: {words} is expected");
             }
         }
     });
+}
+
+/// What came of a job, each time that it was over.
+fn told_of<'a>(said: &'a str, job: &'a str) -> impl Iterator<Item = &'a str> {
+    let lines = said.lines().filter(move |line| line.starts_with(job));
+    lines.filter(|line| !line.ends_with("still running"))
 }
 
 /// Has a node keep a table until what it says is enough.

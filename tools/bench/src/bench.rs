@@ -67,18 +67,7 @@ impl Bench {
         section: Section,
         peers: Option<&Peers>,
     ) -> Result<(Vec<Row>, PeerFigures)> {
-        if section == Section::Turns {
-            let Some(peers) = peers else {
-                complain!("turns are not measured: that takes the peers");
-                return Ok(Default::default());
-            };
-            return turns::measure(self, peers);
-        }
-        Ok((self.alone(section)?, PeerFigures::new()))
-    }
-
-    fn alone(&self, section: Section) -> Result<Vec<Row>> {
-        match section {
+        let rows = match section {
             Section::Boot => machines::boot(self),
             Section::Memory => machines::memory(self),
             Section::Processes => programs::processes(self),
@@ -86,8 +75,15 @@ impl Bench {
             Section::Heap => kernel::heap(self),
             Section::Loss => programs::loss(self),
             Section::Idle => machines::idle(self),
-            Section::Turns => Ok(Vec::new()),
             Section::Net => net::measure(net::Guest::Craton, &self.kernel, None),
-        }
+            Section::Turns => {
+                let Some(peers) = peers else {
+                    complain!("turns are not measured: that takes the peers");
+                    return Ok(Default::default());
+                };
+                return turns::measure(self, peers);
+            }
+        };
+        Ok((rows?, PeerFigures::new()))
     }
 }

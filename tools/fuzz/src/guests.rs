@@ -97,16 +97,22 @@ pub(crate) const URL: Target = Target {
 };
 
 /// The head, which no shorter part of the bytes may be, nor a longer one change.
-fn whole<T>(
+fn whole<T: std::fmt::Debug>(
     parse: impl Fn(&[u8]) -> Result<Option<T>, Refused>,
     len: impl Fn(&T) -> usize,
     bytes: &[u8],
 ) -> Result<Option<T>, Refused> {
     let head = parse(bytes);
     if let Ok(Some(head)) = &head {
-        let len = len(head);
+        let (rendered, len_of) = (format!("{head:?}"), len);
+        let len = len_of(head);
         assert!(len <= bytes.len() && len <= HEAD_BYTES_MAX, "a head of {len} bytes");
-        assert!(matches!(parse(&bytes[..len]), Ok(Some(_))), "it needs what is behind it");
+        let longer = [&bytes[..len], b"\nx: \r\n\r\n0\r\n\r\n"].concat();
+        for bytes in [&bytes[..len], &longer] {
+            let Ok(Some(again)) = parse(bytes) else { panic!("it needs what is behind it") };
+            assert_eq!(len_of(&again), len, "its length depends on what is behind it");
+            assert_eq!(format!("{again:?}"), rendered, "it depends on what is behind it");
+        }
         assert!(matches!(parse(&bytes[..len - 1]), Ok(None)), "it is shorter than it says");
     }
     head
@@ -124,17 +130,21 @@ fn body(body: Body, bytes: &[u8]) -> u64 {
     match whole {
         Err(Refused(status)) => u64::from(status),
         Ok(None) => 2,
-        Ok(Some(body)) => 3 | (body.len().min(15) as u64) << 2,
+        Ok(Some((body, _))) => 3 | (body.len().min(15) as u64) << 2,
     }
 }
 
-fn unchunk(bytes: &[u8], part: usize) -> Result<Option<Vec<u8>>, Refused> {
+/// The body, and how many bytes are left over behind it.
+fn unchunk(bytes: &[u8], part: usize) -> Result<Option<(Vec<u8>, usize)>, Refused> {
     let (mut chunks, mut rest) = (Chunks::new(BODY_BYTES_MAX), Vec::new());
+    let mut to_come = bytes.len();
     for part in bytes.chunks(part) {
         rest.extend_from_slice(part);
+        to_come -= part.len();
         if let Some(body) = chunks.take(&mut rest)? {
             assert!(body.len() <= BODY_BYTES_MAX, "a body of {} bytes", body.len());
-            return Ok(Some(body));
+            assert!(bytes.ends_with(&rest[..]) || to_come > 0, "what is left over is changed");
+            return Ok(Some((body, rest.len() + to_come)));
         }
     }
     Ok(None)
