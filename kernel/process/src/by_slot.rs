@@ -1,7 +1,7 @@
 //! What somebody has of each process of a shard, by its place in the shard's table.
 //!
-//! Owns [`BySlot`]. Places are few and used again, so looking one up is an index; a value is that of
-//! one generation of its place. Neighbour: `table.rs`, which gives the places out.
+//! Owns [`BySlot`]. Places are few and used again, so looking one up is an index; a value is that
+//! of one generation of its place. Neighbour: `table.rs`, which gives the places out.
 
 use alloc::vec::Vec;
 use craton_abi::Slot;

@@ -71,8 +71,8 @@ pub(crate) fn leave_with(request: HostCall) -> Option<HostReply> {
 ///
 /// # Errors
 ///
-/// Gives the copy back where that cannot be: it is for [`leave_with`] then. `LimitMemory` if there is no
-/// memory for it.
+/// Gives the copy back where that cannot be: it is for [`leave_with`] then. `LimitMemory` if there
+/// is no memory for it.
 #[inline]
 pub(crate) fn send(to: Pid, tag: u64, message: &[u8]) -> Result<(), Result<Payload, ErrorCode>> {
     with_exchange(|exchange| {

@@ -131,7 +131,10 @@ fn others_run_while_a_thousand_end_together() {
     while ended < 1_001 {
         let mut out = Vec::new();
         rig.shard.step(input, rig.now, &mut out);
-        let runs = |effect: &Effect| matches!(effect, Effect::Host(HostEffect::Run { slot, .. }) if *slot == other.slot);
+        let runs = |effect: &Effect| match effect {
+            Effect::Host(HostEffect::Run { slot, .. }) => *slot == other.slot,
+            _ => false,
+        };
         let exits = out.iter().filter(|effect| matches!(effect, Effect::Exited { .. })).count();
         // The first itself, and those who hear of it.
         assert!(exits <= EXITS_PER_STEP_MAX + 1, "{exits} in one step");
