@@ -91,7 +91,8 @@ pub struct Request {
 pub struct Response {
     /// 200, 404 and so on.
     pub status: u16,
-    /// All headers but those that say how long it is.
+    /// All headers but those that say how long it is and whether the connection stays: a server
+    /// writes these itself and leaves out those of the program.
     pub headers: Headers,
     /// The body, whole.
     pub body: Vec<u8>,
@@ -117,9 +118,8 @@ impl Headers {
     pub fn add(&mut self, name: &str, value: &str) -> bool {
         let is_token =
             |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-        let is_good = !name.is_empty()
-            && name.bytes().all(is_token)
-            && !value.bytes().any(|byte| byte.is_ascii_control() && byte != b'\t');
+        let is_good =
+            !name.is_empty() && name.bytes().all(is_token) && !value.bytes().any(is_control);
         if is_good {
             self.0.push((name.into(), value.into()));
         }
@@ -151,6 +151,23 @@ impl Response {
         self.headers.add(name, value);
         self
     }
+}
+
+/// Whether an answer of this status has a body at all (RFC 9112, section 6.3).
+const fn has_body(status: u16) -> bool {
+    status >= 200 && status != 204 && status != 304
+}
+
+/// Whether a header says where a message ends or what becomes of its connection. Whoever encodes
+/// the message writes these; a second one could contradict it.
+fn is_framing(name: &str) -> bool {
+    let framing = ["content-length", "transfer-encoding", "connection"];
+    framing.iter().any(|of| name.eq_ignore_ascii_case(of))
+}
+
+/// Neither a tab nor a letter: what may be in no line of HTTP.
+const fn is_control(byte: u8) -> bool {
+    byte.is_ascii_control() && byte != b'\t'
 }
 
 /// What a status means; empty for those that have no word here.

@@ -67,6 +67,20 @@ fn lengths_that_two_readers_could_read_differently_are_refused() {
     for bad in ["gzip, chunked", "chunked, chunked", "chunked\r\nTransfer-Encoding: chunked", "x"] {
         assert_eq!(with(&format!("Transfer-Encoding: {bad}\r\n")), Err(Refused(501)), "{bad}");
     }
+    // White space of Unicode is none of HTTP.
+    for space in ["\u{a0}", "\u{85}", "\u{3000}", "\u{2028}"] {
+        let length = format!("Content-Length: 3{space}\r\n");
+        assert_eq!(with(&length), Err(Refused(400)), "{length:?}");
+        let length = format!("Content-Length: {space}3\r\n");
+        assert_eq!(with(&length), Err(Refused(400)), "{length:?}");
+        for chunked in [format!("chunked{space}"), format!("{space}chunked")] {
+            let chunked = format!("Transfer-Encoding: {chunked}\r\n");
+            assert_eq!(with(&chunked), Err(Refused(501)), "{chunked:?}");
+        }
+        let close = with(&format!("Connection: close{space}, x\r\n"));
+        assert!(close.expect("good").expect("whole").keep_alive, "{space:?}");
+    }
+    assert_eq!(body("Content-Length: \t 3 \t\r\n"), Ok(Body::Length(3)));
     assert_eq!(request("GET / HTTP/1.1\r\n\r\n"), Err(Refused(400)), "no host");
     assert_eq!(request("GET / HTTP/2.0\r\n\r\n"), Err(Refused(505)));
     let old = "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n";
@@ -75,6 +89,33 @@ fn lengths_that_two_readers_could_read_differently_are_refused() {
     assert_eq!(request(&long), Err(Refused(431)));
     assert_eq!(request(&format!("{long}\r\n\r\n")), Err(Refused(431)));
     assert_eq!(with(&"a: b\r\n".repeat(80)), Err(Refused(431)));
+}
+
+/// Where one reader ends a line and the next does not, a second message could hide.
+#[test]
+fn a_line_of_a_head_ends_with_both_its_bytes() {
+    let good = "GET / HTTP/1.1\r\nHost: x\r\nA: b\r\n\r\n";
+    assert!(matches!(request(&format!("{good}\n\n")), Ok(Some(_))), "what follows is a body");
+    for (at, _) in good.match_indices("\r\n") {
+        let bad = format!("{}{}", &good[..at], &good[at + 1..]);
+        for bytes in [&bad[..at + 1], &bad[..], &format!("{bad}\r\n")] {
+            assert_eq!(request(bytes), Err(Refused(400)), "{bytes:?}");
+        }
+        let bad = bad.replace("GET / HTTP/1.1", "HTTP/1.1 200 OK");
+        assert_eq!(response(&bad), Err(Refused(400)), "{bad:?}");
+    }
+    assert_eq!(request(&format!("\n{good}")), Err(Refused(400)));
+}
+
+#[test]
+fn who_is_told_to_continue_must_understand_it() {
+    let expects = |version, value| {
+        let text = format!("POST / HTTP/{version}\r\nHost: x\r\nExpect: {value}\r\n\r\n");
+        request(&text).expect("good").expect("whole").expects
+    };
+    assert!(expects("1.1", "100-Continue"));
+    assert!(!expects("1.0", "100-continue"));
+    assert!(!expects("1.1", "200-ok"));
 }
 
 #[test]
@@ -124,7 +165,36 @@ fn chunks_are_put_together_however_they_come() {
     for bad in ["x\r\n", "5\r\nhelloX\r\n", "-1\r\n", "\r\n", "11111111111111111\r\n"] {
         assert_eq!(unchunk(bad, 1, 100), Err(Refused(400)), "{bad:?}");
     }
+    for bad in [
+        "5\nhello\r\n0\r\n\r\n",
+        "5;a\nhello\r\n0\r\n\r\n",
+        "5;a\n\r\nhello\r\n0\r\n\r\n",
+        "5;a\0b\r\nhello\r\n0\r\n\r\n",
+        "5;a\rb\r\nhello\r\n0\r\n\r\n",
+        "5;\u{7f}\r\nhello\r\n0\r\n\r\n",
+        "5\r\nhello\n0\r\n\r\n",
+        "0\r\n\n",
+        "0\r\na: b\n\r\n",
+        "0\r\na: b\r\nc\n\r\n\r\n",
+        "0\r\na: \rb\r\n\r\n",
+    ] {
+        for part in 1..=bad.len() {
+            assert_eq!(unchunk(bad, part, 100), Err(Refused(400)), "{bad:?} in parts of {part}");
+        }
+    }
     assert_eq!(unchunk(&"1".repeat(400), 7, 100), Err(Refused(400)));
+    // Limits hold in whatever parts it comes.
+    for (end, what, limit, status) in [("\r\n", "0;", 256, 400), ("\r\n\r\n", "a: ", 8192, 431)] {
+        for len in [limit, limit + 1] {
+            let line = format!("{what}{}{end}", "x".repeat(len - what.len() - end.len()));
+            let text = if status == 400 { format!("{line}\r\n") } else { format!("0\r\n{line}") };
+            let expected =
+                if len == limit { Ok(Some((Vec::new(), 0))) } else { Err(Refused(status)) };
+            for part in [1, 100, text.len()] {
+                assert_eq!(unchunk(&text, part, 100), expected, "{len} in parts of {part}");
+            }
+        }
+    }
     let endless = format!("0\r\n{}", "a: b\r\n".repeat(2_000));
     assert_eq!(unchunk(&endless, 100, 100), Err(Refused(431)));
 }
@@ -171,6 +241,8 @@ mod program {
         pub CONNECTION: "connection" = connection as fn(());
         /// Says its argument to the next client, whatever that asks.
         pub ODD: "odd" = odd as fn((u16, String));
+        /// Takes what the next client says, but slowly.
+        pub SLOW: "slow" = slow as fn(());
     }
 
     fn server(_: ()) -> Result<(), Error> {
@@ -188,7 +260,24 @@ mod program {
         fn below(request: &Request) -> Response {
             Response::text(200, &format!("{} {:?}", request.path, request.query))
         }
+        fn framed(_: &Request) -> Response {
+            let answer = Response::text(200, "framed").header("Content-Length", "1");
+            let answer = answer.header("Transfer-Encoding", "chunked");
+            answer.header("CONNECTION", "keep-alive").header("x-kept", "y")
+        }
+        fn probe(request: &Request) -> Response {
+            Response::text(200, "").header("x-by", &format!("probe {}", request.method))
+        }
+        /// The headers that the client sent, for people.
+        fn headers(request: &Request) -> Response {
+            let lines = request.headers.iter().map(|(name, value)| format!("{name}: {value}\n"));
+            Response::text(200, &lines.collect::<String>())
+        }
         let routes = Routes::new().get("/", hello).post("/echo", echo).get("/below/*", below);
+        let routes = routes.get("/framed", framed).on("PUT", "/headers", headers);
+        let routes = routes.post("/headers", headers).get("/headers", headers);
+        let routes = routes.get("/probe", below).on("HEAD", "/probe", probe);
+        let routes = routes.on("HEAD", "/only", probe);
         routes.body_bytes_max(10_000).serve_given();
     }
 
@@ -199,6 +288,14 @@ mod program {
         // A client may well have heard enough by now.
         let _ = stream.finish();
         let _ = stream.read(&mut [0; 10]);
+        Ok(())
+    }
+
+    fn slow(_: ()) -> Result<(), Error> {
+        let mut stream = TcpListener::bind(98)?.accept(Some(LONG))?;
+        while let Ok(1..) = stream.read(&mut [0; 4_000]) {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
         Ok(())
     }
 
@@ -241,12 +338,40 @@ mod program {
             assert_eq!(answer.status, status);
             assert_eq!(answer.headers.get("allow"), (status == 405).then_some("POST"));
         }
+        framing_is_the_librarys()?;
         let long = client.post("http://localhost/echo", "x/y", &[7; 10_001])?;
         assert_eq!(long.status, 413);
         let short = Client::new().timeout(LONG).body_bytes_max(10);
         assert_eq!(short.get("http://localhost/"), Err(HttpError::TooLong));
         assert_eq!(client.get("https://localhost/"), Err(HttpError::NoRoots));
         kill(&server.pid).expect("it may be killed");
+        Ok(())
+    }
+
+    /// What a program says about lengths is left out, of requests and of answers.
+    fn framing_is_the_librarys() -> Result<(), HttpError> {
+        let client = Client::new().timeout(LONG).header("Content-Length", "1").header("a", "b");
+        let client = client.header("transfer-encoding", "chunked").header("HOST", "elsewhere");
+        let client = client.header("Connection", "keep-alive");
+        let told = client.post("http://localhost/headers", "x/y", b"abc")?;
+        let told = String::from_utf8(told.body).expect("text");
+        let expected =
+            "host: localhost\nconnection: close\na: b\ncontent-type: x/y\ncontent-length: 3\n";
+        assert_eq!(told, expected);
+        let told = client.get("http://localhost/headers")?;
+        assert_eq!(told.body, b"host: localhost\nconnection: close\na: b\n");
+        let framed = client.get("http://localhost/framed")?;
+        assert_eq!(
+            (framed.body.as_slice(), framed.headers.get("x-kept")),
+            (&b"framed"[..], Some("y"))
+        );
+        for (name, value) in [("content-length", "6"), ("connection", "close")] {
+            let given = framed.headers.iter().filter(|(of, _)| of.eq_ignore_ascii_case(name));
+            assert_eq!(given.map(|(_, value)| value).collect::<Vec<_>>(), [value]);
+        }
+        assert_eq!(framed.headers.get("transfer-encoding"), None);
+        let only = client.post("http://localhost/probe", "x/y", b"")?;
+        assert_eq!((only.status, only.headers.get("allow")), (405, Some("GET, HEAD")));
         Ok(())
     }
 
@@ -284,6 +409,14 @@ mod program {
             "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n";
         let said = say(&[expects])?;
         assert!(said.starts_with("HTTP/1.1 100 Continue\r\n\r\n"), "{said}");
+        // A body that would be refused is not asked for; nor is one of whom cannot know the word.
+        let said = say(&[&expects.replace("Length: 2", "Length: 10001")])?;
+        assert!(said.starts_with("HTTP/1.1 413 "), "{said}");
+        assert_eq!(say(&[&expects.replace("HTTP/1.1", "HTTP/1.0")])?, "");
+        for path in ["/probe", "/only"] {
+            let said = say(&[&format!("HEAD {path} HTTP/1.0\r\n\r\n")])?;
+            assert!(said.contains("\r\nx-by: probe HEAD\r\n"), "{said}");
+        }
         let said = say(&["HEAD / HTTP/1.0\r\n\r\n"])?;
         assert!(said.contains("content-length: 14\r\n") && said.ends_with("\r\n\r\n"), "{said}");
         for (bad, status) in [
@@ -342,6 +475,13 @@ mod program {
         let hasty = Client::new().timeout(Duration::from_millis(30));
         let late = hasty.get("http://localhost:99/");
         assert_eq!(late, Err(HttpError::Network(ErrorCode::TimedOut)));
+        // Somebody takes some of it again and again: at this pace all of it would take 10 s.
+        SLOW.spawn(&(), SpawnOptions::here()).expect("a process");
+        let (hasty, body) = (Client::new().timeout(Duration::from_millis(200)), vec![0; 8 << 20]);
+        let start = std::time::Instant::now();
+        let late = patiently(|| hasty.post("http://localhost:98/", "x/y", &body));
+        assert_eq!(late, Err(HttpError::Network(ErrorCode::TimedOut)));
+        assert!(start.elapsed() < std::time::Duration::from_secs(9), "{:?}", start.elapsed());
         Ok(())
     }
 }

@@ -2,10 +2,10 @@
 //!
 //! Owns [`Chunks`], which reads them; `wire` brings the bytes.
 
-use super::{HEAD_BYTES_MAX, Refused};
+use super::{HEAD_BYTES_MAX, Refused, is_control};
 use alloc::vec::Vec;
 
-/// Longest line that says how long a chunk is.
+/// Longest line that says how long a chunk is, with its end.
 const LINE_BYTES_MAX: usize = 256;
 const END: &[u8] = b"\r\n";
 
@@ -52,19 +52,12 @@ impl Chunks {
         loop {
             let rest = bytes.get(*used..).unwrap_or_default();
             match self.state {
-                // An empty line is no length, though `httparse` takes it for none.
-                State::Length if rest.first().is_some_and(|byte| !byte.is_ascii_hexdigit()) => {
-                    return Err(Refused(400));
-                }
-                State::Length => match httparse::parse_chunk_size(rest) {
-                    Ok(httparse::Status::Complete((len, size))) => {
+                State::Length => match size_line(rest)? {
+                    None => return Ok(false),
+                    Some((len, size)) => {
                         *used += len;
                         self.begin(size)?;
                     }
-                    Ok(httparse::Status::Partial) if rest.len() < LINE_BYTES_MAX => {
-                        return Ok(false);
-                    }
-                    _ => return Err(Refused(400)),
                 },
                 State::Data(left) => {
                     let len = rest.len().min(left);
@@ -101,8 +94,11 @@ impl Chunks {
 
     /// Skips lines up to the empty one.
     fn skip_trailer(&mut self, bytes: &[u8], used: &mut usize) -> Result<bool, Refused> {
-        let mut rest = bytes;
+        // What is behind the limit is not looked at, so that it is the same however much came.
+        let room = HEAD_BYTES_MAX - self.trailer_bytes;
+        let mut rest = &bytes[..bytes.len().min(room)];
         while let Some(len) = rest.windows(END.len()).position(|two| two == END) {
+            check_line(&rest[..len])?;
             rest = &rest[len + END.len()..];
             *used += len + END.len();
             self.trailer_bytes += len + END.len();
@@ -110,7 +106,31 @@ impl Chunks {
                 return Ok(true);
             }
         }
-        let is_long = self.trailer_bytes + rest.len() > HEAD_BYTES_MAX;
-        if is_long { Err(Refused(431)) } else { Ok(false) }
+        check_line(rest.strip_suffix(b"\r").unwrap_or(rest))?;
+        if bytes.len() > room { Err(Refused(431)) } else { Ok(false) }
     }
+}
+
+/// How long the line is that says how long a chunk is, and that; `None` until it is whole.
+///
+/// `httparse` takes more than is safe: an empty line for no length, and anything in an extension,
+/// even the LF at which another reader might end the line.
+fn size_line(bytes: &[u8]) -> Result<Option<(usize, u64)>, Refused> {
+    let line = &bytes[..bytes.len().min(LINE_BYTES_MAX)];
+    let end = line.iter().position(|byte| *byte == b'\n').map_or(line.len(), |at| at + 1);
+    let line = &line[..end];
+    if line.first().is_some_and(|byte| !byte.is_ascii_hexdigit()) {
+        return Err(Refused(400));
+    }
+    check_line(line.strip_suffix(END).or(line.strip_suffix(b"\r")).unwrap_or(line))?;
+    match httparse::parse_chunk_size(line) {
+        Ok(httparse::Status::Complete(found)) => Ok(Some(found)),
+        Ok(httparse::Status::Partial) if line.len() < LINE_BYTES_MAX => Ok(None),
+        _ => Err(Refused(400)),
+    }
+}
+
+/// A line without its end has no bytes in it that could be another end.
+fn check_line(line: &[u8]) -> Result<(), Refused> {
+    if line.iter().copied().any(is_control) { Err(Refused(400)) } else { Ok(()) }
 }

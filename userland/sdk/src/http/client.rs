@@ -3,7 +3,7 @@
 //! Owns [`Client`], [`Url`] and [`HttpError`].
 
 use super::wire::{Over, Stream, Wire};
-use super::{BODY_BYTES_MAX, Body, Headers, Refused, Response, ResponseHead};
+use super::{BODY_BYTES_MAX, Body, Headers, Refused, Response, ResponseHead, is_framing};
 use crate::net::{TcpStream, resolve};
 use crate::system::now;
 #[cfg(feature = "tls")]
@@ -129,7 +129,8 @@ impl Client {
         self
     }
 
-    /// Sends this header with each request. One that could not be sent is left out.
+    /// Sends this header with each request. One that could not be sent is left out, and so are
+    /// those that the client writes itself: the host, the length, the connection.
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.add(name, value);
         self
@@ -197,7 +198,8 @@ impl Client {
         if let Some((content_type, _)) = body {
             headers.add("content-type", content_type);
         }
-        for (name, value) in headers.iter() {
+        let is_own = |name: &str| is_framing(name) || name.eq_ignore_ascii_case("host");
+        for (name, value) in headers.iter().filter(|(name, _)| !is_own(name)) {
             let _ = write!(text, "{name}: {value}\r\n");
         }
         let body = body.map(|(_, body)| body);

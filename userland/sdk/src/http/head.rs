@@ -3,7 +3,7 @@
 //! Owns [`RequestHead`], [`ResponseHead`] and [`Body`]. Whatever could make two readers of one
 //! connection disagree about where a message ends (RFC 9112, section 11.2) is refused.
 
-use super::{HEAD_BYTES_MAX, HEADERS_MAX, Headers, Refused};
+use super::{HEAD_BYTES_MAX, HEADERS_MAX, Headers, Refused, has_body};
 use alloc::string::String;
 use httparse::{EMPTY_HEADER, Header, Status};
 
@@ -63,14 +63,33 @@ struct Framing {
     expects: bool,
 }
 
-/// Why a head is not whole: more is to come, or nothing will help.
-fn incomplete<T>(parsed: httparse::Result<usize>, len: usize) -> Result<Option<T>, Refused> {
+/// White space of HTTP (RFC 9110, section 5.6.3). Not that of Unicode: who would trim a no-break
+/// space off `chunked` would see another end of the message than those who do not.
+const SPACE: [char; 2] = [' ', '\t'];
+
+/// Where a head ends, as far as `httparse` is concerned; `None`: more is to come.
+fn end(parsed: httparse::Result<usize>, bytes: &[u8]) -> Result<Option<usize>, Refused> {
     match parsed {
-        Ok(Status::Partial) if len < HEAD_BYTES_MAX => Ok(None),
+        Ok(Status::Complete(used)) if used <= HEAD_BYTES_MAX => {
+            check_lines(&bytes[..used]).map(|()| Some(used))
+        }
+        Ok(Status::Partial) if bytes.len() < HEAD_BYTES_MAX => check_lines(bytes).map(|()| None),
         Ok(_) | Err(httparse::Error::TooManyHeaders) => Err(Refused(431)),
         Err(httparse::Error::Version) => Err(Refused(505)),
         Err(_) => Err(Refused(400)),
     }
+}
+
+/// Lines end with CR and LF; `httparse` would take the LF alone, which others do not.
+fn check_lines(bytes: &[u8]) -> Result<(), Refused> {
+    let mut before = 0;
+    for byte in bytes {
+        if *byte == b'\n' && before != b'\r' {
+            return Err(Refused(400));
+        }
+        before = *byte;
+    }
+    Ok(())
 }
 
 impl RequestHead {
@@ -82,10 +101,7 @@ impl RequestHead {
     pub fn parse(bytes: &[u8]) -> Result<Option<Self>, Refused> {
         let mut headers = [EMPTY_HEADER; HEADERS_MAX];
         let mut head = httparse::Request::new(&mut headers);
-        let used = match head.parse(bytes) {
-            Ok(Status::Complete(used)) if used <= HEAD_BYTES_MAX => used,
-            parsed => return incomplete(parsed, bytes.len()),
-        };
+        let Some(used) = end(head.parse(bytes), bytes)? else { return Ok(None) };
         let (Some(method), Some(target), Some(version)) = (head.method, head.path, head.version)
         else {
             return Err(Refused(400));
@@ -111,7 +127,8 @@ impl RequestHead {
             query,
             headers,
             keep_alive: !framing.close && (version == 1 || framing.keep_alive),
-            expects: framing.expects,
+            // Before HTTP/1.1 nobody would understand the word.
+            expects: framing.expects && version == 1,
             body,
             bytes: used,
         }))
@@ -127,14 +144,11 @@ impl ResponseHead {
     pub fn parse(bytes: &[u8]) -> Result<Option<Self>, Refused> {
         let mut headers = [EMPTY_HEADER; HEADERS_MAX];
         let mut head = httparse::Response::new(&mut headers);
-        let used = match head.parse(bytes) {
-            Ok(Status::Complete(used)) if used <= HEAD_BYTES_MAX => used,
-            parsed => return incomplete(parsed, bytes.len()),
-        };
+        let Some(used) = end(head.parse(bytes), bytes)? else { return Ok(None) };
         let status = head.code.filter(|status| (100..600).contains(status)).ok_or(Refused(400))?;
         let (headers, framing) = read_headers(head.headers)?;
         let body = match framing {
-            _ if status < 200 || status == 204 || status == 304 => Body::Length(0),
+            _ if !has_body(status) => Body::Length(0),
             Framing { chunked: true, .. } => Body::Chunked,
             Framing { length: Some(length), .. } => Body::Length(length),
             _ => Body::UntilEnd,
@@ -146,7 +160,8 @@ impl ResponseHead {
 fn read_headers(from: &[Header<'_>]) -> Result<(Headers, Framing), Refused> {
     let (mut headers, mut framing) = (Headers::default(), Framing::default());
     for header in from {
-        let value = core::str::from_utf8(header.value).map_err(|_| Refused(400))?.trim();
+        let value = core::str::from_utf8(header.value).map_err(|_| Refused(400))?;
+        let value = value.trim_matches(SPACE);
         framing.note(header.name, value)?;
         headers.0.push((header.name.into(), value.into()));
     }
@@ -171,7 +186,7 @@ impl Framing {
             }
             self.chunked = true;
         } else if name.eq_ignore_ascii_case("connection") {
-            for word in value.split(',').map(str::trim) {
+            for word in value.split(',').map(|word| word.trim_matches(SPACE)) {
                 self.close |= word.eq_ignore_ascii_case("close");
                 self.keep_alive |= word.eq_ignore_ascii_case("keep-alive");
             }

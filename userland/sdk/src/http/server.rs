@@ -5,11 +5,11 @@
 //! twenty seconds of silence.
 
 use super::wire::{Over, Stream, Wire};
-use super::{BODY_BYTES_MAX, Refused, Request, RequestHead, Response, reason};
+use super::{BODY_BYTES_MAX, Body, Refused, Request, RequestHead, Response};
+use super::{has_body, is_framing, reason};
 use crate::net::TcpStream;
 use crate::system::now;
 use alloc::format;
-use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::Write as _;
 use craton_abi::{Duration, ErrorCode};
@@ -42,7 +42,8 @@ impl Routes {
         Routes { routes: Vec::new(), body_bytes_max: BODY_BYTES_MAX }
     }
 
-    /// `GET` and `HEAD` of a path; one that ends with `*` stands for all that begin so.
+    /// `GET` of a path, and `HEAD` if no route is for that itself; a path that ends with `*` stands
+    /// for all that begin so.
     pub fn get(self, path: &'static str, handler: Handler) -> Self {
         self.on("GET", path, handler)
     }
@@ -89,14 +90,14 @@ impl Routes {
             };
             let is_head = request.method == "HEAD";
             let answer = encode(&self.answer(&request), is_head, keep_alive);
-            if wire.say(&answer, now() + ANSWER).is_err() || !keep_alive {
+            if wire.say_patiently(&answer, ANSWER).is_err() || !keep_alive {
                 return;
             }
         };
         let Refused(status) = refused;
         let answer = Response::text(status, &format!("{}\n", reason(status)));
         // It may be gone; then nobody is there to be told.
-        let _ = wire.say(&encode(&answer, false, false), now() + ANSWER);
+        let _ = wire.say_patiently(&encode(&answer, false, false), ANSWER);
     }
 
     /// The next request, and whether the client wants to ask again.
@@ -115,7 +116,12 @@ impl Routes {
             over => over,
         };
         let head = wire.head(until, RequestHead::parse, |head| head.bytes).map_err(late)?;
-        if head.expects && wire.bytes.is_empty() {
+        // Nobody is asked for a body that will not be taken.
+        let is_awaited = match head.body {
+            Body::Length(len) => (1..=self.body_bytes_max).contains(&len),
+            Body::Chunked | Body::UntilEnd => true,
+        };
+        if head.expects && is_awaited && wire.bytes.is_empty() {
             wire.say(b"HTTP/1.1 100 Continue\r\n\r\n", until)?;
         }
         let body = wire.body(head.body, self.body_bytes_max, until).map_err(late)?;
@@ -125,19 +131,24 @@ impl Routes {
 
     fn answer(&self, request: &Request) -> Response {
         let here = || self.routes.iter().filter(|(_, path, _)| fits(path, &request.path));
-        let method = if request.method == "HEAD" { "GET" } else { &request.method };
-        if let Some((_, _, handler)) = here().find(|(of, _, _)| *of == method) {
+        let by = |method: &str| here().find(|(of, _, _)| *of == method);
+        let instead = || if request.method == "HEAD" { by("GET") } else { None };
+        if let Some((_, _, handler)) = by(&request.method).or_else(instead) {
             return handler(request);
         }
-        let mut allowed = String::new();
+        let mut allowed = Vec::new();
         for (method, _, _) in here() {
-            let also = if *method == "GET" { ", HEAD" } else { "" };
-            let comma = if allowed.is_empty() { "" } else { ", " };
-            let _ = write!(allowed, "{comma}{method}{also}");
+            let also = if *method == "GET" { "HEAD" } else { method };
+            for method in [*method, also] {
+                if !allowed.contains(&method) {
+                    allowed.push(method);
+                }
+            }
         }
         if allowed.is_empty() {
             return Response::text(404, "there is nothing here\n");
         }
+        let allowed = allowed.join(", ");
         Response::text(405, &format!("only {allowed}\n")).header("allow", &allowed)
     }
 }
@@ -153,17 +164,17 @@ fn fits(route: &str, path: &str) -> bool {
 fn encode(response: &Response, head_only: bool, keep_alive: bool) -> Vec<u8> {
     let Response { status, headers, body } = response;
     let mut text = format!("HTTP/1.1 {status} {}\r\nserver: craton\r\n", reason(*status));
-    for (name, value) in headers.iter() {
+    for (name, value) in headers.iter().filter(|(name, _)| !is_framing(name)) {
         let _ = write!(text, "{name}: {value}\r\n");
     }
     let connection = if keep_alive { "keep-alive" } else { "close" };
     // A status without a body has no length either.
-    if !(*status < 200 || *status == 204 || *status == 304) {
+    if has_body(*status) {
         let _ = write!(text, "content-length: {}\r\n", body.len());
     }
     let _ = write!(text, "connection: {connection}\r\n\r\n");
     let mut bytes = text.into_bytes();
-    if !head_only && *status >= 200 && *status != 204 && *status != 304 {
+    if !head_only && has_body(*status) {
         bytes.extend_from_slice(body);
     }
     bytes

@@ -2,13 +2,13 @@
 //!
 //! Owns [`Wire`], by which `client` and `server` read heads and bodies, in the clear or by TLS.
 
-use super::{BODY_BYTES_MAX, Body, Chunks, Refused};
+use super::{Body, Chunks, Refused};
 use crate::net::TcpStream;
 use crate::system::now;
 #[cfg(feature = "tls")]
 use crate::tls::{TlsError, TlsStream};
 use alloc::vec::Vec;
-use craton_abi::{ErrorCode, Instant};
+use craton_abi::{Duration, ErrorCode, Instant};
 
 const BLOCK_BYTES: usize = 4 << 10;
 
@@ -66,39 +66,63 @@ impl Wire {
 
     /// Waits for more bytes, until a time.
     pub(super) fn hear(&mut self, until: Instant) -> Result<(), Over> {
-        let now = now();
-        if now >= until {
-            return Err(ErrorCode::TimedOut.into());
-        }
-        let (mut block, left) = ([0; BLOCK_BYTES], Some(until.since(now)));
+        self.wait_until(until)?;
+        let mut block = [0; BLOCK_BYTES];
         let len = match &mut self.stream {
-            Stream::Plain(stream) => {
-                stream.set_timeout(left);
-                stream.read(&mut block)?
-            }
+            Stream::Plain(stream) => stream.read(&mut block)?,
             #[cfg(feature = "tls")]
-            Stream::Secure(stream) => {
-                stream.set_timeout(left);
-                stream.read(&mut block)?
-            }
+            Stream::Secure(stream) => stream.read(&mut block)?,
         };
         self.bytes.extend_from_slice(&block[..len]);
         if len == 0 { Err(Over::Ended) } else { Ok(()) }
     }
 
-    /// Sends bytes; each part of them must be taken by a time.
+    /// Sends bytes; all of them must be taken by a time.
     pub(super) fn say(&mut self, bytes: &[u8], until: Instant) -> Result<(), Over> {
-        let left = Some(until.since(now()));
-        match &mut self.stream {
-            Stream::Plain(stream) => {
-                stream.set_timeout(left);
-                Ok(stream.write_all(bytes)?)
-            }
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            self.wait_until(until)?;
+            self.say_some(&mut rest)?;
+        }
+        Ok(())
+    }
+
+    /// Sends bytes, however long it takes, as long as some are taken again and again.
+    pub(super) fn say_patiently(&mut self, bytes: &[u8], silence: Duration) -> Result<(), Over> {
+        let mut rest = bytes;
+        self.set_timeout(silence);
+        while !rest.is_empty() {
+            self.say_some(&mut rest)?;
+        }
+        Ok(())
+    }
+
+    /// Sends the first of the bytes.
+    fn say_some(&mut self, rest: &mut &[u8]) -> Result<(), Over> {
+        let sent = match &mut self.stream {
+            Stream::Plain(stream) => stream.write(rest)?,
             #[cfg(feature = "tls")]
-            Stream::Secure(stream) => {
-                stream.set_timeout(left);
-                Ok(stream.write_all(bytes)?)
-            }
+            Stream::Secure(stream) => stream.write(rest)?,
+        };
+        *rest = rest.get(sent..).unwrap_or_default();
+        Ok(())
+    }
+
+    /// The next read or write waits until a time, which is not over.
+    fn wait_until(&mut self, until: Instant) -> Result<(), Over> {
+        let now = now();
+        if now >= until {
+            return Err(ErrorCode::TimedOut.into());
+        }
+        self.set_timeout(until.since(now));
+        Ok(())
+    }
+
+    fn set_timeout(&mut self, timeout: Duration) {
+        match &mut self.stream {
+            Stream::Plain(stream) => stream.set_timeout(Some(timeout)),
+            #[cfg(feature = "tls")]
+            Stream::Secure(stream) => stream.set_timeout(Some(timeout)),
         }
     }
 
@@ -156,5 +180,3 @@ impl Wire {
         }
     }
 }
-
-const _: () = assert!(BODY_BYTES_MAX >= BLOCK_BYTES, "a block is no body too long");
