@@ -195,6 +195,8 @@ impl TlsStream {
         loop {
             match tls.turn(Some(deadline))? {
                 Turn::Again => {}
+                // However fast the server sends what leads to nothing.
+                Turn::Wants if now() >= deadline => return Err(ErrorCode::TimedOut.into()),
                 Turn::Wants => tls.hear(Some(deadline))?,
                 Turn::Open => return Ok(tls),
                 Turn::Ended => return Err(ErrorCode::Reset.into()),
@@ -225,9 +227,8 @@ impl TlsStream {
         }
         while self.taken == self.text.len() && !self.ended {
             match self.turn(deadline)? {
-                Turn::Again => {}
+                Turn::Again | Turn::Ended => {}
                 Turn::Wants | Turn::Open => self.hear(deadline)?,
-                Turn::Ended => self.ended = true,
             }
         }
         let len = to.len().min(self.text.len() - self.taken);
@@ -240,15 +241,29 @@ impl TlsStream {
         Ok(len)
     }
 
-    /// Sends all of the bytes.
+    /// Sends some of the bytes, one at least, all of them within the time-out; says how many.
     ///
     /// # Errors
     ///
     /// `timed-out`, `reset` and what the connection itself gives. Some of the bytes may have been
     /// sent, and part of a record: the connection is of no use then.
-    pub fn write_all(&mut self, bytes: &[u8]) -> Result<(), TlsError> {
-        for part in bytes.chunks(RECORD_BYTES_MAX) {
+    pub fn write(&mut self, bytes: &[u8]) -> Result<usize, TlsError> {
+        let part = &bytes[..bytes.len().min(RECORD_BYTES_MAX)];
+        if !part.is_empty() {
             self.seal(Some(part))?;
+        }
+        Ok(part.len())
+    }
+
+    /// Sends all of the bytes. The time-out counts anew for every 16 KiB.
+    ///
+    /// # Errors
+    ///
+    /// As [`TlsStream::write`].
+    pub fn write_all(&mut self, mut bytes: &[u8]) -> Result<(), TlsError> {
+        while !bytes.is_empty() {
+            let written = self.write(bytes)?;
+            bytes = &bytes[written..];
         }
         Ok(())
     }
@@ -270,7 +285,8 @@ impl TlsStream {
     /// Encrypts and sends bytes, or else that there will be no more.
     fn seal(&mut self, bytes: Option<&[u8]>) -> Result<(), TlsError> {
         let deadline = self.deadline();
-        // What the protocol itself has to say goes first.
+        // What the protocol itself has to say goes first. That the peer has ended does not keep
+        // us from writing; `turn` remembers it for the reader.
         while let Turn::Again = self.turn(deadline)? {}
         let start = self.outgoing.len();
         self.outgoing.resize(start + bytes.map_or(0, <[u8]>::len) + OVERHEAD_BYTES, 0);
@@ -317,7 +333,11 @@ impl TlsStream {
             },
             Ok(ConnectionState::BlockedHandshake) => Ok(Turn::Wants),
             Ok(ConnectionState::WriteTraffic(_)) => Ok(Turn::Open),
-            Ok(ConnectionState::PeerClosed | ConnectionState::Closed) => Ok(Turn::Ended),
+            // It is said once: whoever asks next is told that writing is possible.
+            Ok(ConnectionState::PeerClosed | ConnectionState::Closed) => {
+                self.ended = true;
+                Ok(Turn::Ended)
+            }
             Ok(_) => Err(Error::General("a state that a client does not know".into())),
             Err(error) => Err(error),
         };
@@ -338,12 +358,19 @@ impl TlsStream {
         }
     }
 
-    /// Sends what there is to send.
+    /// Sends what there is to send, all of it by the deadline, however slowly the peer takes it.
     fn transmit(&mut self, deadline: Option<Instant>) -> Result<(), TlsError> {
-        self.stream.set_timeout(deadline.map(|deadline| deadline - now()));
-        let sent = self.stream.write_all(&self.outgoing);
-        self.outgoing.clear();
-        Ok(sent?)
+        let outgoing = core::mem::take(&mut self.outgoing);
+        let mut rest = outgoing.as_slice();
+        while !rest.is_empty() {
+            self.stream.set_timeout(deadline.map(|deadline| deadline - now()));
+            let sent = self.stream.write(rest)?;
+            rest = rest.get(sent..).unwrap_or_default();
+            if !rest.is_empty() && deadline.is_some_and(|deadline| now() >= deadline) {
+                return Err(ErrorCode::TimedOut.into());
+            }
+        }
+        Ok(())
     }
 
     /// Waits for more bytes of the peer.

@@ -14,6 +14,15 @@ use serde::{Deserialize, Serialize};
 
 /// Most jobs of a table.
 pub const JOBS_MAX: usize = 256;
+/// Longest line of a job.
+const LINE_BYTES_MAX: usize = 4 << 10;
+/// Longest certificates, all of them together.
+const ROOTS_BYTES_MAX: usize = 56 << 10;
+
+const _: () = assert!(
+    ROOTS_BYTES_MAX + LINE_BYTES_MAX + 1024 <= craton::limit::ARGUMENT_BYTES_MAX,
+    "a job's process is given its line and the certificates",
+);
 
 /// A line of the table.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -67,8 +76,15 @@ pub fn parse(text: &str) -> Result<Vec<Job>, String> {
             roots.push('\n');
             inside = line != END;
         } else if !line.is_empty() && !line.starts_with('#') {
+            if line.len() > LINE_BYTES_MAX {
+                return Err(format!("line {number}: longer than {LINE_BYTES_MAX} bytes"));
+            }
             jobs.push(job(line).map_err(|why| format!("line {number}: {why}"))?);
         }
+    }
+    if roots.len() > ROOTS_BYTES_MAX {
+        let len = roots.len();
+        return Err(format!("the certificates have {len} bytes; {ROOTS_BYTES_MAX} at most"));
     }
     #[cfg(feature = "https")]
     if !roots.is_empty() {
@@ -104,7 +120,9 @@ fn job(line: &str) -> Result<Job, String> {
     let what = match word(rest) {
         ("log", text) if !text.is_empty() => What::Log(text.into()),
         ("get", url) => get(url)?,
-        (other, _) => return Err(format!("'{other}' is not: log TEXT, or get http://HOST/PATH")),
+        (other, _) => {
+            return Err(format!("'{other}' is not: log TEXT, or get http[s]://HOST/PATH"));
+        }
     };
     Ok(Job { line: line.into(), when, what })
 }
@@ -172,12 +190,30 @@ mod tests {
         assert_eq!(jobs.len(), 2);
     }
 
+    /// The process that runs a job is given all of it.
+    #[test]
+    fn what_no_job_could_carry_is_refused() {
+        let with = |lines: usize| {
+            let text = "A".repeat(63) + "\n";
+            parse(&format!("@every 1s log x\n{BEGIN}\n{}{END}", text.repeat(lines)))
+        };
+        let error = with(ROOTS_BYTES_MAX / 64).expect_err("too long");
+        assert!(error.contains("the certificates have 57"), "{error}");
+        #[cfg(not(feature = "https"))]
+        assert!(with(ROOTS_BYTES_MAX / 64 - 1).is_ok());
+        let log = "@every 1s log ";
+        let long = |len: usize| parse(&format!("\n{log}{}", "x".repeat(len - log.len())));
+        assert!(long(LINE_BYTES_MAX).is_ok());
+        let error = long(LINE_BYTES_MAX + 1).expect_err("too long");
+        assert_eq!(error, "line 2: longer than 4096 bytes");
+    }
+
     #[test]
     fn what_is_wrong_is_told_with_its_line() {
         for (table, words) in [
             ("", "no jobs"),
             ("# nothing", "no jobs"),
-            ("\n* * * * * dance", "line 2: 'dance' is not"),
+            ("\n* * * * * dance", "line 2: 'dance' is not: log TEXT, or get http[s]://"),
             ("* * * * *", "line 1: '' is not"),
             ("* * * log x", "weekday 'x'"),
             ("@every 0s log x", "'0s' is no time"),

@@ -1,15 +1,17 @@
 //! Signatures of certificates and servers, as `rustls` and its `webpki` ask for them.
 //!
-//! Owns [`ALGORITHMS`]: ECDSA over P-256 and P-384, Ed25519, and RSA of up to 8192 bits. What they
-//! mean for a name, a chain and a time is decided there, not here.
+//! Owns [`ALGORITHMS`]: ECDSA over P-256 and P-384, Ed25519, and RSA of 2,048 to 8,192 bits. What
+//! they mean for a name, a chain and a time is decided there, not here.
 
 use core::marker::PhantomData;
+use core::ops::RangeInclusive;
 use digest::Digest;
 use digest::const_oid::AssociatedOid;
 use ed25519_dalek::Verifier;
 use rsa::PublicKey;
 use rsa::pkcs1::DecodeRsaPublicKey;
 use rsa::signature::hazmat::PrehashVerifier;
+use rsa::traits::PublicKeyParts;
 use rustls::SignatureScheme;
 use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::pki_types::{
@@ -57,6 +59,10 @@ static RSA_SHA512: Rsa<Sha512> = Rsa::new(alg_id::RSA_PKCS1_SHA512, false);
 static PSS_SHA256: Rsa<Sha256> = Rsa::new(alg_id::RSA_PSS_SHA256, true);
 static PSS_SHA384: Rsa<Sha384> = Rsa::new(alg_id::RSA_PSS_SHA384, true);
 static PSS_SHA512: Rsa<Sha512> = Rsa::new(alg_id::RSA_PSS_SHA512, true);
+
+/// How long a key of RSA may be, as the browsers have it (CA/Browser Forum, Baseline
+/// Requirements, section 6.1.5): a shorter one can be broken, a longer one only costs time.
+const RSA_BITS: RangeInclusive<u32> = 2048..=8192;
 
 fn wrong<E>(_: E) -> InvalidSignature {
     InvalidSignature
@@ -159,6 +165,12 @@ impl<D> Rsa<D> {
     }
 }
 
+/// The key, if it is long enough.
+fn rsa_key(der: &[u8]) -> Result<PublicKey, InvalidSignature> {
+    let key = PublicKey::from_pkcs1_der(der).map_err(wrong)?;
+    if RSA_BITS.contains(&key.n().bit_width()) { Ok(key) } else { Err(InvalidSignature) }
+}
+
 impl<D> SignatureVerificationAlgorithm for Rsa<D>
 where
     D: Digest + AssociatedOid + digest::FixedOutputReset + core::fmt::Debug,
@@ -169,7 +181,7 @@ where
         message: &[u8],
         signature: &[u8],
     ) -> Result<(), InvalidSignature> {
-        let key = PublicKey::from_pkcs1_der(key).map_err(wrong)?;
+        let key = rsa_key(key)?;
         let hash = D::digest(message);
         if self.pss {
             let signature = rsa::pss::Signature::try_from(signature).map_err(wrong)?;
@@ -187,5 +199,37 @@ where
 
     fn signature_alg_id(&self) -> AlgorithmIdentifier {
         self.signature
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec::Vec;
+
+    /// A key whose modulus has so many bytes, the first of them this one.
+    fn der(first: u8, len: u16) -> Vec<u8> {
+        let long = |tag: u8, len: u16| [&[tag, 0x82][..], &len.to_be_bytes()].concat();
+        let mut modulus = [&[0, first][..], &Vec::from_iter((2..len).map(|_| 0)), &[1]].concat();
+        if first < 0x80 {
+            modulus.remove(0);
+        }
+        let modulus = [long(2, modulus.len() as u16), modulus, [2, 3, 1, 0, 1].into()].concat();
+        [long(0x30, modulus.len() as u16), modulus].concat()
+    }
+
+    #[test]
+    fn keys_of_rsa_are_long_enough_and_not_too_long() {
+        for (first, len, is_good) in [
+            (0x80, 128, false),
+            (0x80, 255, false),
+            (0x7f, 256, false),
+            (0x80, 256, true),
+            (0x80, 512, true),
+            (0xff, 1024, true),
+            (0x01, 1025, false),
+        ] {
+            assert_eq!(rsa_key(&der(first, len)).is_ok(), is_good, "{first:#x}, {len} bytes");
+        }
     }
 }
