@@ -51,7 +51,8 @@ enum craton_kind {
     CRATON_ANSWER = 3,
     CRATON_TIMER = 4
 };
-/* What `receive` takes: whatever is next, a message with the tag or a notice, one notice by id. */
+/* What `receive` takes: whatever is next; a message with the tag, a notice, or an item of any
+ * channel; one notice by id. So look at the tag of what a tagged receive gives. */
 enum craton_select { CRATON_ANY = 0, CRATON_TAGGED = 1, CRATON_BY_ID = 2 };
 enum craton_level { CRATON_ERROR = 0, CRATON_WARN = 1, CRATON_INFO = 2, CRATON_DEBUG = 3 };
 enum craton_place {

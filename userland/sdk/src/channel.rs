@@ -8,8 +8,8 @@
 //! the other as for any request. See docs/decisions/0019-channels-are-requests.md.
 
 use crate::error::{Error, check_id};
-use crate::event::{Down, Notice};
-use crate::inbox::{self, Item};
+use crate::event::Down;
+use crate::inbox::{self, Item, Outcome};
 use crate::mailbox::Mailbox;
 use crate::message::{decode, encode, send_bytes, timeout_nanos};
 use crate::process::{Monitor, me};
@@ -35,12 +35,13 @@ const FINISH: u8 = 1;
 const TAKEN: &[u8] = &[0];
 const CLOSED: &[u8] = &[1];
 
-/// The receiving end of a channel. It stays with the process that opened it.
+/// The receiving end of a channel. It stays with the process that opened it. One that is dropped is
+/// closed, but what lies in the queue is refused only when the process next receives.
 #[derive(Debug)]
 pub struct Receiver<T> {
     tag: u64,
-    /// Who sends, known from the first item on.
-    from: Option<(Pid, Monitor)>,
+    /// Watches whoever sends, from the first item on.
+    sender: Option<Monitor>,
     over: bool,
     item: PhantomData<fn() -> T>,
 }
@@ -91,9 +92,7 @@ pub struct SenderEnd<T> {
 
 /// The sending end of a channel. The channel ends in order when it is dropped, with what was sent.
 ///
-/// It takes the answers to its items from the queue by their ids. A process that waits for
-/// [events](Mailbox::next_event) while items are under way may find them among its events; in
-/// [`select!`](crate::select!) with [`Sender::ready`] it does not.
+/// The answers to its items are no events: whatever the process waits for, they are kept for this.
 #[derive(Debug)]
 pub struct Sender<T> {
     to: Pid,
@@ -135,7 +134,8 @@ impl<T: DeserializeOwned> ReceiverEnd<T> {
 
     /// Makes it the calling process's receiving end.
     pub fn open(self) -> Receiver<T> {
-        Receiver { tag: self.tag, from: None, over: false, item: PhantomData }
+        inbox::with(|inboxes| inboxes.open(self.tag));
+        Receiver { tag: self.tag, sender: None, over: false, item: PhantomData }
     }
 }
 
@@ -164,7 +164,7 @@ impl<T: DeserializeOwned> Receiver<T> {
     /// # Errors
     ///
     /// [`Error::Down`] if the sender ended without finishing, [`Error::Malformed`] if the item is
-    /// no `T`; it is gone then.
+    /// no `T`; it is gone then. `limit: monitors` if the sender cannot be watched; nothing is lost.
     pub fn receive(&mut self, mailbox: &mut Mailbox) -> Result<Option<T>, Error> {
         loop {
             match self.take_item() {
@@ -177,6 +177,9 @@ impl<T: DeserializeOwned> Receiver<T> {
     /// Takes what [`Receiver::receive`] would give without waiting.
     pub(crate) fn take_item(&mut self) -> Option<Result<Option<T>, Error>> {
         while !self.over {
+            if let Err(error) = self.watch_sender() {
+                return Some(Err(error));
+            }
             match inbox::with(|inboxes| inboxes.next(self.tag))? {
                 Item::Message { from, request, bytes } => {
                     if let Some(item) = self.accept(from, request, &bytes) {
@@ -192,21 +195,13 @@ impl<T: DeserializeOwned> Receiver<T> {
         Some(Ok(None))
     }
 
-    /// What a message of the channel gives; nothing where it is not its sender's.
+    /// What a message of the channel gives; nothing where it is none.
     fn accept(
         &mut self,
         from: Pid,
         request: u64,
         bytes: &[u8],
     ) -> Option<Result<Option<T>, Error>> {
-        match self.is_from(from) {
-            Ok(true) => {}
-            Ok(false) => {
-                refuse(&from, request);
-                return None;
-            }
-            Err(error) => return Some(Err(error)),
-        }
         match bytes.split_first()? {
             (&FINISH, _) => {
                 self.end();
@@ -226,27 +221,45 @@ impl<T: DeserializeOwned> Receiver<T> {
     /// Closes the channel: what is queued is thrown away, and the sender is told at its next item.
     pub fn close(mut self, mailbox: &mut Mailbox) {
         self.end();
-        mailbox.close_channel(self.tag);
+        mailbox.drain_channel(self.tag);
     }
 
+    /// Watches the sender once it is known, before anything of it is taken.
+    fn watch_sender(&mut self) -> Result<(), Error> {
+        if self.sender.is_none()
+            && let Some(pid) = inbox::with(|inboxes| inboxes.sender(self.tag))
+        {
+            let monitor = Monitor::new(&pid)?;
+            inbox::with(|inboxes| inboxes.watch(monitor, self.tag));
+            self.sender = Some(monitor);
+        }
+        Ok(())
+    }
+}
+
+impl<T> Receiver<T> {
     fn end(&mut self) {
-        self.over = true;
-        if let Some((_, monitor)) = self.from {
+        if core::mem::replace(&mut self.over, true) {
+            return;
+        }
+        if let Some(monitor) = self.sender {
             monitor.cancel();
         }
         inbox::with(|inboxes| inboxes.close(self.tag));
     }
+}
 
-    /// Whether it is the channel's sender, which is whoever sends first.
-    fn is_from(&mut self, pid: Pid) -> Result<bool, Error> {
-        if let Some((from, _)) = self.from {
-            return Ok(from == pid);
+impl<T> Drop for Receiver<T> {
+    fn drop(&mut self) {
+        if !sys::is_unwinding() {
+            self.end();
         }
-        let monitor = Monitor::new(&pid)?;
-        inbox::with(|inboxes| inboxes.watch(monitor, self.tag));
-        self.from = Some((pid, monitor));
-        Ok(true)
     }
+}
+
+/// Whether the answer to an item says that it was taken.
+pub(crate) fn is_taken(answer: &[u8]) -> bool {
+    answer == TAKEN
 }
 
 /// Tells the sender of an item that its channel is closed.
@@ -306,6 +319,7 @@ impl<T: Serialize> Sender<T> {
             }
             Err(error) => return Err(error),
         };
+        inbox::with(|inboxes| inboxes.expect(monitor));
         self.under_way.push_back((monitor, bytes.len()));
         self.bytes += bytes.len();
         Ok(())
@@ -339,18 +353,22 @@ impl<T: Serialize> Sender<T> {
     /// Waits until the oldest item is taken.
     fn await_credit(&mut self, deadline: Option<Instant>) -> Result<(), Error> {
         let Some(&(monitor, _)) = self.under_way.front() else { return Ok(()) };
-        let answer = match self.mailbox.outcome(monitor, deadline) {
-            Err(Error::Refused(ErrorCode::TimedOut)) => return Err(ErrorCode::Full.into()),
-            // Another receive took it for an event. If it was no credit, the next item says so.
-            Err(Error::Refused(ErrorCode::Invalid)) => Ok(true),
-            Ok(answer) => Ok(answer == TAKEN),
-            Err(error) => Err(error),
-        };
-        self.settle(0, answer)
+        let mut outcome = inbox::with(|inboxes| inboxes.outcome(monitor));
+        if outcome.is_none() {
+            match self.mailbox.await_sent(monitor, deadline) {
+                Err(Error::Refused(ErrorCode::TimedOut)) => return Err(ErrorCode::Full.into()),
+                Err(error) => {
+                    inbox::with(|inboxes| inboxes.forget(monitor));
+                    outcome = Some(Err(error));
+                }
+                Ok(()) => outcome = inbox::with(|inboxes| inboxes.outcome(monitor)),
+            }
+        }
+        self.settle(0, outcome.unwrap_or(Err(Error::Malformed)))
     }
 
     /// What became of an item under way: it was taken, or refused, or its receiver ended.
-    fn settle(&mut self, at: usize, taken: Result<bool, Error>) -> Result<(), Error> {
+    fn settle(&mut self, at: usize, taken: Outcome) -> Result<(), Error> {
         if let Some((_, bytes)) = self.under_way.remove(at) {
             self.bytes -= bytes;
         }
@@ -367,26 +385,19 @@ impl<T: Serialize> Sender<T> {
         self.under_way.iter().map(|(monitor, _)| *monitor)
     }
 
-    /// Takes what the mailbox has kept of answers; says that there is room, or why there is none
-    /// any more.
-    pub(crate) fn take_room(&mut self, mailbox: &mut Mailbox) -> Option<Result<(), Error>> {
-        let mut at = 0;
+    /// Takes all answers that have come; says that there is room, or why there is none any more.
+    pub(crate) fn take_room(&mut self) -> Option<Result<(), Error>> {
+        let (mut at, mut told) = (0, Ok(()));
         while let Some(&(monitor, _)) = self.under_way.get(at) {
-            let taken = match mailbox.take_kept(monitor.id()) {
-                None => {
-                    at += 1;
-                    continue;
-                }
-                Some(Notice::Answer(_, _, bytes)) => Ok(bytes == TAKEN),
-                Some(Notice::Down(Down { pid, reason, .. })) => Err(Error::Down { pid, reason }),
-                Some(_) => Err(Error::Malformed),
-            };
-            if let Err(error) = self.settle(at, taken) {
-                return Some(Err(error));
+            match inbox::with(|inboxes| inboxes.outcome(monitor)) {
+                None => at += 1,
+                Some(outcome) => told = told.and(self.settle(at, outcome)),
             }
         }
-        let room = if self.over { Err(Error::Closed) } else { Ok(()) };
-        (self.over || !self.is_full(1)).then_some(room)
+        if told.is_ok() && self.over {
+            told = Err(Error::Closed);
+        }
+        (told.is_err() || !self.is_full(1)).then_some(told)
     }
 }
 
@@ -396,6 +407,7 @@ impl<T> Drop for Sender<T> {
             return;
         }
         for (monitor, _) in self.under_way.drain(..) {
+            inbox::with(|inboxes| inboxes.forget(monitor));
             monitor.cancel();
         }
         if !self.over {

@@ -3,6 +3,7 @@
 //! Owns [`Mailbox`], the buffer through which a process reads its one queue. Several may exist;
 //! they share the queue. The buffer grows to the longest message seen and is used again.
 
+use crate::channel;
 use crate::error::{Error, check, check_id};
 use crate::event::{Answer, Down, Envelope, Event, Exit, Notice, Pending, Received};
 use crate::inbox;
@@ -52,8 +53,8 @@ pub struct Mailbox {
     /// Notices that came while something else was awaited. A monitor fires once and a link breaks
     /// once, and so on, so there are at most as many as a process may hold of all.
     kept: VecDeque<Notice>,
-    /// Counts the waits of [`select!`](crate::select!), which begin with another source each time.
-    pub(crate) turn: usize,
+    /// Counts the waits of [`select!`](crate::select!), each of which has another order.
+    pub(crate) turn: u64,
 }
 
 /// What was taken from the queue.
@@ -65,6 +66,8 @@ pub(crate) enum Taken {
     Notice(Notice),
     /// Something for the channel with this tag, which is in its inbox.
     Channel(u64),
+    /// What became of an item that this process sent, by its request; it is with the inboxes.
+    Sent(Monitor),
 }
 
 impl Taken {
@@ -72,6 +75,7 @@ impl Taken {
     pub(crate) fn id(&self) -> Option<u64> {
         match self {
             Taken::Answer(pending) => Some(pending.monitor.id()),
+            Taken::Sent(request) => Some(request.id()),
             Taken::Notice(notice) => notice.id(),
             Taken::Message | Taken::Channel(_) => None,
         }
@@ -214,9 +218,20 @@ impl Mailbox {
         }
     }
 
-    /// Refuses the items of a channel, those that are queued and those that come.
-    pub(crate) fn close_channel(&mut self, tag: u64) {
-        inbox::with(|inboxes| inboxes.close(tag));
+    /// Waits until it is with the inboxes what became of an item that was sent.
+    pub(crate) fn await_sent(
+        &mut self,
+        request: Monitor,
+        deadline: Option<Instant>,
+    ) -> Result<(), Error> {
+        match self.take(Select::Id(request.id()), deadline)? {
+            Taken::Sent(_) => Ok(()),
+            _ => Err(Error::Malformed),
+        }
+    }
+
+    /// Brings up the queued items of a channel that is closed, which refuses them.
+    pub(crate) fn drain_channel(&mut self, tag: u64) {
         // The end of what is queued is told like a time-out.
         while let Ok(taken) = self.take(Select::Tag(tag), Some(now())) {
             // What is no item of this channel is a notice.
@@ -258,7 +273,7 @@ impl Mailbox {
                     self.sort()?
                 }
             };
-            if !matches!(taken, Taken::Channel(_)) {
+            if !matches!(taken, Taken::Channel(_) | Taken::Sent(_)) {
                 return self.event(taken);
             }
         }
@@ -297,6 +312,11 @@ impl Mailbox {
         }
     }
 
+    /// The notice with this id among those that were kept.
+    pub(crate) fn kept(&self, id: u64) -> Option<&Notice> {
+        self.kept.iter().find(|notice| notice.id() == Some(id))
+    }
+
     /// Takes the notice with this id from those that were kept.
     pub(crate) fn take_kept(&mut self, id: u64) -> Option<Notice> {
         let at = self.kept.iter().position(|notice| notice.id() == Some(id))?;
@@ -311,12 +331,12 @@ impl Mailbox {
                 let notice = self.notice()?;
                 self.kept.push_back(notice);
             }
-            Taken::Channel(_) => {}
+            Taken::Channel(_) | Taken::Sent(_) => {}
         }
         Ok(())
     }
 
-    /// What was taken, as an event. There is none for a channel's.
+    /// What was taken, as an event. There is none for what is a channel's.
     pub(crate) fn event(&mut self, taken: Taken) -> Result<Event<'_>, Error> {
         match taken {
             Taken::Message => Ok(Event::Message(self.envelope())),
@@ -325,7 +345,7 @@ impl Mailbox {
                 Ok(Event::Answer(Answer { from, pending, payload }))
             }
             Taken::Notice(notice) => Ok(self.event_of(notice)),
-            Taken::Channel(_) => Err(Error::Malformed),
+            Taken::Channel(_) | Taken::Sent(_) => Err(Error::Malformed),
         }
     }
 
@@ -363,12 +383,14 @@ impl Mailbox {
                 Ok(Taken::Channel(self.header.tag))
             }
             KIND_MESSAGE => Ok(Taken::Message),
-            KIND_ANSWER => Ok(Taken::Answer(pending(&self.header))),
+            KIND_ANSWER => {
+                let pending = pending(&self.header);
+                let taken = channel::is_taken(self.envelope().payload);
+                let is_sent = inbox::with(|inboxes| inboxes.settle(pending.monitor, Ok(taken)));
+                Ok(if is_sent { Taken::Sent(pending.monitor) } else { Taken::Answer(pending) })
+            }
             _ => match self.notice()? {
-                Notice::Down(down) => match inbox::with(|inboxes| inboxes.keep_end(down)) {
-                    Ok(tag) => Ok(Taken::Channel(tag)),
-                    Err(down) => Ok(Taken::Notice(Notice::Down(down))),
-                },
+                Notice::Down(down) => Ok(sort_end(down)),
                 notice => Ok(Taken::Notice(notice)),
             },
         }
@@ -419,6 +441,19 @@ impl Mailbox {
             // This SDK asks for no other kind.
             _ => Err(Error::Malformed),
         }
+    }
+}
+
+/// Gives the end of a process to the channel that it ends, or whose item it did not take.
+fn sort_end(down: Down) -> Taken {
+    let Down { pid, monitor, ref reason } = down;
+    let outcome = Err(Error::Down { pid, reason: reason.clone() });
+    if inbox::with(|inboxes| inboxes.settle(monitor, outcome)) {
+        return Taken::Sent(monitor);
+    }
+    match inbox::with(|inboxes| inboxes.keep_end(down)) {
+        Ok(tag) => Taken::Channel(tag),
+        Err(down) => Taken::Notice(Notice::Down(down)),
     }
 }
 

@@ -198,8 +198,8 @@ impl Wishes {
         self.deadline = Some(self.deadline.map_or(at, |other| other.min(at)));
     }
 
-    fn source_of(&self, key: Key) -> Option<usize> {
-        self.keys.iter().find(|(of, _)| *of == key).map(|(_, source)| *source)
+    fn sources_of(&self, key: Key) -> impl Iterator<Item = usize> {
+        self.keys.iter().filter(move |(of, _)| *of == key).map(|(_, source)| *source)
     }
 
     /// Has all sockets tell when there is something to take.
@@ -250,10 +250,8 @@ fn choose<S: Sources>(mailbox: &mut Mailbox, sources: &mut S) -> Result<Choice<S
     let mut wishes = Wishes::default();
     sources.arm(&mut wishes);
     // Whoever has something already is asked first in turn, so that none starves another.
-    let places = S::COUNT + 1;
-    let first = mailbox.turn % places;
-    mailbox.turn = first + 1;
-    for at in (first..places).chain(0..first) {
+    mailbox.turn = mailbox.turn.wrapping_add(1);
+    for at in order(mailbox.turn, S::COUNT + 1) {
         let found = match at {
             at if at == S::COUNT => look(mailbox, sources, &mut wishes)?,
             at => sources.take(at, mailbox).map(Chosen::Later),
@@ -278,6 +276,25 @@ fn choose<S: Sources>(mailbox: &mut Mailbox, sources: &mut S) -> Result<Choice<S
             Err(error) => return Err(error),
         }
     }
+}
+
+/// The order of so many places at this turn: from any one on, up or down. Of two places either is
+/// first in half of the turns whatever lies between them, since what one gains on the way up it
+/// loses on the way down. The turn is mixed, so that waits of several shapes that share a mailbox
+/// in a fixed rhythm meet all orders too.
+fn order(turn: u64, places: usize) -> impl Iterator<Item = usize> {
+    let mixed = mix(turn);
+    let first = usize::try_from((mixed >> 1) % places as u64).unwrap_or(0);
+    let is_up = mixed & 1 == 0;
+    (0..places).map(move |step| (first + if is_up { step } else { places - step }) % places)
+}
+
+/// The last steps of SplitMix64 (Steele, Lea and Flood, 2014).
+fn mix(turn: u64) -> u64 {
+    let mixed = turn.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
 }
 
 /// Takes what is in the queue already, up to the first thing that this wait is for.
@@ -324,12 +341,15 @@ fn route<S: Sources>(
         }
         return Ok(found.map(Chosen::Later));
     }
-    match (wishes.source_of(key), key) {
-        (Some(source), _) => {
-            mailbox.keep(&taken)?;
-            Ok(sources.take(source, mailbox).map(Chosen::Later))
-        }
-        (None, Key::Channel(_)) => Ok(None),
-        (None, Key::Id(_)) => Ok(Some(Chosen::First(taken))),
+    let is_channels = matches!(taken, Taken::Channel(_) | Taken::Sent(_));
+    if wishes.sources_of(key).next().is_none() {
+        return Ok(Some(Chosen::First(taken)).filter(|_| !is_channels));
     }
+    mailbox.keep(&taken)?;
+    if let Some(found) = wishes.sources_of(key).find_map(|source| sources.take(source, mailbox)) {
+        return Ok(Some(Chosen::Later(found)));
+    }
+    // A monitor that is a request's has no use for the answer.
+    let unwanted = taken.id().filter(|_| !is_channels).and_then(|id| mailbox.take_kept(id));
+    Ok(unwanted.map(|notice| Chosen::First(Taken::Notice(notice))))
 }

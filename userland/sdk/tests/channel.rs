@@ -3,7 +3,8 @@
 use craton::host::{self, Fault, FaultKind, Scenario};
 use craton::{
     CHANNEL_BYTES, CHANNEL_ITEMS, Duration, Error, ErrorCode, Event, ExitReason, Mailbox, Pid,
-    Received, Receiver, ReceiverEnd, Run, SenderEnd, SpawnOptions, exit, kill, me, nodes, send,
+    Received, Receiver, ReceiverEnd, Run, SenderEnd, SpawnOptions, exit, kill, me, nodes, select,
+    send, send_bytes,
 };
 use serde::{Deserialize, Serialize};
 
@@ -28,11 +29,14 @@ craton::entries! {
     pub LATE: "late" = late as fn(Pid);
     /// Gives the parent a sending end, receives three numbers, and ends.
     pub SINK: "sink" = sink as fn(Pid);
+    /// Sends so many items on each of so many channels from this tag on, and waits for no credit.
+    pub FLOOD: "flood" = flood as fn((Pid, u64, u64, u64));
 }
 
 type Result<T = ()> = std::result::Result<T, Error>;
 
 const TICK: Duration = Duration::from_millis(30);
+const LONG: Duration = Duration::from_secs(10);
 
 fn source((parent, end, count, fails): (Pid, SenderEnd<Number>, u64, bool)) -> Result {
     let mut sender = end.open();
@@ -68,6 +72,15 @@ fn sink(parent: Pid) -> Result {
         assert_eq!(receiver.receive(&mut mailbox)?, Some(Number(number)));
     }
     Ok(())
+}
+
+fn flood((parent, first, channels, items): (Pid, u64, u64, u64)) -> Result {
+    for tag in first..first + channels {
+        for _ in 0..items {
+            send_bytes(&parent, tag, &[0, 7], Some(Duration::MAX))?;
+        }
+    }
+    send(&parent, &Word("flooded".into()))
 }
 
 fn adder((parent, end): (Pid, ReceiverEnd<Number>)) -> Result {
@@ -131,6 +144,9 @@ fn main_entry(run: Run) -> Result {
         "patience" => patience(),
         "careless" => careless(),
         "crowd" => crowd(),
+        "greedy" => greedy(),
+        "dropped" => dropped(),
+        "early" => early(),
         "receiver_ends" => receiver_ends(),
         "lost" => lost(),
         other => panic!("no case {other}"),
@@ -226,6 +242,10 @@ fn closed() -> Result {
     let receiver = Receiver::<Number>::new();
     let end = receiver.sender();
     receiver.close(&mut mailbox);
+    // So many closed channels are remembered, and each once.
+    for _ in 0..1_000 {
+        Receiver::<Number>::new().close(&mut mailbox);
+    }
     SOURCE.spawn(&(me(), end, 100, false), SpawnOptions::here())?;
     // What comes for a closed channel is refused when it comes up, and is no event.
     let mut numbers = 0;
@@ -302,16 +322,105 @@ fn crowd() -> Result {
     Ok(())
 }
 
-/// A sender that waits for events, of which the answers to its items become some.
+/// The answers to a sender's items are no events, and are lost to no other wait.
 fn careless() -> Result {
     let (mut receiver, mut mailbox) = (Receiver::<Number>::new(), Mailbox::new());
     let mut sender = receiver.sender().open();
-    for number in 0..20 {
+    let timed_out = Some(ErrorCode::TimedOut.into());
+    for round in 0..5 {
+        for number in 0..CHANNEL_ITEMS as u64 {
+            sender.send(&Number(number))?;
+        }
+        for number in 0..CHANNEL_ITEMS as u64 {
+            assert_eq!(receiver.receive(&mut mailbox)?, Some(Number(number)));
+        }
+        match round % 3 {
+            0 => assert_eq!(mailbox.next_event_within(TICK).err(), timed_out),
+            1 => select! {
+                event = &mut mailbox => panic!("{event:?}"),
+                () = craton::select::after(TICK) => (),
+            }?,
+            _ => assert_eq!(Mailbox::new().receive_within::<Word>(TICK).err(), timed_out),
+        }
+        select! {
+            event = &mut mailbox => panic!("{event:?}"),
+            room = sender.ready() => room?,
+            () = craton::select::after(LONG) => panic!("the answers are lost"),
+        }?;
+    }
+    // All answers that have come count, though the first of them says that it is over.
+    for number in 0..CHANNEL_ITEMS as u64 {
         sender.send(&Number(number))?;
-        assert_eq!(receiver.receive(&mut mailbox)?, Some(Number(number)));
-        assert!(matches!(mailbox.next_event()?, Event::Answer(_)));
+    }
+    receiver.close(&mut mailbox);
+    assert_eq!(mailbox.next_event_within(TICK).err(), timed_out);
+    for _ in 0..2 {
+        let room = select! {
+            event = &mut mailbox => panic!("{event:?}"),
+            room = sender.ready() => room,
+        }?;
+        assert_eq!(room, Err(Error::Closed));
+        assert_eq!(sender.flush(), Ok(()));
     }
     Ok(())
+}
+
+/// One that sends without credit has no more kept of it than another.
+fn greedy() -> Result {
+    let (mut receiver, mut mailbox) = (Receiver::<Number>::new(), Mailbox::new());
+    FLOOD.spawn(&(me(), tag_of(&receiver), 1, 100), SpawnOptions::here())?;
+    assert_eq!(mailbox.receive::<Word>()?.message()?.1, Word("flooded".into()));
+    let mut items = 0;
+    let end = loop {
+        match receiver.receive(&mut mailbox) {
+            Ok(Some(number)) => assert_eq!(number, Number(7)),
+            end => break end,
+        }
+        items += 1;
+    };
+    assert!(matches!(end, Err(Error::Down { .. })), "it did not finish: {end:?}");
+    assert_eq!(items, CHANNEL_ITEMS + 1);
+    Ok(())
+}
+
+/// A receiver that is dropped is closed.
+fn dropped() -> Result {
+    let (receiver, _) = channel(100, false)?;
+    let mut mailbox = Mailbox::new();
+    expect_sent(&mut mailbox, CHANNEL_ITEMS)?;
+    drop(receiver);
+    assert_eq!(mailbox.receive::<Word>()?.message()?.1, Word(Error::Closed.to_string()));
+    Ok(())
+}
+
+/// Channels that nobody opens are kept of in bounds; they are no harm to those that are open.
+fn early() -> Result {
+    let mut mailbox = Mailbox::new();
+    let (mut receiver, child) = channel(10, false)?;
+    expect_sent(&mut mailbox, CHANNEL_ITEMS)?;
+    FLOOD.spawn(&(me(), tag_of(&receiver) ^ 1 << 61, 200, 1), SpawnOptions::here())?;
+    assert_eq!(mailbox.receive::<Word>()?.message()?.1, Word("flooded".into()));
+    for number in 0..10 {
+        assert_eq!(receiver.receive(&mut mailbox)?, Some(Number(number)), "of {child:?}");
+    }
+    assert_eq!(receiver.receive(&mut mailbox)?, None);
+    expect_sent(&mut mailbox, 10 - CHANNEL_ITEMS)?;
+    let end = ReceiverEnd::<Number>::new();
+    SOURCE.spawn(&(me(), end.sender(&me()), 100, false), SpawnOptions::here())?;
+    loop {
+        let Event::Message(message) = mailbox.next_event()? else { panic!("a notice") };
+        if message.is::<Word>() {
+            assert_eq!(message.decode::<Word>()?, Word(Error::Closed.to_string()));
+            return Ok(());
+        }
+    }
+}
+
+/// The tag of a channel, which is the last thing in its sending end.
+fn tag_of(receiver: &Receiver<Number>) -> u64 {
+    let bytes = postcard::to_allocvec(&receiver.sender()).expect("an end can be coded");
+    let pid = postcard::to_allocvec(&me()).expect("a pid can be coded").len();
+    postcard::from_bytes(&bytes[pid..]).expect("a tag")
 }
 
 fn receiver_ends() -> Result {
@@ -377,6 +486,9 @@ mod case {
         patience,
         careless,
         crowd,
+        greedy,
+        dropped,
+        early,
         receiver_ends
     );
 }

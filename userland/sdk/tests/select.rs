@@ -84,6 +84,9 @@ fn main_entry(run: Run) -> Result {
         "senders" => senders(),
         "ends" => ends(),
         "kept" => kept(),
+        "alternating" => alternating(),
+        "two_of_eight" => two_of_eight(),
+        "monitors_of_requests" => monitors_of_requests(),
         other => panic!("no case {other}"),
     }
 }
@@ -342,6 +345,90 @@ fn kept() -> Result {
     kill(&child)
 }
 
+/// Waits that alternate are each fair, though they count their turns together.
+fn alternating() -> Result {
+    const ROUNDS: usize = 400;
+    let mut mailbox = Mailbox::new();
+    let mut times = [0; 2];
+    for round in 0..2 * ROUNDS {
+        send(&me(), &Number(0))?;
+        let is_time = match round % 2 {
+            0 => select! { _ = &mut mailbox => false, () = until(now()) => true },
+            _ => select! { _ = &mut mailbox => false, () = until(now()) => true },
+        }?;
+        times[round % 2] += usize::from(is_time);
+        if is_time {
+            // One message is there at each wait.
+            assert!(matches!(mailbox.next_event()?, Event::Message(_)));
+        }
+    }
+    for times in times {
+        assert!((ROUNDS * 2 / 5..=ROUNDS * 3 / 5).contains(&times), "{times} of {ROUNDS}");
+    }
+    Ok(())
+}
+
+/// Two that always have something share evenly, beside others that have nothing.
+fn two_of_eight() -> Result {
+    const ROUNDS: usize = 400;
+    let mut mailbox = Mailbox::new();
+    let (mut neighbours, mut apart) = ([0; 2], [0; 2]);
+    for _ in 0..ROUNDS {
+        neighbours[select! {
+            event = &mut mailbox => panic!("{event:?}"),
+            () = until(now()) => 0,
+            () = until(now()) => 1,
+            () = after(LONG) => panic!("it is not the time"),
+            () = after(LONG) => panic!("it is not the time"),
+            () = after(LONG) => panic!("it is not the time"),
+            () = after(LONG) => panic!("it is not the time"),
+            () = after(LONG) => panic!("it is not the time"),
+        }?] += 1;
+        apart[select! {
+            event = &mut mailbox => panic!("{event:?}"),
+            () = after(LONG) => panic!("it is not the time"),
+            () = until(now()) => 0,
+            () = after(LONG) => panic!("it is not the time"),
+            () = after(LONG) => panic!("it is not the time"),
+            () = until(now()) => 1,
+            () = after(LONG) => panic!("it is not the time"),
+            () = after(LONG) => panic!("it is not the time"),
+        }?] += 1;
+    }
+    for count in neighbours.into_iter().chain(apart) {
+        assert!((ROUNDS * 2 / 5..=ROUNDS * 3 / 5).contains(&count), "{neighbours:?} {apart:?}");
+    }
+    Ok(())
+}
+
+/// The answer to a request is not lost to who waits for its monitor.
+fn monitors_of_requests() -> Result {
+    let mut mailbox = Mailbox::new();
+    let child = ANSWERER.spawn(&(), SpawnOptions::here())?.pid;
+    for is_kept in [false, true] {
+        let pending = [ask(&child, &Next(4))?, ask(&child, &Next(6))?];
+        if is_kept {
+            // What else is there is kept by this.
+            mailbox.receive_within::<Number>(TICK).expect_err("no number was sent");
+        }
+        let answer = select! {
+            event = &mut mailbox => match event {
+                Event::Answer(answer) => answer.decode::<u64>()?,
+                other => panic!("{other:?}"),
+            },
+            down = pending[0].monitor => panic!("{down:?}"),
+        }?;
+        assert_eq!(answer, 5);
+        let answer = select! {
+            event = &mut mailbox => panic!("{event:?}"),
+            down = pending[1].monitor => panic!("{down:?}"),
+            answer = pending[1].answered::<u64>() => answer?,
+        }?;
+        assert_eq!(answer, 7);
+    }
+    kill(&child)
+}
+
 macro_rules! cases {
     ($($name:ident),+ $(,)?) => {
         $(#[test]
@@ -357,4 +444,5 @@ macro_rules! cases {
 mod case {
     use super::{ENTRIES, ExitReason, Scenario, host};
     cases!(each, fair, nothing_is_lost, nothing_is_left, senders, ends, kept);
+    cases!(alternating, two_of_eight, monitors_of_requests);
 }

@@ -154,8 +154,8 @@ impl<T: DeserializeOwned> Source for &mut Receiver<T> {
 impl<T: Serialize> Source for Ready<'_, T> {
     type Output = Result<(), Error>;
 
-    fn take(&mut self, mailbox: &mut Mailbox) -> Option<Self::Output> {
-        self.0.take_room(mailbox)
+    fn take(&mut self, _mailbox: &mut Mailbox) -> Option<Self::Output> {
+        self.0.take_room()
     }
 
     fn arm(&self, wishes: &mut Wishes) {
@@ -195,9 +195,10 @@ impl Source for Monitor {
     type Output = Down;
 
     fn take(&mut self, mailbox: &mut Mailbox) -> Option<Down> {
-        match mailbox.take_kept(self.id())? {
-            Notice::Down(down) => Some(down),
-            // Ids of monitors, requests and timers are of one series.
+        // The monitor of a request has its id, and the answer is another's.
+        let Notice::Down(_) = mailbox.kept(self.id())? else { return None };
+        match mailbox.take_kept(self.id()) {
+            Some(Notice::Down(down)) => Some(down),
             _ => None,
         }
     }
