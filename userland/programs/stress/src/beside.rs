@@ -10,8 +10,8 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use craton::net::UdpSocket;
 use craton::{
-    Duration, Error, ErrorCode, Event, ExitReason, Mailbox, Output, Pid, Resource, SpawnOptions,
-    Timer, TrapKind, kill, me, now, send_bytes, trap_exits, yield_now,
+    Duration, Error, ErrorCode, Event, ExitReason, Mailbox, Monitor, Output, Pid, Resource,
+    SpawnOptions, Timer, TrapKind, kill, me, now, send_bytes, trap_exits, yield_now,
 };
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +25,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Memory of a foe that fills 1 GiB of it.
 const FILLED_MAX: u64 = (1 << 30) + (1 << 20);
 const TAG: u64 = 1;
+/// The keeper's word that there is a foe, with its pid.
+const TAG_RUNS: u64 = 2;
 
 /// Somebody who does his worst.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -123,8 +125,8 @@ fn code(error: Error) -> ErrorCode {
 
 /// Measures without anybody, then beside each foe.
 pub fn run(out: &mut Output, names: &[&str]) -> Result<String> {
-    let mut clock = Clock { mailbox: Mailbox::new() };
-    let (idle, _) = clock.watch(Some(ExitReason::Normal))?;
+    let mut clock = Clock { mailbox: Mailbox::new(), ended: Vec::new() };
+    let (idle, _) = clock.watch(false)?;
     out.line(&format!("idle {} -", idle.as_nanos())).map_err(|error| failed(&error))?;
     for name in names {
         let found = FOES.iter().find(|(known, _)| known == name);
@@ -142,19 +144,21 @@ pub fn run(out: &mut Output, names: &[&str]) -> Result<String> {
     }
 }
 
-/// The entry `keeper`: sees to it that there is a foe all the time, and tells its parent how the
-/// first ended. It ends with an error if one ends as it must not; the foe ends with it.
+/// The entry `keeper`: sees to it that there is a foe all the time, and tells its parent which the
+/// first is and how that ended. It ends with an error if one ends as it must not, or if there is
+/// none to be had; the foe ends with it.
 pub fn keeper((foe, sink, parent): (Foe, Pid, Pid)) -> Result {
     trap_exits(true);
-    let (mut mailbox, mut told) = (Mailbox::new(), false);
+    let (mut mailbox, mut spawned, mut told) = (Mailbox::new(), false, false);
     loop {
-        // What the last one held may not be back yet.
-        let Ok(child) = FOE.spawn(&(foe, sink), foe.options()) else {
-            yield_now();
-            continue;
-        };
+        let child = spawn_patiently(foe, sink)?;
+        if !spawned {
+            let told = send_bytes(&parent, TAG_RUNS, &child.to_bytes(), None);
+            told.map_err(|error| failed(&error))?;
+            spawned = true;
+        }
         let reason = match mailbox.next_event().map_err(|error| failed(&error))? {
-            Event::Exit(exit) if exit.pid == child.pid => exit.reason,
+            Event::Exit(exit) if exit.pid == child => exit.reason,
             other => return Err(format!("{other:?} came")),
         };
         if !foe.explains(&reason) {
@@ -167,55 +171,96 @@ pub fn keeper((foe, sink, parent): (Foe, Pid, Pid)) -> Result {
     }
 }
 
+/// Spawns a foe; what the last one held may not be back yet.
+fn spawn_patiently(foe: Foe, sink: Pid) -> Result<Pid> {
+    let deadline = now() + PATIENCE;
+    loop {
+        match FOE.spawn(&(foe, sink), foe.options()) {
+            Ok(child) => return Ok(child.pid),
+            Err(error) if now() >= deadline => return Err(format!("no {foe:?}: {error}")),
+            Err(_) => yield_now(),
+        }
+    }
+}
+
 /// How late the clock was beside a foe, and how that ended.
 fn beside(clock: &mut Clock, foe: Foe) -> Result<(Duration, ExitReason)> {
     let sink = SINK.spawn(&(), SpawnOptions::here()).map_err(|error| failed(&error))?.pid;
     let keeper = KEEPER.spawn(&(foe, sink, me()), SpawnOptions::here().monitored());
     let keeper = keeper.map_err(|error| failed(&error))?.pid;
-    let (late, reason) =
-        clock.watch(if foe.is_endless() { Some(ExitReason::Killed) } else { None })?;
+    let first = clock.first_of(keeper)?;
+    // One that ends by itself may have done so; its keeper tells how.
+    let ends_with_keeper = foe.is_endless();
+    if ends_with_keeper {
+        Monitor::new(&first).map_err(|error| failed(&error))?;
+    }
+    let (late, told) = clock.watch(!ends_with_keeper)?;
     kill(&keeper).map_err(|error| failed(&error))?;
     match clock.end_of(keeper)? {
         ExitReason::Killed => {}
         reason => return Err(format!("the keeper of {foe:?} ended with: {reason}")),
     }
+    let reason = match told {
+        Some(reason) => reason,
+        None => clock.end_of(first)?,
+    };
     kill(&sink).map_err(|error| failed(&error))?;
     Ok((late, reason))
 }
 
 struct Clock {
     mailbox: Mailbox,
+    /// Ends that were heard of before anybody asked: a foe's may come before its keeper's.
+    ended: Vec<(Pid, ExitReason)>,
 }
 
 impl Clock {
-    /// How late the timers are, until there are enough and it was told how a foe has ended, unless
-    /// that is known.
-    fn watch(&mut self, mut known: Option<ExitReason>) -> Result<(Duration, ExitReason)> {
+    /// Waits until the keeper has a foe, and says who it is.
+    fn first_of(&mut self, keeper: Pid) -> Result<Pid> {
+        match self.mailbox.next_event().map_err(|error| failed(&error))? {
+            Event::Message(told) if told.tag == TAG_RUNS && told.from == keeper => {
+                let pid = told.payload.try_into().map_err(|_| "no pid was told")?;
+                Ok(Pid::from_bytes(pid))
+            }
+            Event::Down(down) if down.pid == keeper => {
+                Err(format!("the keeper ended with: {}", down.reason))
+            }
+            other => Err(format!("unexpected: {other:?}")),
+        }
+    }
+
+    /// How late the timers are, until there are enough; and how a foe has ended, if it `is_told`.
+    fn watch(&mut self, is_told: bool) -> Result<(Duration, Option<ExitReason>)> {
+        let mut told = None;
         let mut late = Vec::with_capacity(SAMPLES_MAX);
         let mut due = now();
-        while late.len() < SAMPLES || (known.is_none() && late.len() < SAMPLES_MAX) {
+        while late.len() < SAMPLES || (is_told && told.is_none() && late.len() < SAMPLES_MAX) {
             due += PERIOD;
             Timer::after(due - now(), TAG).map_err(|error| failed(&error))?;
             loop {
                 match self.mailbox.next_event().map_err(|error| failed(&error))? {
                     Event::Timer(_) => break,
-                    Event::Message(told) => known = ExitReason::from_bytes(told.payload).ok(),
+                    Event::Message(end) => told = ExitReason::from_bytes(end.payload).ok(),
                     other => return Err(format!("unexpected: {other:?}")),
                 }
             }
             late.push(now() - due);
         }
         late.sort_unstable();
-        let known = known.ok_or("nobody was told of an end")?;
-        Ok((late[late.len() * 99 / 100 - 1], known))
+        if is_told && told.is_none() {
+            return Err("nobody was told of an end".into());
+        }
+        Ok((late[late.len() * 99 / 100 - 1], told))
     }
 
-    /// How a process ends. Those that ended before are passed over.
+    /// How a process ends.
     fn end_of(&mut self, pid: Pid) -> Result<ExitReason> {
         loop {
+            if let Some(at) = self.ended.iter().position(|(of, _)| *of == pid) {
+                return Ok(self.ended.swap_remove(at).1);
+            }
             match self.mailbox.next_event_within(PATIENCE).map_err(|error| failed(&error))? {
-                Event::Down(down) if down.pid == pid => return Ok(down.reason),
-                Event::Down(_) => {}
+                Event::Down(down) => self.ended.push((down.pid, down.reason)),
                 other => return Err(format!("unexpected: {other:?}")),
             }
         }
