@@ -47,7 +47,7 @@ pub(crate) enum MailBody {
     Tally(Tally),
     /// From a worker: no process of this program is left.
     Unused(ProgramId, Tally),
-    /// To a worker: answer when everything that you have to say of names is said. For this claim.
+    /// To a worker: answer when everything that you have to say of names is said. For this asker.
     Settle(Pid),
     /// From a worker: the answer.
     Settled(Pid),

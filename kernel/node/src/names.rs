@@ -4,9 +4,10 @@
 //! has at most one owner, a group any number of members; both belong to an app, and nobody of
 //! another sees them. A process's entries vanish with it, before anybody hears of its end.
 //!
-//! Who claims a name that has an owner on another CPU may have heard of the owner's end sooner than
-//! the control, since the two do not come by the same way. So the control asks that CPU to settle
-//! it: what it answers comes after everything that it said before.
+//! Who asks about a name that has an owner on another CPU, or a group with members there, may have
+//! heard of their ends sooner than the control, since the two do not come by the same way. So the
+//! control asks those CPUs to settle it: what they answer comes after everything that they said
+//! before.
 
 use crate::control::Control;
 use crate::mail::{CONTROL, MailBody};
@@ -20,13 +21,12 @@ use craton_shard::port::{HostReply, Input, NameCall};
 
 type Key = (AppId, String);
 
-/// Why a process does not get a name.
-#[derive(Copy, Clone, Debug, Eq, PartialEq)]
-enum Refused {
-    /// It is this one's.
-    Taken(Pid),
-    /// The process or the node has as many entries as it may.
-    Limit,
+/// What a process asks, while other CPUs settle who has what it asks about.
+struct Question {
+    call: NameCall,
+    key: Key,
+    /// CPUs that have not answered.
+    left: usize,
 }
 
 /// What one process has.
@@ -43,8 +43,8 @@ pub(crate) struct Registry {
     groups: BTreeMap<Key, BTreeSet<Pid>>,
     held: BTreeMap<Pid, Held>,
     entries: usize,
-    /// Claims that wait for the owner's CPU, at most one of each process.
-    claims: BTreeMap<Pid, Key>,
+    /// Those that wait for other CPUs, at most one of each process.
+    questions: BTreeMap<Pid, Question>,
 }
 
 impl Held {
@@ -59,11 +59,11 @@ impl Registry {
         self.entries < NAMES_PER_NODE_MAX && held < NAMES_PER_PROCESS_MAX
     }
 
-    fn register(&mut self, pid: Pid, key: &Key) -> Result<(), Refused> {
+    fn register(&mut self, pid: Pid, key: &Key) -> Result<(), ErrorCode> {
         match self.names.get(key) {
             Some(&owner) if owner == pid => return Ok(()),
-            Some(&owner) => return Err(Refused::Taken(owner)),
-            None if !self.may_hold(pid) => return Err(Refused::Limit),
+            Some(_) => return Err(ErrorCode::Taken),
+            None if !self.may_hold(pid) => return Err(ErrorCode::LimitNames),
             None => {}
         }
         self.names.insert(key.clone(), pid);
@@ -83,12 +83,12 @@ impl Registry {
         true
     }
 
-    fn join(&mut self, pid: Pid, key: &Key) -> Result<(), Refused> {
+    fn join(&mut self, pid: Pid, key: &Key) -> Result<(), ErrorCode> {
         if self.groups.get(key).is_some_and(|members| members.contains(&pid)) {
             return Ok(());
         }
         if !self.may_hold(pid) {
-            return Err(Refused::Limit);
+            return Err(ErrorCode::LimitNames);
         }
         self.groups.entry(key.clone()).or_default().insert(pid);
         self.held.entry(pid).or_default().groups.insert(key.clone());
@@ -126,7 +126,7 @@ impl Registry {
 
     /// A process ended.
     fn ended(&mut self, pid: Pid) {
-        self.claims.remove(&pid);
+        self.questions.remove(&pid);
         let Some(held) = self.held.remove(&pid) else { return };
         for key in held.names {
             self.names.remove(&key);
@@ -137,7 +137,17 @@ impl Registry {
         }
     }
 
-    fn ask(&mut self, pid: Pid, call: NameCall, key: &Key) -> Result<HostReply, Refused> {
+    /// The CPUs that may know better who has what is asked about, by a process of `shard`.
+    fn unsettled(&self, call: NameCall, key: &Key, shard: ShardId) -> BTreeSet<ShardId> {
+        let holders: &mut dyn Iterator<Item = &Pid> = match call {
+            NameCall::Register | NameCall::Find => &mut self.names.get(key).into_iter(),
+            NameCall::Members => &mut self.groups.get(key).into_iter().flatten(),
+            NameCall::Unregister | NameCall::Join | NameCall::Leave => &mut core::iter::empty(),
+        };
+        holders.map(|pid| pid.slot.shard()).filter(|of| !is_settled(*of, shard)).collect()
+    }
+
+    fn ask(&mut self, pid: Pid, call: NameCall, key: &Key) -> Result<HostReply, ErrorCode> {
         Ok(match call {
             NameCall::Register => self.register(pid, key).map(|()| HostReply::Done)?,
             NameCall::Unregister => HostReply::Flag(self.unregister(pid, key)),
@@ -163,28 +173,25 @@ impl Control {
         work: &mut Work,
     ) {
         let (pid, key) = (Pid { slot, ..self.pid() }, (app, name));
-        match self.names.ask(pid, call, &key) {
-            Err(Refused::Taken(owner)) if is_settled(owner, slot.shard()) => {
-                self.answer_names(slot, Err(ErrorCode::Taken), work);
-            }
-            Err(Refused::Taken(owner)) => {
-                self.names.claims.insert(pid, key);
-                work.post(owner.slot.shard(), MailBody::Settle(pid));
-            }
-            Err(Refused::Limit) => self.answer_names(slot, Err(ErrorCode::LimitNames), work),
-            Ok(reply) => self.answer_names(slot, Ok(reply), work),
+        let shards = self.names.unsettled(call, &key, slot.shard());
+        if shards.is_empty() {
+            return self.answer_names(pid, call, &key, work);
+        }
+        self.names.questions.insert(pid, Question { call, key, left: shards.len() });
+        for shard in shards {
+            work.post(shard, MailBody::Settle(pid));
         }
     }
 
-    /// The CPU of the owner of a name has said all that it had to say when it was asked.
-    pub(crate) fn names_settled(&mut self, claimer: Pid, work: &mut Work) {
-        let Some(key) = self.names.claims.remove(&claimer) else { return };
-        let result = match self.names.register(claimer, &key) {
-            Ok(()) => Ok(HostReply::Done),
-            Err(Refused::Taken(_)) => Err(ErrorCode::Taken),
-            Err(Refused::Limit) => Err(ErrorCode::LimitNames),
-        };
-        self.answer_names(claimer.slot, result, work);
+    /// A CPU has said all that it had to say when it was asked.
+    pub(crate) fn names_settled(&mut self, asker: Pid, work: &mut Work) {
+        let Some(question) = self.names.questions.get_mut(&asker) else { return };
+        question.left -= 1;
+        if question.left == 0
+            && let Some(Question { call, key, .. }) = self.names.questions.remove(&asker)
+        {
+            self.answer_names(asker, call, &key, work);
+        }
     }
 
     /// A process that asked for names or groups ended.
@@ -192,16 +199,16 @@ impl Control {
         self.names.ended(pid);
     }
 
-    fn answer_names(&self, slot: Slot, result: Result<HostReply, ErrorCode>, work: &mut Work) {
-        let reply = result.unwrap_or_else(HostReply::Failed);
-        work.input_for(slot, Input::Names { slot, reply });
+    fn answer_names(&mut self, pid: Pid, call: NameCall, key: &Key, work: &mut Work) {
+        let reply = self.names.ask(pid, call, key).unwrap_or_else(HostReply::Failed);
+        work.input_for(pid.slot, Input::Names { slot: pid.slot, reply });
     }
 }
 
-/// Whether whatever a process of `shard` may know of an owner's end the control knows too: it hears
-/// of the ends on one shard in order, and of those beside it at once.
-fn is_settled(owner: Pid, shard: ShardId) -> bool {
-    [CONTROL, shard].contains(&owner.slot.shard())
+/// Whether whatever a process of `shard` may know of an end on shard `of` the control knows too: it
+/// hears of the ends on one shard in order, and of those beside it at once.
+fn is_settled(of: ShardId, shard: ShardId) -> bool {
+    [CONTROL, shard].contains(&of)
 }
 
 #[cfg(test)]
@@ -224,7 +231,7 @@ mod tests {
         let name = key(1, "logger");
         assert_eq!(registry.register(pid(1), &name), Ok(()));
         assert_eq!(registry.register(pid(1), &name), Ok(()));
-        assert_eq!(registry.register(pid(2), &name), Err(Refused::Taken(pid(1))));
+        assert_eq!(registry.register(pid(2), &name), Err(ErrorCode::Taken));
         assert_eq!(registry.register(pid(2), &key(2, "logger")), Ok(()), "another app's");
         assert!(!registry.unregister(pid(2), &name), "not its own");
         registry.ended(pid(1));
@@ -264,9 +271,9 @@ mod tests {
                 assert_eq!(registry.register(pid(index), &name), Ok(()));
             }
             let another = registry.join(pid(index), &key(1, "room"));
-            assert_eq!(another, Err(Refused::Limit));
+            assert_eq!(another, Err(ErrorCode::LimitNames));
         }
-        assert_eq!(registry.join(pid(index + 1), &key(1, "room")), Err(Refused::Limit));
+        assert_eq!(registry.join(pid(index + 1), &key(1, "room")), Err(ErrorCode::LimitNames));
         registry.ended(pid(1));
         assert_eq!(registry.join(pid(index + 1), &key(1, "room")), Ok(()));
     }

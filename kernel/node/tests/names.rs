@@ -143,3 +143,47 @@ fn of_many_who_want_a_name_at_once_one_gets_it() {
         assert_eq!(end_of_run(&mut world, operator).as_deref(), Some("1 of 12"), "seed {seed}");
     }
 }
+
+/// Spawns an heir, kills it, and when it hears of the end nobody is found: eight times.
+fn mourners(me: Pid, entry: &str, argument: &[u8]) -> Script {
+    if entry == "heir" {
+        return heir(me, Pid::from_bytes(argument.try_into().expect("a pid")));
+    }
+    let (mut child, mut ends) = (None, 0);
+    Box::new(move |resume| match resume {
+        Resume::Start => spawn(Place::Here, "heir", &me.to_bytes()),
+        Resume::Reply(HostReply::Spawned { pid, .. }) => {
+            child = Some(pid);
+            receive(None)
+        }
+        Resume::Reply(HostReply::Received(Received::Message { .. })) => {
+            call(HostCall::Kill { target: child.expect("it was spawned") })
+        }
+        Resume::Reply(HostReply::Done) => receive(None),
+        end if is_end(&end) => names(NameCall::Find, "throne"),
+        Resume::Reply(HostReply::Pids(found)) if !found.is_empty() => told(format!("{found:?}")),
+        Resume::Reply(HostReply::Pids(_)) if child.take().is_some() => {
+            names(NameCall::Members, "heirs")
+        }
+        Resume::Reply(HostReply::Pids(_)) => {
+            ends += 1;
+            if ends == 8 {
+                return told(String::from("nobody eight times"));
+            }
+            spawn(Place::Here, "heir", &me.to_bytes())
+        }
+        other => told(format!("main: {other:?}")),
+    })
+}
+
+#[test]
+fn who_hears_of_an_end_finds_nobody_in_name_or_group() {
+    for seed in 1..SEEDS {
+        let mut world = World::with_shards(1, SHARDS, Some(seed), mourners);
+        let operator = world.guest(Role::Operator, 1);
+        start(&mut world, operator);
+        world.run(Duration::from_millis(500));
+        let end = end_of_run(&mut world, operator);
+        assert_eq!(end.as_deref(), Some("nobody eight times"), "seed {seed}");
+    }
+}

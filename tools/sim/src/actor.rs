@@ -4,13 +4,16 @@
 //! checker of everything it asks and hears.
 
 use crate::checker::{Checker, Violation};
+use crate::named::NameQuestion;
 use crate::random::Random;
 use craton_abi::run::RunArgument;
 use craton_abi::{
     Duration, ErrorCode, ExitReason, Instant, MonitorId, NodeId, Payload, Pid, Place,
-    ProcessLimits, limit,
+    ProcessLimits, TimerId, limit,
 };
 use craton_shard::port::{HostCall, HostReply, LogLevel, Outcome, Received, Resume, SpawnCall};
+
+mod errands;
 
 /// Pids that an actor remembers.
 const FRIENDS_MAX: usize = 12;
@@ -82,6 +85,18 @@ enum Asked {
     },
     /// From now on the ends of linked processes are told.
     Trap,
+    SetTimer {
+        due: Instant,
+        tag: u64,
+    },
+    CancelTimer {
+        id: TimerId,
+    },
+    /// The notice of this timer alone.
+    AwaitTimer {
+        id: TimerId,
+    },
+    Name(Box<NameQuestion>),
 }
 
 pub(crate) struct Actor {
@@ -100,6 +115,10 @@ pub(crate) struct Actor {
     watching: Vec<MonitorId>,
     /// Requests that it has not answered.
     requests: Vec<(Pid, MonitorId)>,
+    /// Timers that it neither took back nor heard of.
+    timers: Vec<TimerId>,
+    /// The first process of its app.
+    app: Pid,
     asked: Asked,
     asked_at: Instant,
 }
@@ -120,6 +139,8 @@ impl Actor {
             friends: Vec::new(),
             watching: Vec::new(),
             requests: Vec::new(),
+            timers: Vec::new(),
+            app: pid,
             asked: Asked::Nothing,
             asked_at: Instant::ZERO,
         };
@@ -133,8 +154,10 @@ impl Actor {
             let argument = RunArgument::from_bytes(argument).ok();
             actor.console = argument.map(|argument| argument.console);
         } else if let Some((number, rest)) = argument.split_first_chunk()
-            && let Some((depth, friends)) = rest.split_first()
+            && let Some((depth, rest)) = rest.split_first()
+            && let Some((app, friends)) = rest.split_first_chunk()
         {
+            actor.app = Pid::from_bytes(app);
             actor.spawn = Some(u64::from_le_bytes(*number));
             actor.depth = *depth;
             let (friends, _) = friends.as_chunks::<{ Pid::BYTES }>();
@@ -158,9 +181,9 @@ impl Actor {
 
     /// Since when it waits for an answer that must come soon.
     pub(crate) fn hangs_since(&self) -> Option<Instant> {
-        let soon = matches!(
+        let soon = !matches!(
             self.asked,
-            Asked::Spawn { .. } | Asked::Send { .. } | Asked::Request { .. } | Asked::Receive
+            Asked::Nothing | Asked::Monitor { .. } | Asked::Demonitor { .. } | Asked::Trap
         );
         soon.then_some(self.asked_at)
     }
@@ -242,7 +265,7 @@ impl Actor {
                 HostReply::Failed(_),
             )
             | (Asked::Nothing, _) => Ok(()),
-            (asked, reply) => Err(Violation(format!("{}: {asked:?} got {reply:?}", self.pid))),
+            (asked, reply) => self.hear_errand(asked, reply, scene),
         }
     }
 
@@ -259,7 +282,10 @@ impl Actor {
                 self.watching.retain(|watched| *watched != id);
                 scene.checker.answer_heard(self.pid, id, from)
             }
-            Received::Timer { .. } => Ok(()),
+            Received::Timer { id, tag } => {
+                self.timers.retain(|timer| *timer != id);
+                scene.checker.timer_rang(self.pid, id, tag, scene.now)
+            }
             Received::Message { from, tag, payload } => {
                 let Some((number, friend)) = read_message(from, &payload.0) else {
                     return Err(Violation(format!("{from} -> {}: a changed message", self.pid)));
@@ -340,20 +366,14 @@ impl Actor {
                 Outcome::Call(HostCall::Log { level: LogLevel::Debug, text })
             }
             (61, _) if self.depth > 0 => self.end(),
-            (64..=72, _) if !self.requests.is_empty() => self.answer(scene),
+            (64..=75, _) if !self.requests.is_empty() => self.answer(scene),
             (62..=63, _) if self.console.is_some() => self.ask_print(scene),
+            (76..=77, _) => self.ask_timer(scene),
+            (78..=80, _) => self.ask_name(scene),
             _ => {
                 let wait = self.random.millis(0, 300);
                 self.ask_receive(wait, true)
             }
-        }
-    }
-
-    fn end(&mut self) -> Outcome {
-        match self.random.below(3) {
-            0 => Outcome::Exited(ExitReason::Normal),
-            1 => Outcome::Exited(ExitReason::Error(b"had enough".to_vec())),
-            _ => Outcome::Call(HostCall::Exit { reason: ExitReason::Shutdown }),
         }
     }
 
@@ -364,6 +384,7 @@ impl Actor {
                 self.probed += 1;
                 self.ask_send(friend, Some(Duration::from_secs(3)), scene)
             }
+            None if self.random.chance(20) => self.ask_name(scene),
             None => self.ask_receive(Duration::from_millis(400), false),
         }
     }
@@ -391,6 +412,7 @@ impl Actor {
         self.asked = Asked::Spawn { number, monitor };
         let mut argument = number.to_le_bytes().to_vec();
         argument.push(self.depth + 1);
+        argument.extend_from_slice(&self.app.to_bytes());
         argument.extend_from_slice(&self.pid.to_bytes());
         for friend in self.friends.iter().take(3) {
             argument.extend_from_slice(&friend.to_bytes());
@@ -424,7 +446,7 @@ impl Actor {
         let tag = self.random.number() % 3;
         let alive = scene.alive.contains(&to.node);
         let number = scene.checker.send_asked(self.pid, to, tag, scene.now, alive);
-        let asks = probe.is_none() && self.random.chance(25);
+        let asks = probe.is_none() && self.random.chance(32);
         self.asked = if asks {
             Asked::Request { to, number, node_alive: alive }
         } else {
@@ -453,21 +475,6 @@ impl Actor {
         } else {
             HostCall::Send { to, tag, payload, timeout }
         })
-    }
-
-    fn answer(&mut self, scene: &mut Scene<'_>) -> Outcome {
-        let (to, id) = self.requests.swap_remove(self.random.below(self.requests.len()));
-        scene.checker.answers(self.pid, to, id);
-        let payload = Payload(id.get().to_le_bytes().to_vec());
-        Outcome::Call(HostCall::Answer { to, id, payload })
-    }
-
-    /// To the console that stands for the operator; he takes it at his own pace.
-    fn ask_print(&mut self, scene: &mut Scene<'_>) -> Outcome {
-        let to = self.console.unwrap_or(self.pid);
-        let text = format!("hello from {} at {}\n", self.pid, scene.now).into_bytes();
-        let (tag, timeout) = (craton_abi::run::TAG_OUT, Duration::from_millis(50));
-        Outcome::Call(HostCall::Send { to, tag, payload: Payload(text), timeout })
     }
 }
 

@@ -9,9 +9,13 @@
 //!   fire if its target ended or a gap was told while the watcher lived;
 //! - a request is answered at most once, by whom it asked, and then no end is told;
 //! - no child lives whose parent never heard of it.
+//!
+//! What holds of links, timers and names is beside it, in `linked`, `timed` and `named`.
 
 use crate::linked::Linked;
 use crate::machine::MAIL_MAX;
+use crate::named::Named;
+use crate::timed::Timed;
 use craton_abi::{ErrorCode, ExitReason, Incarnation, Instant, MonitorId, NodeId, Pid};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -70,7 +74,7 @@ struct Life {
     spawn: Option<u64>,
     /// It takes only the next message, never by tag.
     in_order: bool,
-    ended: bool,
+    ended_at: Option<Instant>,
     reason: Option<ExitReason>,
 }
 
@@ -117,6 +121,8 @@ pub struct Checker {
     /// Lives of nodes that another holds dead, that one first.
     held_dead: BTreeSet<(NodeId, NodeId, Incarnation)>,
     pub(crate) linked: Linked,
+    pub(crate) timed: Timed,
+    pub(crate) named: Named,
     /// Messages taken from mailboxes.
     pub messages: u64,
     /// Notices taken from mailboxes.
@@ -147,8 +153,12 @@ impl Checker {
     }
 
     /// The instance of a process was dropped.
-    pub fn ended(&mut self, pid: Pid) {
-        self.lives.entry(pid).or_default().ended = true;
+    pub fn ended(&mut self, pid: Pid, at: Instant) {
+        self.lives.entry(pid).or_default().ended_at = Some(at);
+    }
+
+    pub(crate) fn ended_at(&self, pid: Pid) -> Option<Instant> {
+        self.lives.get(&pid)?.ended_at
     }
 
     /// A life of a node began.
@@ -365,12 +375,16 @@ impl Checker {
             // Who was linked may have ended with the reason of another.
             other => ended && (own == Some(other) || self.linked.has(target)),
         };
-        if right { Ok(()) } else { broken(format!("{who}: told '{reason}', which is not so")) }
+        if !right {
+            return broken(format!("{who}: told '{reason}', which is not so"));
+        }
+        self.heard_of_end(watcher, target, reason);
+        Ok(())
     }
 
     pub(crate) fn has_ended(&self, pid: Pid) -> bool {
         self.over.contains(&(pid.node, pid.incarnation))
-            || self.lives.get(&pid).is_none_or(|life| life.ended)
+            || self.lives.get(&pid).is_none_or(|life| life.ended_at.is_some())
     }
 
     /// Whether a gap was told on either side, or a side ended, since `at`. What a process did while
@@ -421,7 +435,8 @@ impl Checker {
                 return broken(format!("{pid} lives, but its parent never heard of it"));
             }
         }
-        self.links_at_rest()
+        self.links_at_rest()?;
+        self.timers_at_rest()
     }
 }
 
@@ -493,7 +508,7 @@ mod tests {
         let (mut checker, a, b) = three_sent();
         checker.watches(a, id, b, at(1), true).expect("new");
         checker.exits(b, ExitReason::Normal);
-        checker.ended(b);
+        checker.ended(b, at(2));
         assert!(checker.at_rest().is_err(), "never told");
         assert_eq!(checker.told(a, id, b, &ExitReason::Normal), Ok(()));
         assert_eq!(checker.at_rest(), Ok(()));
@@ -517,7 +532,7 @@ mod tests {
         checker.spawn_asked(5);
         checker.born(pid(1, 1), Some(5), true).expect("new");
         assert!(checker.at_rest().is_err());
-        checker.ended(pid(1, 1));
+        checker.ended(pid(1, 1), at(1));
         assert_eq!(checker.at_rest(), Ok(()));
     }
 }

@@ -261,7 +261,7 @@ impl World {
             HostEffect::Reclaim { slot } => {
                 if let Some((pid, _)) = self.machines[place].actors.remove(&slot) {
                     self.trace.note(self.now, format_args!("{place} end {pid}"));
-                    self.checker.ended(pid);
+                    self.checker.ended(pid, self.now);
                 }
                 None
             }
@@ -361,7 +361,13 @@ impl World {
     }
 
     pub(crate) fn sabotage(&mut self, place: Place, slot: Slot, resume: Resume) -> Resume {
-        let Resume::Reply(HostReply::Received(received)) = resume else { return resume };
+        let received = match (self.options.sabotage, resume) {
+            (_, Resume::Reply(HostReply::Received(received))) => received,
+            (Some(Sabotage::ShareNames), Resume::Reply(HostReply::Failed(ErrorCode::Taken))) => {
+                return Resume::Reply(HostReply::Done);
+            }
+            (_, other) => return other,
+        };
         match (self.options.sabotage, &received) {
             (Some(Sabotage::DuplicateMessages), Received::Message { .. }) => {
                 if let Some((was_place, was_slot, again)) = self.repeat.take()
@@ -371,7 +377,8 @@ impl World {
                 }
                 self.repeat = Some((place, slot, received.clone()));
             }
-            (Some(Sabotage::SwallowNotices), Received::Down { .. }) => {
+            (Some(Sabotage::SwallowNotices), Received::Down { .. })
+            | (Some(Sabotage::SwallowTimers), Received::Timer { .. }) => {
                 return Resume::Reply(HostReply::Failed(ErrorCode::TimedOut));
             }
             _ => {}

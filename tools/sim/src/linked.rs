@@ -79,6 +79,7 @@ impl Checker {
         }
         let lost = matches!(reason, ExitReason::NoConnection | ExitReason::Limit(_));
         if lost || self.has_ended(from) {
+            self.heard_of_end(me, from, reason);
             return Ok(());
         }
         Err(Violation(format!("{me}: told that {from} ended ({reason}), but it lives")))
@@ -128,7 +129,7 @@ mod tests {
         assert!(checker.told_of_link(a, b, &killed).is_err(), "it lives");
         let (mut checker, a, b) = two();
         checker.links(b, a, Instant::ZERO, true);
-        checker.ended(b);
+        checker.ended(b, Instant::ZERO);
         assert_eq!(checker.told_of_link(a, b, &killed), Ok(()));
         assert!(checker.told_of_link(a, b, &killed).is_err(), "twice");
     }
@@ -141,7 +142,7 @@ mod tests {
             if unlinked {
                 checker.unlinks(b, a);
             }
-            checker.ended(b);
+            checker.ended(b, Instant::ZERO);
             assert_eq!(checker.links_at_rest().is_ok(), unlinked);
         }
     }

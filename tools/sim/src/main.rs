@@ -37,10 +37,13 @@ fn main() -> ExitCode {
     for seed in from..to {
         match run(seed, Options { print: arguments.trace, sabotage: None }) {
             Ok(report) => println!(
-                "seed {seed}: {} messages, {} notices, {} processes, {} runs, {} lives ended, \
-                 {} gaps, trace {}",
+                "seed {seed}: {} messages, {} notices, {} answers, {} timers, {} names, \
+                 {} processes, {} runs, {} lives ended, {} gaps, trace {}",
                 report.messages,
                 report.notices,
+                report.answers,
+                report.timers,
+                report.names,
                 report.processes,
                 report.runs,
                 report.lives_ended,

@@ -42,6 +42,10 @@ pub enum Sabotage {
     DuplicateMessages,
     /// Some notices are thrown away.
     SwallowNotices,
+    /// Timers do not ring.
+    SwallowTimers,
+    /// Who claims the name of another is told that it is his.
+    ShareNames,
 }
 
 /// How to run.
@@ -64,6 +68,12 @@ pub struct Report {
     pub notices: u64,
     /// Answers to requests taken from mailboxes.
     pub answers: u64,
+    /// Notices of timers taken from mailboxes.
+    pub timers: u64,
+    /// Names and memberships of groups that were given.
+    pub names: u64,
+    /// Names that were refused, since they had an owner.
+    pub names_taken: u64,
     /// Processes that lived.
     pub processes: u64,
     /// Runs that an operator saw start.
@@ -187,6 +197,9 @@ impl World {
             messages: self.checker.messages,
             notices: self.checker.notices,
             answers: self.checker.answers_heard,
+            timers: self.checker.timed.rung,
+            names: self.checker.named.granted,
+            names_taken: self.checker.named.taken,
             processes: self.checker.processes,
             runs: self.operator.runs_started,
             lives_ended: self.lives_ended,

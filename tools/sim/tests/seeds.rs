@@ -41,6 +41,9 @@ fn two_hundred_seeds_hold_every_promise() {
     assert!(sum(|r| r.notices) > 100, "too few notices");
     assert!(sum(|r| r.answers) > 100, "too few answers");
     assert!(sum(|r| r.processes) > 50, "too few processes");
+    assert!(sum(|r| r.timers) > 50, "too few timers");
+    assert!(sum(|r| r.names) > 50, "too few names");
+    assert!(sum(|r| r.names_taken) > 10, "too few names of others");
     assert!(reports.iter().filter(|r| r.runs > 0).count() as u64 > SEEDS * 9 / 10, "too few runs");
     assert!(reports.iter().filter(|r| r.lives_ended > 0).count() > 50, "too few crashes");
     assert!(reports.iter().filter(|r| r.gaps > 0).count() > 50, "too few gaps");
@@ -65,4 +68,18 @@ fn a_notice_that_is_thrown_away_is_noticed() {
     let options = Options { sabotage: Some(Sabotage::SwallowNotices), ..Options::default() };
     let violation = run(1, options).expect_err("notices are missing");
     assert!(violation.0.contains("was never told"), "{violation}");
+}
+
+#[test]
+fn a_timer_that_does_not_ring_is_noticed() {
+    let options = Options { sabotage: Some(Sabotage::SwallowTimers), ..Options::default() };
+    let violation = run(1, options).expect_err("timers do not ring");
+    assert!(violation.0.contains("never rang"), "{violation}");
+}
+
+#[test]
+fn a_name_with_two_owners_is_noticed() {
+    let options = Options { sabotage: Some(Sabotage::ShareNames), ..Options::default() };
+    let violation = run(1, options).expect_err("names have two owners");
+    assert!(violation.0.contains("two owners"), "{violation}");
 }
