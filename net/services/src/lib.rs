@@ -3,13 +3,15 @@
 //! Owns [`Services`], a value over the network stack: it is given the stack's events and the time,
 //! and does all that it does through the stack's verbs. Off unless the command line turns them on
 //! ([`Enabled`]), since they answer everybody. What may be asked of them is bounded: connections,
-//! the size of a request, and how long a client may be slow.
+//! the size of a request, and how long a client may be slow. And the [`Board`], by which the CPUs
+//! of a node know what the others have to say on the pages.
 
 #![no_std]
 #![forbid(unsafe_code)]
 
 extern crate alloc;
 
+mod board;
 mod chargen;
 mod enabled;
 mod http;
@@ -19,6 +21,7 @@ mod pages;
 #[cfg(test)]
 mod tests;
 
+pub use board::Board;
 pub use enabled::{Enabled, UnknownService};
 
 use alloc::collections::{BTreeMap, BTreeSet};
