@@ -96,21 +96,30 @@ pub(crate) const URL: Target = Target {
     cost: 1,
 };
 
-/// The head, which no shorter part of the bytes may be, nor a longer one change.
+/// A head comes byte by byte up to here, then in parts of so many.
+const DENSE_BYTES: usize = 500;
+const SPARSE_BYTES: usize = 101;
+
+/// The head, which no shorter part of the bytes may be, nor a longer one change. Read as it comes
+/// it is the same, or is refused for the same.
 fn whole<T: std::fmt::Debug>(
     parse: impl Fn(&[u8]) -> Result<Option<T>, Refused>,
     len: impl Fn(&T) -> usize,
     bytes: &[u8],
 ) -> Result<Option<T>, Refused> {
     let head = parse(bytes);
+    let rendered = format!("{head:?}");
+    let is_cut =
+        |end: &usize| *end < DENSE_BYTES || end.is_multiple_of(SPARSE_BYTES) || *end == bytes.len();
+    let mut parts = (0..=bytes.len()).filter(is_cut).map(|end| parse(&bytes[..end]));
+    let first = parts.find(|part| !matches!(part, Ok(None))).unwrap_or(Ok(None));
+    assert_eq!(format!("{first:?}"), rendered, "it depends on how much of it came at once");
     if let Ok(Some(head)) = &head {
-        let (rendered, len_of) = (format!("{head:?}"), len);
-        let len = len_of(head);
+        let len = len(head);
         assert!(len <= bytes.len() && len <= HEAD_BYTES_MAX, "a head of {len} bytes");
         let longer = [&bytes[..len], b"\nx: \r\n\r\n0\r\n\r\n"].concat();
         for bytes in [&bytes[..len], &longer] {
-            let Ok(Some(again)) = parse(bytes) else { panic!("it needs what is behind it") };
-            assert_eq!(len_of(&again), len, "its length depends on what is behind it");
+            let again = parse(bytes);
             assert_eq!(format!("{again:?}"), rendered, "it depends on what is behind it");
         }
         assert!(matches!(parse(&bytes[..len - 1]), Ok(None)), "it is shorter than it says");
@@ -118,14 +127,21 @@ fn whole<T: std::fmt::Debug>(
     head
 }
 
-/// What the body comes to: the same in one part and in many.
+/// Bodies up to this are cut in two at every byte.
+const CUT_BYTES_MAX: usize = 64;
+
+/// What the body comes to: the same in one part and in many, or refused for the same.
 fn body(body: Body, bytes: &[u8]) -> u64 {
     if body != Body::Chunked {
         return 1;
     }
-    let whole = unchunk(bytes, bytes.len().max(1));
+    let whole = unchunk(&[bytes]);
     for part in [1, 3] {
-        assert_eq!(unchunk(bytes, part), whole, "in parts of {part}");
+        let parts: Vec<_> = bytes.chunks(part).collect();
+        assert_eq!(unchunk(&parts), whole, "in parts of {part}");
+    }
+    for cut in 1..bytes.len().min(CUT_BYTES_MAX) {
+        assert_eq!(unchunk(&[&bytes[..cut], &bytes[cut..]]), whole, "cut at {cut}");
     }
     match whole {
         Err(Refused(status)) => u64::from(status),
@@ -135,15 +151,15 @@ fn body(body: Body, bytes: &[u8]) -> u64 {
 }
 
 /// The body, and how many bytes are left over behind it.
-fn unchunk(bytes: &[u8], part: usize) -> Result<Option<(Vec<u8>, usize)>, Refused> {
+fn unchunk(parts: &[&[u8]]) -> Result<Option<(Vec<u8>, usize)>, Refused> {
     let (mut chunks, mut rest) = (Chunks::new(BODY_BYTES_MAX), Vec::new());
-    let mut to_come = bytes.len();
-    for part in bytes.chunks(part) {
+    let mut to_come: usize = parts.iter().map(|part| part.len()).sum();
+    for part in parts {
         rest.extend_from_slice(part);
         to_come -= part.len();
         if let Some(body) = chunks.take(&mut rest)? {
             assert!(body.len() <= BODY_BYTES_MAX, "a body of {} bytes", body.len());
-            assert!(bytes.ends_with(&rest[..]) || to_come > 0, "what is left over is changed");
+            assert!(part.ends_with(&rest[..]), "what is left over is changed");
             return Ok(Some((body, rest.len() + to_come)));
         }
     }

@@ -33,6 +33,25 @@ fn a_request_is_what_it_says() {
 }
 
 #[test]
+fn what_is_wrong_first_is_what_is_said_however_it_comes() {
+    let many = "a: b\r\n".repeat(65);
+    for (text, status) in [
+        (format!("GET / HTTP/1.1\n{many}\r\n"), 400),
+        (format!("GET / HTTP/1.1\r\n{many}c: d\n\r\n"), 431),
+        (format!("\nGET / HTTP/1.1\r\n{many}\r\n"), 400),
+        ("\nGET / HTTP/2.0\r\n\r\n".into(), 400),
+        ("\r\nGET / HTTP/2.0\r\n\r\n".into(), 505),
+        (format!("GET / HTTP/1.1\na: {}", "b".repeat(9000)), 400),
+        (format!("GET / HTTP/1.1\r\na: {}\n", "b".repeat(9000)), 431),
+    ] {
+        let mut parts = (0..=text.len()).map(|end| request(&text[..end]));
+        let first = parts.find(|part| *part != Ok(None));
+        assert_eq!(first, Some(Err(Refused(status))), "in parts: {text:?}");
+        assert_eq!(request(&text), Err(Refused(status)), "at once: {text:?}");
+    }
+}
+
+#[test]
 fn whether_to_ask_again_is_as_the_version_has_it() {
     let keeps = |text| request(text).expect("good").expect("whole").keep_alive;
     assert!(keeps("GET / HTTP/1.1\r\nHost: x\r\n\r\n"));

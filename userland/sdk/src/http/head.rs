@@ -68,16 +68,29 @@ struct Framing {
 const SPACE: [char; 2] = [' ', '\t'];
 
 /// Where a head ends, as far as `httparse` is concerned; `None`: more is to come.
+///
+/// What is wrong first is what is said, as it would be had the bytes come one by one.
 fn end(parsed: httparse::Result<usize>, bytes: &[u8]) -> Result<Option<usize>, Refused> {
     match parsed {
         Ok(Status::Complete(used)) if used <= HEAD_BYTES_MAX => {
             check_lines(&bytes[..used]).map(|()| Some(used))
         }
         Ok(Status::Partial) if bytes.len() < HEAD_BYTES_MAX => check_lines(bytes).map(|()| None),
-        Ok(_) | Err(httparse::Error::TooManyHeaders) => Err(Refused(431)),
-        Err(httparse::Error::Version) => Err(Refused(505)),
+        Ok(_) => check_lines(&bytes[..HEAD_BYTES_MAX]).and(Err(Refused(431))),
+        Err(httparse::Error::TooManyHeaders) => {
+            check_lines(lines(bytes, 1 + HEADERS_MAX)).and(Err(Refused(431)))
+        }
+        Err(httparse::Error::Version) => check_lines(lines(bytes, 0)).and(Err(Refused(505))),
         Err(_) => Err(Refused(400)),
     }
+}
+
+/// The empty lines at the beginning, which `httparse` skips, and so many behind them.
+fn lines(bytes: &[u8], count: usize) -> &[u8] {
+    let start = bytes.iter().position(|byte| !b"\r\n".contains(byte)).unwrap_or(bytes.len());
+    let ends = bytes[start..].iter().enumerate().filter(|(_, byte)| **byte == b'\n');
+    let behind = ends.map(|(at, _)| start + at + 1).take(count).last();
+    &bytes[..behind.unwrap_or(start)]
 }
 
 /// Lines end with CR and LF; `httparse` would take the LF alone, which others do not.
