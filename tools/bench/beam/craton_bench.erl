@@ -1,6 +1,6 @@
 %% What userland/programs/bench does, on BEAM: the same processes, the same messages.
 %%
-%% Runs in a guest whose console is its terminal. A line `NAME COUNT` is answered by one of JSON,
+%% Runs in a guest whose console is its terminal, or on the host with pipes in its place. A line `NAME COUNT` is answered by one of JSON,
 %% with the nanoseconds of it all, the setting up left out where `bench` leaves it out. `native NAME
 %% COUNT` runs the Linux program beside it, which computes what `bench` does in WebAssembly.
 -module(craton_bench).
@@ -28,12 +28,26 @@ measure(Name, Count) ->
         {Done, Nanos} ->
             io:format("{\"name\":\"~s\",\"count\":~b,\"nanos\":~b}~n", [Name, Done, Nanos])
     catch
-        _:Why -> io:format("{\"name\":\"~s\",\"error\":\"~0p\"}~n", [Name, Why])
+        _:Why -> failed(Name, Why)
     end.
 
+%% Whatever becomes of it, one line is said.
 native(Name, Count) ->
-    Port = open_port({spawn_executable, "/native"}, [{args, [Name, Count]}, {line, 256}]),
-    receive {Port, {data, {eol, Line}}} -> io:format("~s~n", [Line]) end.
+    try open_port({spawn_executable, "/native"},
+                  [{args, [Name, Count]}, {line, 256}, exit_status]) of
+        Port -> native_answer(Name, Port, none)
+    catch
+        _:Why -> failed(Name, Why)
+    end.
+
+native_answer(Name, Port, Line) ->
+    receive
+        {Port, {data, {eol, Next}}} -> native_answer(Name, Port, Next);
+        {Port, {exit_status, 0}} when Line =/= none -> io:format("~s~n", [Line]);
+        {Port, {exit_status, Status}} -> failed(Name, {exit_status, Status})
+    end.
+
+failed(Name, Why) -> io:format("{\"name\":\"~s\",\"error\":\"~0p\"}~n", [Name, Why]).
 
 now_ns() -> erlang:monotonic_time(nanosecond).
 

@@ -8,12 +8,10 @@ use crate::cpio::{Entry, archive};
 use crate::peers::Peers;
 use craton_qemu::{Machine, MachineConfig};
 use craton_tool::error::{Context, Error, Result};
+use craton_tool::scratch::Scratch;
 use serde_json::Value;
-use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
-const MODULE: &str = include_str!("../beam/craton_bench.erl");
 const MEMORY_MIB: u32 = 1536;
 /// Linux boots in half a second, BEAM in two; both in many times that where instructions are
 /// counted.
@@ -84,7 +82,7 @@ fn answer_in(line: &str) -> Option<&str> {
 }
 
 /// Seconds for one, of `{"name":…,"count":…,"nanos":…}`.
-fn seconds(line: &str) -> Option<f64> {
+pub fn seconds(line: &str) -> Option<f64> {
     let answer: Value = serde_json::from_str(answer_in(line)?).ok()?;
     let (count, nanos) = (answer["count"].as_f64()?, answer["nanos"].as_f64()?);
     (count > 0.0).then(|| nanos / count / 1e9)
@@ -92,7 +90,12 @@ fn seconds(line: &str) -> Option<f64> {
 
 /// What is laid over the image: the compiled module, and the program beside this one.
 fn overlay(peers: &Peers) -> Result<Vec<u8>> {
-    let module = compile(&peers.folder().join("root/usr/lib/erlang"))?;
+    let erlang = peers.erlang().ok_or_else(|| {
+        Error::new("find the peers' Erlang", "there is no erts").advise("build.sh makes it")
+    })?;
+    let folder = Scratch::new("beam")?;
+    let module = erlang.compile(folder.path())?;
+    let module = std::fs::read(&module).tried(|| format!("read {}", module.display()))?;
     let native = craton_tool::beside("craton-native")?;
     let native = std::fs::read(&native)
         .tried(|| format!("read {} (make build makes it)", native.display()))?;
@@ -101,45 +104,6 @@ fn overlay(peers: &Peers) -> Result<Vec<u8>> {
         Entry { path: "app/craton_bench.beam", bytes: Some(&module) },
         Entry { path: "native", bytes: Some(&native) },
     ]))
-}
-
-/// Compiles the module with the Erlang of the peers.
-fn compile(root: &Path) -> Result<Vec<u8>> {
-    let tried = || format!("compile the benchmarks with {}", root.display());
-    let bin = programs_of(root).ok_or_else(|| {
-        Error::new(tried(), "there is no erts").advise("./build.sh debs in the peers' folder")
-    })?;
-    let folder = std::env::temp_dir().join(format!("craton-beam-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).tried(tried)?;
-    let source = folder.join("craton_bench.erl");
-    let (ok, outdir) = (source.display().to_string(), folder.display().to_string());
-    let script = format!(
-        "case compile:file(\"{ok}\",[{{outdir,\"{outdir}\"}},report]) of \
-         {{ok,_}} -> halt(0); _ -> halt(1) end."
-    );
-    let done = std::fs::write(&source, MODULE).and_then(|()| {
-        Command::new(bin.join("erlexec"))
-            .args(["-noinput", "-eval", &script])
-            .envs([("EMU", "beam"), ("PROGNAME", "erl")])
-            .env("ROOTDIR", root)
-            .env("BINDIR", &bin)
-            .output()
-    });
-    let module = std::fs::read(folder.join("craton_bench.beam"));
-    // What is left there is in nobody's way.
-    let _ = std::fs::remove_dir_all(&folder);
-    let output = done.tried(tried)?;
-    if !output.status.success() {
-        return Err(Error::new(tried(), String::from_utf8_lossy(&output.stdout)));
-    }
-    module.tried(tried)
-}
-
-/// The folder of the emulator, whatever its version.
-fn programs_of(root: &Path) -> Option<PathBuf> {
-    let mut entries = std::fs::read_dir(root).ok()?.filter_map(|entry| entry.ok());
-    let erts = entries.find(|entry| entry.file_name().to_string_lossy().starts_with("erts-"))?;
-    Some(erts.path().join("bin"))
 }
 
 #[cfg(test)]

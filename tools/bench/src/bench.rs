@@ -4,7 +4,7 @@
 
 use crate::peers::Peers;
 use crate::report::{PeerFigures, Row};
-use crate::{kernel, machines, net, programs, turns};
+use crate::{host, kernel, machines, net, programs, turns};
 use clap::ValueEnum;
 use craton_tool::cluster::ClusterOptions;
 use craton_tool::complain;
@@ -35,6 +35,8 @@ pub enum Section {
     Idle,
     /// The benchmarks of processes beside BEAM's and native ones, by turns; takes the peers
     Turns,
+    /// What a shard costs on the host, without an engine, beside BEAM there
+    Host,
     /// Bulk, round trips and HTTP over a tap; takes root
     Net,
 }
@@ -76,6 +78,7 @@ impl Bench {
             Section::Loss => programs::loss(self),
             Section::Idle => machines::idle(self),
             Section::Net => net::measure(net::Guest::Craton, &self.kernel, None),
+            Section::Host => return host::measure(peers),
             Section::Turns => {
                 let Some(peers) = peers else {
                     complain!("turns are not measured: that takes the peers");

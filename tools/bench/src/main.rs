@@ -2,12 +2,14 @@
 //!
 //! Owns the command line and the order of measuring: each section's peers run right after it, under
 //! the same QEMU and accelerator. Neighbours: `machines`, `kernel`, `net` and `programs` measure
-//! Craton, `peers` runs the others, `turns` both by
-//! turns, `report` shows it all.
+//! Craton, `peers` runs the others, `turns` and `host` both by turns, `report` shows it all.
 
 mod beam;
 mod bench;
+mod benchmarks;
 mod cpio;
+mod erlang;
+mod host;
 mod kernel;
 mod load;
 mod machines;

@@ -5,6 +5,7 @@
 //! line. Whatever of them fails is a dash and a complaint, not the end of the run.
 
 use crate::bench::Section;
+use crate::erlang::Erlang;
 use crate::net;
 use crate::report::{MIB, Peer, PeerFigures};
 use craton_qemu::Accelerator;
@@ -38,9 +39,9 @@ impl Peers {
         Ok(Peers { folder: folder.to_path_buf(), kernel })
     }
 
-    /// Where they are.
-    pub fn folder(&self) -> &Path {
-        &self.folder
+    /// Their Erlang/OTP, which runs on this host too.
+    pub fn erlang(&self) -> Option<Erlang> {
+        Erlang::at(&self.folder.join("root/usr/lib/erlang"))
     }
 
     /// Something that was built there.
@@ -109,9 +110,12 @@ impl Peers {
                 "cluster.py --where {accel} --guest beam-{kernel} --nodes 3 --ticktime 60"
             )],
             // The network is asked by clients of our own, see `network`.
-            Section::Words | Section::Heap | Section::Idle | Section::Turns | Section::Net => {
-                Vec::new()
-            }
+            Section::Words
+            | Section::Heap
+            | Section::Idle
+            | Section::Turns
+            | Section::Host
+            | Section::Net => Vec::new(),
         }
     }
 

@@ -4,6 +4,7 @@
 //! checked each time: a rate of a wrong count is no rate. And of one that loses a machine.
 
 use crate::bench::Bench;
+use crate::benchmarks::BENCHMARKS;
 use crate::machines::MEMORY_MIB;
 use crate::report::{Row, Unit};
 use craton_abi::{ExitReason, Place};
@@ -40,24 +41,9 @@ const BENCH_RUNS: usize = 3;
 const BENCH_MEMORY_MIB: u32 = 2048;
 const BENCH_CPUS: u8 = 2;
 
-/// Name of the row, what a person reads, and what `bench` is told.
-type Benchmark = (&'static str, &'static str, &'static [&'static str]);
-
-const BENCHMARKS: &[Benchmark] = &[
-    ("bench.pingpong", "round trip, same shard", &["pingpong", "10000"]),
-    ("bench.across", "round trip, two shards", &["pingpong", "2000", "spread"]),
-    ("bench.counting", "Counting: a message", &["counting", "100000"]),
-    ("bench.threadring", "ThreadRing: a hop in a ring of 100", &["threadring", "100000"]),
-    ("bench.big", "Big: ping and pong among 32", &["big", "6400"]),
-    ("bench.chameneos", "Chameneos: a meeting of two of 100", &["chameneos", "10000"]),
-    ("bench.fjthroughput", "FJThroughput: a message to one of 60", &["fjthroughput", "24000"]),
-    ("bench.tagged", "receive by tag, last of 100,000 first", &["tagged", "100000"]),
-    ("bench.skynet", "skynet: a leaf of 100,000", &["skynet", "100000"]),
-    ("bench.down", "a notice of one end, of 100,000", &["down", "100000"]),
-    ("bench.fib", "fib(30) by recursion", &["fib", "1"]),
-    ("bench.sha256", "SHA-256 of 64 KiB", &["sha256", "16"]),
-    ("bench.matmul", "product of 96 by 96", &["matmul", "4"]),
-];
+/// Across shards, beside the one that is measured on one.
+const ACROSS: (&str, &str, &[&str]) =
+    ("bench.across", "round trip, two shards", &["pingpong", "2000", "spread"]);
 
 /// The benchmarks that check themselves, on one node of two CPUs.
 fn benchmarks(bench: &Bench) -> Result<Vec<Row>> {
@@ -65,7 +51,7 @@ fn benchmarks(bench: &Bench) -> Result<Vec<Row>> {
     let cluster = Cluster::start(&options, &bench.keys)?;
     cluster.wait_joined()?;
     let mut client = connect(bench, &cluster)?;
-    let row = |&(name, what, arguments): &Benchmark| {
+    let mut row = |name, what, arguments: &[&str]| {
         let mut samples = Vec::new();
         for _ in 0..BENCH_RUNS {
             let printed = run(&mut client, "bench", arguments, Box::new(std::io::empty()))?;
@@ -73,7 +59,15 @@ fn benchmarks(bench: &Bench) -> Result<Vec<Row>> {
         }
         Ok(Row { name, what, unit: Unit::Seconds, samples })
     };
-    BENCHMARKS.iter().map(row).collect()
+    let (name, what, arguments) = ACROSS;
+    let mut rows = vec![row(name, what, arguments)?];
+    for benchmark in BENCHMARKS {
+        if let Some(count) = benchmark.alone {
+            let arguments = [benchmark.name, &count.to_string()];
+            rows.push(row(benchmark.rows.alone, benchmark.whats.alone, &arguments)?);
+        }
+    }
+    Ok(rows)
 }
 
 pub fn connect(bench: &Bench, cluster: &Cluster) -> Result<Client> {

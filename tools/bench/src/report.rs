@@ -43,16 +43,19 @@ impl Unit {
         }
     }
 
-    /// How many times better `ours` is than `theirs`.
-    fn ratio(self, ours: f64, theirs: f64) -> f64 {
+    /// How many times better `ours` is than `theirs`. Of what is a ratio itself nobody can say
+    /// whether more of it is better.
+    fn ratio(self, ours: f64, theirs: f64) -> Option<f64> {
         match self {
-            Unit::BytesPerSecond | Unit::PerSecond | Unit::Times => ours / theirs,
-            Unit::Seconds | Unit::Bytes | Unit::Cpu | Unit::Instructions => theirs / ours,
+            Unit::BytesPerSecond | Unit::PerSecond => Some(ours / theirs),
+            Unit::Seconds | Unit::Bytes | Unit::Cpu | Unit::Instructions => Some(theirs / ours),
+            Unit::Times => None,
         }
     }
 
     fn show(self, value: f64) -> String {
         match self {
+            Unit::Seconds if value < 1e-6 => format!("{:.0} ns", value * 1e9),
             Unit::Seconds if value < 1e-3 => format!("{:.1} µs", value * 1e6),
             Unit::Seconds if value < 1.0 => format!("{:.1} ms", value * 1e3),
             Unit::Seconds => format!("{value:.2} s"),
@@ -69,7 +72,7 @@ impl Unit {
 /// Who runs the same thing beside Craton.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Peer {
-    /// A Linux guest with Erlang/OTP.
+    /// Erlang/OTP on Linux: in a guest, or on the host beside what runs there.
     Beam,
     /// A Linux guest whose only process is one static server.
     Lean,
@@ -193,14 +196,12 @@ pub fn table(rows: &[Row], peers: &PeerFigures) -> Table {
     for row in rows {
         let (min, max) = row.range();
         let peer = |peer| {
-            let figure = peers.get(&(row.name, peer));
-            figure.map_or_else(
-                || "-".into(),
-                |value| {
-                    let ratio = row.unit.ratio(row.median(), *value);
-                    format!("{} ({ratio:.2} x)", row.unit.show(*value))
-                },
-            )
+            let Some(figure) = peers.get(&(row.name, peer)) else { return "-".into() };
+            let shown = row.unit.show(*figure);
+            match row.unit.ratio(row.median(), *figure) {
+                Some(ratio) => format!("{shown} ({ratio:.2} x)"),
+                None => shown,
+            }
         };
         table.row([
             row.what.into(),
@@ -269,11 +270,19 @@ mod tests {
 
     #[test]
     fn numbers_are_shown_in_the_unit_that_fits() {
+        assert_eq!(Unit::Seconds.show(0.000_000_275), "275 ns");
         assert_eq!(Unit::Seconds.show(0.000_047_84), "47.8 µs");
         assert_eq!(Unit::Seconds.show(0.25), "250.0 ms");
         assert_eq!(Unit::Seconds.show(2.5), "2.50 s");
         assert_eq!(Unit::Cpu.show(0.0123), "1.23 %");
         assert_eq!(Unit::BytesPerSecond.show(2048.0), "2.00 KiB/s");
+    }
+
+    #[test]
+    fn a_ratio_says_how_many_times_better_craton_is() {
+        assert_eq!(Unit::Seconds.ratio(1.0, 2.0), Some(2.0));
+        assert_eq!(Unit::PerSecond.ratio(1.0, 2.0), Some(0.5));
+        assert_eq!(Unit::Times.ratio(1.0, 2.0), None);
     }
 
     #[test]

@@ -8,6 +8,7 @@
 
 use crate::beam::Beam;
 use crate::bench::Bench;
+use crate::benchmarks::{BENCHMARKS, Benchmark, Beside};
 use crate::peers::Peers;
 use crate::programs::{connect, run, seconds_in};
 use crate::report::{Peer, PeerFigures, Row, Unit};
@@ -17,60 +18,6 @@ use craton_tool::error::Result;
 /// Memory of the node: skynet has some ten thousand processes alive at once.
 const MEMORY_MIB: u32 = 2048;
 const RUNS: usize = 5;
-
-/// What stands beside Craton.
-#[derive(Clone, Copy, PartialEq)]
-enum Beside {
-    Beam,
-    /// The same source, compiled for Linux.
-    Native,
-    Both,
-}
-
-/// One benchmark.
-struct Turn {
-    name: &'static str,
-    /// The rows of one CPU and of two.
-    rows: [&'static str; 2],
-    what: [&'static str; 2],
-    count: u32,
-    beam_count: u32,
-    beside: Beside,
-}
-
-macro_rules! turn {
-    ($name:literal, $what:literal, $count:literal) => {
-        turn!($name, $what, $count, $count, Beam)
-    };
-    ($name:literal, $what:literal, $count:literal, $beam_count:literal, $beside:ident) => {
-        Turn {
-            name: $name,
-            rows: [concat!("turns.", $name, ".1"), concat!("turns.", $name, ".2")],
-            what: [concat!($what, ", one CPU"), concat!($what, ", across two")],
-            count: $count,
-            beam_count: $beam_count,
-            beside: Beside::$beside,
-        }
-    };
-}
-
-const TURNS: &[Turn] = &[
-    turn!("spawn", "spawn, exit, notice", 2000),
-    turn!("idle", "spawn of one of 5,000 that stay", 5000),
-    turn!("pingpong", "round trip", 10_000),
-    turn!("counting", "Counting: a message", 50_000),
-    turn!("threadring", "ThreadRing: a hop in a ring of 100", 20_000),
-    turn!("big", "Big: ping and pong among 32", 6400),
-    turn!("chameneos", "Chameneos: a meeting of two of 100", 5000),
-    turn!("fjthroughput", "FJThroughput: a message to one of 60", 24_000),
-    // BEAM looks at all that are queued each time: of as many, it takes fewer.
-    turn!("tagged", "receive by tag behind 100,000", 100_000, 20, Beam),
-    turn!("skynet", "skynet: a leaf of 10,000", 10_000),
-    turn!("down", "a notice of one end, of 100,000", 100_000),
-    turn!("fib", "fib(30) by recursion", 1, 1, Both),
-    turn!("sha256", "SHA-256 of 64 KiB", 16, 16, Native),
-    turn!("matmul", "product of 96 by 96", 4, 4, Native),
-];
 
 /// Measures all, on one CPU and, unless instructions are counted, across two: of these, a machine
 /// that counts them has but one at a time.
@@ -96,7 +43,7 @@ struct Table {
     cluster: Cluster,
     beam: Beam,
     cpus: u8,
-    cells: Vec<(&'static Turn, Cell)>,
+    cells: Vec<(&'static Benchmark, Cell)>,
 }
 
 /// Samples of Craton, BEAM and Linux.
@@ -115,15 +62,15 @@ impl Table {
         cluster.wait_joined()?;
         let beam = Beam::boot(peers, cpus, bench.counted)?;
         // Computing is no matter of how many CPUs there are.
-        let turns = TURNS.iter().filter(|turn| cpus == 1 || turn.beside == Beside::Beam);
-        let cells = turns.map(|turn| (turn, Cell::default())).collect();
+        let cells = BENCHMARKS.iter().filter(|one| cpus == 1 || one.beside == Beside::Beam);
+        let cells = cells.map(|benchmark| (benchmark, Cell::default())).collect();
         Ok(Table { cluster, beam, cpus, cells })
     }
 
     fn round(&mut self, bench: &Bench) -> Result<()> {
-        for (turn, cell) in &mut self.cells {
-            let count = turn.count.to_string();
-            let mut arguments = vec![turn.name, &count];
+        for (benchmark, cell) in &mut self.cells {
+            let count = benchmark.turns.to_string();
+            let mut arguments = vec![benchmark.name, &count];
             if self.cpus > 1 {
                 arguments.push("spread");
             }
@@ -132,11 +79,11 @@ impl Table {
             let mut client = connect(bench, &self.cluster)?;
             let printed = run(&mut client, "bench", &arguments, input)?;
             cell.craton.push(seconds_in(&printed, 2)?);
-            let question = format!("{} {}", turn.name, turn.beam_count);
-            if turn.beside != Beside::Native {
+            let question = format!("{} {}", benchmark.name, benchmark.beam);
+            if benchmark.beside != Beside::Native {
                 cell.beam.push(self.beam.ask(&question)?);
             }
-            if turn.beside != Beside::Beam {
+            if benchmark.beside != Beside::Beam {
                 cell.native.push(self.beam.ask(&format!("native {question}"))?);
             }
         }
@@ -145,8 +92,8 @@ impl Table {
 
     fn finish(self, bench: &Bench, rows: &mut Vec<Row>, figures: &mut PeerFigures) {
         let at = usize::from(self.cpus > 1);
-        for (turn, cell) in self.cells {
-            let (name, what) = (turn.rows[at], turn.what[at]);
+        for (benchmark, cell) in self.cells {
+            let (name, what) = (benchmark.rows.turns[at], benchmark.whats.turns[at]);
             let row = |samples| bench.row(name, what, samples);
             for (peer, samples) in [(Peer::Beam, cell.beam), (Peer::Native, cell.native)] {
                 if !samples.is_empty() {

@@ -219,40 +219,28 @@ fn write_secret(folder: &Path, name: &str, line: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scratch::Scratch;
     use std::os::unix::fs::PermissionsExt;
-
-    struct Folder(PathBuf);
-
-    impl Folder {
-        fn new(name: &str) -> Self {
-            let folder = format!("craton-{name}-{}", std::process::id());
-            Folder(std::env::temp_dir().join(folder))
-        }
-    }
-
-    impl Drop for Folder {
-        fn drop(&mut self) {
-            let _ = std::fs::remove_dir_all(&self.0);
-        }
-    }
 
     #[test]
     fn keys_survive_their_files_and_are_not_overwritten() {
-        let folder = Folder::new("keys");
-        let made = Keys::create(&folder.0).expect("the folder is ours");
-        let loaded = Keys::load(&folder.0).expect("they were just written");
+        let folder = Scratch::new("keys").expect("a folder");
+        let folder = folder.path().join("new");
+        let made = Keys::create(&folder).expect("the folder is ours");
+        let loaded = Keys::load(&folder).expect("they were just written");
         assert_eq!(made.public(), loaded.public());
-        assert!(Keys::create(&folder.0).is_err());
-        let mode = std::fs::metadata(folder.0.join(AUTHORITY)).expect("it is there").permissions();
+        assert!(Keys::create(&folder).is_err());
+        let mode = std::fs::metadata(folder.join(AUTHORITY)).expect("it is there").permissions();
         assert_eq!(mode.mode() & 0o077, 0, "others may not read it");
     }
 
     #[test]
     fn a_damaged_key_is_named() {
-        let folder = Folder::new("damaged");
-        Keys::create(&folder.0).expect("the folder is ours");
-        std::fs::write(folder.0.join(COMPILER), "12").expect("the folder is ours");
-        let error = Keys::load(&folder.0).err().expect("it is damaged").to_string();
+        let folder = Scratch::new("damaged").expect("a folder");
+        let folder = folder.path().join("new");
+        Keys::create(&folder).expect("the folder is ours");
+        std::fs::write(folder.join(COMPILER), "12").expect("the folder is ours");
+        let error = Keys::load(&folder).err().expect("it is damaged").to_string();
         assert!(error.contains(COMPILER), "{error}");
     }
 

@@ -13,6 +13,7 @@ pub mod error;
 pub mod guest;
 pub mod keys;
 pub mod registry;
+pub mod scratch;
 mod sdk;
 pub mod signals;
 pub mod speak;

@@ -93,7 +93,7 @@ pub const HOUSE: &[(&str, &[&str])] = &[
             "craton-wire",
         ],
     ),
-    ("craton-bench", &["craton-abi", "craton-qemu", "craton-tool"]),
+    ("craton-bench", &["craton-abi", "craton-qemu", "craton-shard", "craton-tool"]),
     ("craton-symbolize", &["craton-symbols"]),
     ("craton-tidy", &[]),
 ];
