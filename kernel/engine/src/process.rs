@@ -15,7 +15,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt::{self, Write};
 use craton_abi::{Duration, ExitReason, Payload, Pid, ProcessLimits, Resource, TrapKind, limit};
-use craton_shard::port::{HostCall, HostReply, Outcome, ReceiveAtOnce, Resume};
+use craton_shard::port::{HostCall, HostReply, Make, Outcome, ReceiveAtOnce, Resume, Sink};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use wasmtime::{Error, Memory, ResourceLimiter, Trap, WasmBacktrace};
@@ -66,19 +66,18 @@ pub trait Desk {
     /// Gives it back with nothing done.
     fn ask(&mut self, call: HostCall) -> Result<HostReply, HostCall>;
 
-    /// As [`Desk::ask`], of [`HostCall::Send`].
-    ///
-    /// # Errors
-    ///
-    /// Gives the payload back with nothing done.
-    fn send(&mut self, to: Pid, tag: u64, payload: Payload) -> Result<(), Payload>;
+    /// As [`Desk::ask`], of [`HostCall::Send`]: whether it could be done. What must be kept of the
+    /// message `make` makes.
+    #[must_use]
+    fn send(&mut self, to: Pid, tag: u64, message: &[u8], make: Make<'_>) -> bool;
 
-    /// As [`Desk::ask`], of [`HostCall::Receive`].
+    /// As [`Desk::ask`], of [`HostCall::Receive`] with this tag and time-out, and room for so much.
+    /// Messages are shown to `sink` where they lie.
     fn receive(
         &mut self,
-        tag: Option<u64>,
-        timeout: Option<Duration>,
+        want: (Option<u64>, Option<Duration>),
         capacity: usize,
+        sink: Sink<'_>,
     ) -> ReceiveAtOnce;
 }
 
@@ -90,11 +89,16 @@ impl Desk for Closed {
         Err(call)
     }
 
-    fn send(&mut self, _to: Pid, _tag: u64, payload: Payload) -> Result<(), Payload> {
-        Err(payload)
+    fn send(&mut self, _: Pid, _: u64, _: &[u8], _: Make<'_>) -> bool {
+        false
     }
 
-    fn receive(&mut self, _: Option<u64>, _: Option<Duration>, _: usize) -> ReceiveAtOnce {
+    fn receive(
+        &mut self,
+        _: (Option<u64>, Option<Duration>),
+        _: usize,
+        _: Sink<'_>,
+    ) -> ReceiveAtOnce {
         ReceiveAtOnce::Later
     }
 }
@@ -121,14 +125,21 @@ impl Envelopes {
     /// Bytes that each has room for.
     const BYTES: usize = 64;
 
-    /// A copy of `bytes`, if they are few and there is an envelope.
-    pub(crate) fn take(&mut self, bytes: &[u8]) -> Option<Vec<u8>> {
-        if bytes.len() > Self::BYTES {
-            return None;
+    /// A copy of `bytes`.
+    #[inline]
+    pub(crate) fn copy(&mut self, bytes: &[u8]) -> Payload {
+        if bytes.len() <= Self::BYTES
+            && let Some(mut envelope) = self.0.pop()
+        {
+            envelope.extend_from_slice(bytes);
+            return Payload(envelope);
         }
-        let mut envelope = self.0.pop()?;
-        envelope.extend_from_slice(bytes);
-        Some(envelope)
+        Self::make(bytes)
+    }
+
+    /// Whether a copy of so few bytes is no matter where memory is short.
+    pub(crate) fn is_short(bytes: &[u8]) -> bool {
+        bytes.len() <= Self::BYTES
     }
 
     /// Keeps what a message came in, if it is of use.
@@ -140,10 +151,11 @@ impl Envelopes {
     }
 
     /// A copy of `bytes`, that can be kept if they are few.
-    pub(crate) fn make(bytes: &[u8]) -> Vec<u8> {
+    #[inline(never)]
+    fn make(bytes: &[u8]) -> Payload {
         let mut envelope = Vec::with_capacity(bytes.len().max(Self::BYTES));
         envelope.extend_from_slice(bytes);
-        envelope
+        Payload(envelope)
     }
 
     pub(crate) fn give_back(&mut self) {

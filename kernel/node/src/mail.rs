@@ -6,6 +6,7 @@
 
 use alloc::vec::Vec;
 use craton_abi::{Incarnation, NodeId, Pid, ProgramId, ShardId, SocketNote};
+use craton_shard::is_held_back;
 use craton_shard::port::{Effect, Input};
 use craton_wire::ProcessInfo;
 
@@ -23,6 +24,37 @@ pub struct Mail {
     pub(crate) life: Life,
     pub(crate) from: ShardId,
     pub(crate) body: MailBody,
+}
+
+impl Mail {
+    /// Whether nobody can be waiting for it: credit for so little that it decides no send, as long
+    /// as what is held back of it is told as one letter ([`Mail::join`]).
+    pub fn can_wait(&self) -> bool {
+        match self.body {
+            MailBody::Input(Input::Credit { messages, bytes, .. }) => is_held_back(messages, bytes),
+            _ => false,
+        }
+    }
+
+    /// Takes a later letter in, if both are credit for the same mailbox; false, with nothing
+    /// changed, if not.
+    #[must_use]
+    pub fn join(&mut self, later: &Mail) -> bool {
+        let &Mail { life, from, ref body } = later;
+        let (
+            MailBody::Input(Input::Credit { mailbox, messages, bytes }),
+            &MailBody::Input(Input::Credit { mailbox: of, messages: more, bytes: longer }),
+        ) = (&mut self.body, body)
+        else {
+            return false;
+        };
+        if (self.life, self.from, *mailbox) != (life, from, of) {
+            return false;
+        }
+        *messages = messages.saturating_add(more);
+        *bytes = bytes.saturating_add(longer);
+        true
+    }
 }
 
 const fn assert_send<T: Send>() {}
@@ -86,5 +118,45 @@ impl Life {
     #[must_use]
     pub(crate) fn next(self) -> Self {
         Life(self.0 + 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use craton_abi::limit::WINDOW_MESSAGES;
+
+    fn credit(index: u32, messages: u32) -> Mail {
+        let slot = craton_abi::Slot::new(ShardId::new(1), index, 1).expect("in range");
+        let mailbox = Pid { slot, ..Pid::default() };
+        let input = Input::Credit { mailbox, messages, bytes: 8 * messages };
+        Mail { life: Life::default(), from: ShardId::new(1), body: MailBody::Input(input) }
+    }
+
+    #[test]
+    fn little_credit_waits_until_together_it_is_a_batch() {
+        let mut kept = credit(1, 1);
+        assert!(kept.can_wait());
+        assert!(!kept.join(&credit(2, 1)), "of another mailbox");
+        let mut letters = 1;
+        while kept.can_wait() {
+            assert!(kept.join(&credit(1, 1)));
+            letters += 1;
+        }
+        assert!((2..WINDOW_MESSAGES).contains(&letters));
+        let MailBody::Input(Input::Credit { messages, bytes, .. }) = kept.body else {
+            panic!("it is credit still")
+        };
+        assert_eq!((messages, bytes), (letters, 8 * letters));
+    }
+
+    #[test]
+    fn mail_of_two_lives_stays_two() {
+        let mut kept = credit(1, 1);
+        let later = Mail { life: Life::default().next(), ..credit(1, 1) };
+        assert!(!kept.join(&later));
+        let settle = Mail { body: MailBody::Settle(Pid::default()), ..credit(1, 1) };
+        assert!(!settle.can_wait());
+        assert!(!kept.join(&settle));
     }
 }

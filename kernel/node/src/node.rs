@@ -424,6 +424,17 @@ impl Part for Node {
         answer
     }
 
+    fn is_post(effect: &NodeEffect) -> bool {
+        matches!(effect, NodeEffect::Post { .. })
+    }
+
+    fn into_post(effect: NodeEffect) -> Option<(ShardId, Mail)> {
+        match effect {
+            NodeEffect::Post { to, mail } => Some((to, mail)),
+            _ => None,
+        }
+    }
+
     fn runnable(&self) -> bool {
         self.shard.runnable()
     }

@@ -4,9 +4,11 @@
 
 use crate::mail::Mail;
 use alloc::vec::Vec;
-use craton_abi::{Duration, Instant, Payload, Pid, ShardId, Slot, SocketEvent, SocketNote};
+use craton_abi::{Duration, Instant, Pid, ShardId, Slot, SocketEvent, SocketNote};
 use craton_shard::Shard;
-use craton_shard::port::{Effect, HostAnswer, HostCall, HostReply, Outcome, ReceiveAtOnce, Resume};
+use craton_shard::port::{
+    Effect, HostAnswer, HostCall, HostReply, Make, Outcome, ReceiveAtOnce, Resume, Sink,
+};
 
 /// One CPU's part of a node: a shard, and on the first CPU the control with it.
 pub trait Part {
@@ -72,38 +74,43 @@ pub trait Part {
         self.at_once(now, out, |shard, effects| shard.answer_at_once(slot, call, effects))
     }
 
-    /// Sends a message of the process that runs, if that can be done at once: for whom, its tag and
-    /// the message.
-    ///
-    /// # Errors
-    ///
-    /// Gives the message back, with nothing done: it is to come as a [`HostCall`].
+    /// Sends a message of the process that runs, if that can be done at once: for whom, and its
+    /// tag; the message, and what makes of it what must be kept. False, with nothing done, if it is
+    /// to come as a [`HostCall`].
     #[inline]
     fn send_at_once(
         &mut self,
         slot: Slot,
-        (to, tag, payload): (Pid, u64, Payload),
+        (to, tag): (Pid, u64),
+        message: (&[u8], Make<'_>),
         now: Instant,
         out: &mut Vec<Self::Effect>,
-    ) -> Result<(), Payload> {
-        self.at_once(now, out, |shard, effects| shard.send_at_once(slot, to, tag, payload, effects))
+    ) -> bool {
+        self.at_once(now, out, |shard, effects| shard.send_at_once(slot, to, tag, message, effects))
     }
 
     /// Receives for the process that runs, with this tag and within this time, or lets it wait:
-    /// then its host says nothing to this part before it has come back.
+    /// then its host says nothing to this part before it has come back. Messages are shown
+    /// to `sink` where they lie, one or as many as it has room for.
     #[inline]
     fn receive_at_once(
         &mut self,
         slot: Slot,
-        (tag, timeout): (Option<u64>, Option<Duration>),
-        capacity: usize,
+        want: (Option<u64>, Option<Duration>),
+        (capacity, sink): (usize, Sink<'_>),
         now: Instant,
         out: &mut Vec<Self::Effect>,
     ) -> ReceiveAtOnce {
         self.at_once(now, out, |shard, effects| {
-            shard.receive_at_once(slot, tag, timeout, capacity, effects)
+            shard.receive_at_once(slot, want, capacity, sink, effects)
         })
     }
+
+    /// Whether what it asks for is to post mail.
+    fn is_post(effect: &Self::Effect) -> bool;
+
+    /// The mail that is to be posted, and to whose CPU.
+    fn into_post(effect: Self::Effect) -> Option<(ShardId, Mail)>;
 
     /// Whether a tick would run a process, or let one hear of an end.
     fn runnable(&self) -> bool;

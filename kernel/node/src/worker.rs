@@ -374,6 +374,17 @@ impl Part for Worker {
         answer
     }
 
+    fn is_post(effect: &WorkerEffect) -> bool {
+        matches!(effect, WorkerEffect::Post { .. })
+    }
+
+    fn into_post(effect: WorkerEffect) -> Option<(ShardId, Mail)> {
+        match effect {
+            WorkerEffect::Post { to, mail } => Some((to, mail)),
+            _ => None,
+        }
+    }
+
     fn runnable(&self) -> bool {
         self.shard.runnable()
     }

@@ -16,6 +16,7 @@ impl Amount {
     pub const ZERO: Amount = Amount { messages: 0, bytes: 0 };
 
     /// One message of `len` bytes.
+    #[inline]
     pub fn of_message(len: usize) -> Self {
         Amount { messages: 1, bytes: u32::try_from(len).unwrap_or(u32::MAX) }
     }
@@ -26,6 +27,7 @@ impl Amount {
     }
 
     /// Both counts, saturating: no input can make a count wrap.
+    #[inline]
     #[must_use]
     pub fn plus(self, other: Amount) -> Self {
         Amount {
@@ -35,6 +37,7 @@ impl Amount {
     }
 
     /// What is left without `other`, never below nothing.
+    #[inline]
     #[must_use]
     pub fn minus(self, other: Amount) -> Self {
         Amount {
@@ -44,6 +47,7 @@ impl Amount {
     }
 
     /// Whether neither count is above that of `bound`.
+    #[inline]
     pub fn within(self, bound: Amount) -> bool {
         self.messages <= bound.messages && self.bytes <= bound.bytes
     }

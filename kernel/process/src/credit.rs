@@ -88,6 +88,12 @@ struct Account {
     owed: Amount,
 }
 
+/// Whether so much credit is no more than what a mailbox holds back while messages are queued: too
+/// little to decide whether one may be sent.
+pub fn is_held_back(messages: u32, bytes: u32) -> bool {
+    messages < OWED_MESSAGES_MAX && bytes < OWED_BYTES_MAX
+}
+
 /// Whether a message may follow what is under way already.
 pub(crate) fn window_admits(under_way: Amount, message: Amount) -> bool {
     under_way.messages < WINDOW_MESSAGES
@@ -140,7 +146,7 @@ impl Accounts {
         account.owed = account.owed.plus(message);
         let owed = account.owed;
         let nothing_queued = owed.messages >= account.outstanding.messages;
-        if !nothing_queued && owed.messages < OWED_MESSAGES_MAX && owed.bytes < OWED_BYTES_MAX {
+        if !nothing_queued && is_held_back(owed.messages, owed.bytes) {
             return None;
         }
         account.outstanding = account.outstanding.minus(owed);

@@ -27,10 +27,11 @@ mod window;
 pub use alarms::TooManyTimers;
 pub use amount::Amount;
 pub use by_slot::BySlot;
-pub use credit::{CreditDue, Overdrawn, Source};
+pub use credit::{CreditDue, Overdrawn, Source, is_held_back};
 pub use links::{LINKED_PER_PROCESS_MAX, Links, TooManyLinks};
 pub use mailbox::{
-    Answer, Closed, Found, Mailbox, Message, Notice, Refused, Released, Taken, Timeout,
+    Answer, Closed, Found, Mailbox, Message, MessageView, Notice, Paid, Refused, Released, Taken,
+    Timeout,
 };
 pub use monitors::{TooMany, TooManyMonitors};
 pub use pacing::Pacing;

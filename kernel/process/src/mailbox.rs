@@ -5,70 +5,22 @@
 //! bounded by the mailbox plus the windows. Notices and answers need neither: their room is
 //! reserved by the monitor, link, timer or request. Everything is taken in order of arrival.
 
+mod values;
+
+pub use values::{
+    Answer, Closed, Message, MessageView, Notice, Paid, Refused, Released, Taken, Timeout,
+};
+
 use crate::alarms::Alarms;
-use crate::credit::{Accounts, Opening};
+use crate::credit::Accounts;
 use crate::monitors::Monitors;
 use crate::queue::{Position, Queue, Queued};
-use crate::{Amount, CreditDue, Overdrawn, Source, TooMany, TooManyMonitors, TooManyTimers};
+use crate::{Amount, Overdrawn, Source, TooMany, TooManyMonitors, TooManyTimers};
 use alloc::collections::BTreeMap;
-use alloc::vec::Vec;
 use craton_abi::{
     ExitReason, Incarnation, Instant, MonitorId, NodeId, Payload, Pid, ProcessLimits, TimerId,
     limit,
 };
-
-/// A message in a mailbox.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Message {
-    /// Who sent it.
-    pub from: Pid,
-    /// What it may be selected by.
-    pub tag: u64,
-    /// The message.
-    pub payload: Payload,
-    /// The request that it is, if its sender waits for an answer.
-    pub request: Option<MonitorId>,
-}
-
-/// News of a watched or linked process.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Notice {
-    /// The watched process.
-    pub from: Pid,
-    /// The monitor.
-    pub id: MonitorId,
-    /// How it ended.
-    pub reason: ExitReason,
-}
-
-/// The answer to a request.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Answer {
-    /// Who answers: the process asked, or one that it handed the request to.
-    pub from: Pid,
-    /// The request.
-    pub id: MonitorId,
-    /// The answer.
-    pub payload: Payload,
-}
-
-/// A timer that is due.
-#[derive(Copy, Clone, Debug, Eq, PartialEq)]
-pub struct Timeout {
-    /// Which.
-    pub id: TimerId,
-    /// What its owner marked it with.
-    pub tag: u64,
-}
-
-/// The mailbox has no room for a message.
-#[derive(Copy, Clone, Debug, Eq, PartialEq)]
-pub enum Refused {
-    /// Until the process takes some.
-    Full,
-    /// It never has.
-    TooLarge,
-}
 
 /// What a receive finds, before it is taken.
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]
@@ -102,50 +54,6 @@ impl News {
             News::Timeout(_) => 0,
         }
     }
-}
-
-/// What a receive takes.
-#[must_use]
-#[derive(Debug, Eq, PartialEq)]
-pub enum Taken {
-    /// A message of the same shard. A sender that waits may have room now.
-    Local(Message),
-    /// A message from elsewhere, and the credit to be returned, if it is time to.
-    Credited(Message, Option<CreditDue>),
-    /// A notice.
-    Notice(Notice),
-    /// The end of a linked process, and how it ended.
-    Exit(Pid, ExitReason),
-    /// The answer to a request.
-    Answer(Answer),
-    /// A timer that was due.
-    Timeout(Timeout),
-}
-
-/// What is left to do when a mailbox ends.
-#[must_use]
-#[derive(Debug, Default)]
-pub struct Closed {
-    /// The shards that still count on credit.
-    pub sources: Vec<Source>,
-    /// The monitors to take back, and whom they watch.
-    pub watched: Vec<(MonitorId, Pid)>,
-    /// The timers to take back, and when they would have been due.
-    pub timers: Vec<(Instant, TimerId)>,
-}
-
-/// What became of a monitor that is taken back.
-#[must_use]
-#[derive(Copy, Clone, Debug, Eq, PartialEq)]
-pub enum Released {
-    /// There is no such monitor, or its notice was received.
-    Unknown,
-    /// It had fired; its notice was queued and is taken back.
-    Notice,
-    /// It had not: the target is to be told.
-    Watching(Pid),
-    /// It had not, and its target is not known yet.
-    Unbound,
 }
 
 /// Messages and notices of one process.
@@ -210,7 +118,22 @@ impl Mailbox {
     pub fn push_local(&mut self, message: Message) {
         let amount = Amount::of_message(message.payload.0.len());
         self.local = self.local.plus(amount);
-        self.push(message, None);
+        self.push(amount, Queued::new(message, None));
+    }
+
+    /// As [`Mailbox::push_local`], of a message that is copied if it is short: `make` makes what is
+    /// kept of a longer one.
+    #[inline]
+    pub fn push_copy(
+        &mut self,
+        from: Pid,
+        tag: u64,
+        message: &[u8],
+        make: &mut dyn FnMut(&[u8]) -> Payload,
+    ) {
+        let amount = Amount::of_message(message.len());
+        self.local = self.local.plus(amount);
+        self.push(amount, Queued::copy_of(from, tag, message, make));
     }
 
     /// Takes a message from elsewhere in, if its shard holds credit for it.
@@ -221,15 +144,15 @@ impl Mailbox {
     pub fn push_credited(&mut self, message: Message) -> Result<(), Overdrawn> {
         let amount = Amount::of_message(message.payload.0.len());
         let opening = self.accounts.accept(Source::of(message.from), amount)?;
-        self.push(message, Some(opening));
+        self.push(amount, Queued::new(message, Some(opening)));
         Ok(())
     }
 
     /// The next message or notice; with a tag, the next such message or the next notice,
     /// whichever came first.
     pub fn find(&mut self, tag: Option<u64>) -> Option<Found> {
-        let message = self.messages.find(tag).map(|(position, sequence, message)| {
-            (sequence, Found { key: Key::Message(position), len: message.payload.0.len() })
+        let message = self.messages.find(tag).map(|(position, sequence, queued)| {
+            (sequence, Found { key: Key::Message(position), len: queued.view().bytes.len() })
         });
         let news = self.news.first_key_value().map(|(&sequence, news)| {
             (sequence, Found { key: Key::News(sequence), len: news.len() })
@@ -239,6 +162,43 @@ impl Mailbox {
             (Some(message), _) => Some(message.1),
             (None, news) => news.map(|(_, found)| found),
         }
+    }
+
+    /// Lets `read` see the message that a receive takes, and takes it: how its room was paid for,
+    /// and what `read` says. It is not moved before. `None`, with nothing taken, if the receive
+    /// takes anything else, has no room for it, or finds nothing: for [`Mailbox::find`].
+    #[inline]
+    pub fn take_in_place<R>(
+        &mut self,
+        tag: Option<u64>,
+        capacity: usize,
+        read: impl FnOnce(MessageView<'_>) -> R,
+    ) -> Option<(Paid, R)> {
+        if !self.news.is_empty() {
+            return None;
+        }
+        let (position, _, queued) = self.messages.find(tag)?;
+        let len = queued.view().bytes.len();
+        if len > capacity {
+            return None;
+        }
+        let (source, credited, result) = self.messages.take_with(position, |queued| {
+            let queued = queued.as_ref()?;
+            let result = read(queued.view());
+            Some((queued.view().from, queued.credited, result))
+        })??;
+        let amount = Amount::of_message(len);
+        self.total = self.total.minus(amount);
+        let paid = match credited {
+            None => {
+                self.local = self.local.minus(amount);
+                Paid::Local
+            }
+            Some(opening) => {
+                Paid::Credited(self.accounts.settle(Source::of(source), opening, amount))
+            }
+        };
+        Some((paid, result))
     }
 
     /// The notice, answer or time-out of this id alone. Ids of monitors, requests and timers are
@@ -280,7 +240,9 @@ impl Mailbox {
                 }
             }),
             Key::Message(position) => {
-                let Queued { message, credited } = self.messages.take(position)?;
+                let queued = self.messages.take(position)?;
+                let credited = queued.credited;
+                let message = queued.into_message();
                 let amount = Amount::of_message(message.payload.0.len());
                 self.total = self.total.minus(amount);
                 if let Some(opening) = credited {
@@ -435,17 +397,11 @@ impl Mailbox {
         self.monitors.len()
     }
 
-    fn push(&mut self, message: Message, credited: Option<Opening>) {
+    #[inline]
+    fn push(&mut self, amount: Amount, queued: Queued) {
         self.sequence += 1;
-        self.total = self.total.plus(Amount::of_message(message.payload.0.len()));
-        self.messages.push(self.sequence, Queued { message, credited });
-    }
-}
-
-impl Answer {
-    /// It is none of the messages, but its bytes lie in the mailbox like theirs.
-    fn amount(&self) -> Amount {
-        Amount { messages: 0, ..Amount::of_message(self.payload.0.len()) }
+        self.total = self.total.plus(amount);
+        self.messages.push(self.sequence, queued);
     }
 }
 

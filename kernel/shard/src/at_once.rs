@@ -5,12 +5,12 @@
 //! are most of what processes ask for. Everything else, and all that would have to wait, comes back
 //! and goes the long way, as [`Input::Ran`](crate::port::Input::Ran): the outcome is the same.
 
-use crate::port::{Effect, HostCall, HostReply, ReceiveAtOnce, Resume};
+use crate::port::{Effect, HostCall, HostReply, Make, ReceiveAtOnce, Received, Resume, Sink};
 use crate::process::{State, Tenant, Want};
 use crate::shard::{Shard, Whereabouts, may_signal};
 use alloc::vec::Vec;
-use craton_abi::{Duration, ErrorCode, Payload, Pid, Slot, limit};
-use craton_process::{Amount, Message};
+use craton_abi::{Duration, ErrorCode, Pid, SignalBody, Slot, limit};
+use craton_process::{Amount, Paid};
 
 impl Shard {
     /// Answers a call of the process that runs, other than a send or a receive, if that can be done
@@ -31,75 +31,102 @@ impl Shard {
         self.request_at_once(slot, call, out)
     }
 
-    /// Sends a message of the process that runs to another of this shard, if there is room for it.
-    /// A receiver that waits for it has it at once; it does not go by the mailbox, in which there
-    /// is nothing before it that the receiver would take.
+    /// Sends a message of the process that runs to another of this node, if there is room or credit
+    /// for it: whether it did, with nothing done otherwise. What must be kept of it `make` makes.
     ///
-    /// # Errors
-    ///
-    /// Gives the message back, with nothing done.
+    /// A receiver of this shard that waits for it has it at once; it does not go by the mailbox, in
+    /// which there is nothing before it that the receiver would take. What is for another shard is
+    /// appended to `out`: the host passes it on before the process computes on.
     #[inline]
+    #[must_use]
     pub fn send_at_once(
         &mut self,
         slot: Slot,
         to: Pid,
         tag: u64,
-        payload: Payload,
+        (message, make): (&[u8], Make<'_>),
         out: &mut Vec<Effect>,
-    ) -> Result<(), Payload> {
+    ) -> bool {
         let from = self.pid(slot);
-        let len = payload.0.len();
+        let len = message.len();
         if (to.node, to.incarnation) != (from.node, from.incarnation)
             || len > limit::MESSAGE_BYTES_MAX
         {
-            return Err(payload);
+            return false;
         }
         let app = match self.live(slot) {
             Some(process) if matches!(process.state, State::Running) => process.app,
-            _ => return Err(payload),
+            _ => return false,
         };
+        if to.slot.shard() != from.slot.shard() {
+            return self.send_across(slot, to, tag, (message, make), out);
+        }
         let Some(target) = self.processes.get_mut(to.slot).and_then(Tenant::live_mut) else {
-            return Err(payload);
+            return false;
         };
         if !may_signal(app, target.app)
             || !target.senders.is_empty()
             || target.mailbox.admits(Amount::of_message(len)).is_err()
         {
-            return Err(payload);
+            return false;
         }
-        let message = Message { from, tag, payload, request: None };
         match target.state {
             State::Receiving { want, capacity, deadline } if want.takes(tag) && len <= capacity => {
                 self.timers.cancel(deadline, to.slot);
                 let turn = self.run_queue.push(to.slot, &mut target.virtual_time);
-                let resume = Resume::Reply(HostReply::Received(message.into()));
+                let received = Received::Message { from, tag, payload: make(message) };
+                let resume = Resume::Reply(HostReply::Received(received));
                 target.state.put(State::Runnable { resume, turn });
                 self.runnable += 1;
             }
-            _ => {
-                target.mailbox.push_local(message);
+            State::Receiving { .. } => {
+                target.mailbox.push_copy(from, tag, message, make);
                 self.arrived(to.slot, out);
             }
+            _ => target.mailbox.push_copy(from, tag, message, make),
         }
-        Ok(())
+        true
     }
 
-    /// Receives for the process that runs, or lets it wait. Where it waits only for a while it is
-    /// to come by [`Input::Ran`](crate::port::Input::Ran): the shard does not know what time it is
-    /// before its next step.
+    /// Sends a message to another shard of this node, if there is credit for it.
+    #[inline(never)]
+    fn send_across(
+        &mut self,
+        slot: Slot,
+        to: Pid,
+        tag: u64,
+        (message, make): (&[u8], Make<'_>),
+        out: &mut Vec<Effect>,
+    ) -> bool {
+        let has_credit = self.windows.draw(to, Amount::of_message(message.len())).is_ok();
+        if has_credit {
+            let body = SignalBody::Message { tag, payload: make(message) };
+            self.emit(slot, to, body, out);
+        }
+        has_credit
+    }
+
+    /// Receives for the process that runs, or lets it wait. A message is shown to `sink` where it
+    /// lies, and then the next ones for as long as it says that there is room for another, and for
+    /// how long a one. Where the process waits only for a while it is to come by
+    /// [`Input::Ran`](crate::port::Input::Ran): the shard does not know what time it is before its
+    /// next step.
     #[inline]
     pub fn receive_at_once(
         &mut self,
         slot: Slot,
-        tag: Option<u64>,
-        timeout: Option<Duration>,
+        (tag, timeout): (Option<u64>, Option<Duration>),
         capacity: usize,
+        sink: Sink<'_>,
         out: &mut Vec<Effect>,
     ) -> ReceiveAtOnce {
         let empty = match self.live(slot) {
             Some(process) if matches!(process.state, State::Running) => process.mailbox.is_empty(),
             _ => return ReceiveAtOnce::Later,
         };
+        if !empty && self.take_in_place(slot, tag, capacity, sink, out) {
+            return ReceiveAtOnce::Taken;
+        }
         // Where there is nothing to take, and time is no matter, nobody need look.
         if !(empty && timeout.is_none())
             && let Some(reply) = self.take_at_once(slot, tag, timeout, capacity, out)
@@ -114,6 +141,28 @@ impl Shard {
             }
             _ => ReceiveAtOnce::Later,
         }
+    }
+
+    /// Shows `sink` the next messages: whether there was one.
+    fn take_in_place(
+        &mut self,
+        slot: Slot,
+        tag: Option<u64>,
+        capacity: usize,
+        sink: Sink<'_>,
+        out: &mut Vec<Effect>,
+    ) -> bool {
+        let (mut is_taken, mut room) = (false, Some(capacity));
+        while let Some(capacity) = room
+            && let Some(process) = self.live_mut(slot)
+            && let Some((paid, more)) = process.mailbox.take_in_place(tag, capacity, &mut *sink)
+        {
+            (is_taken, room) = (true, more);
+            if !(paid == Paid::Local && process.senders.is_empty()) {
+                self.was_taken(slot, paid, out);
+            }
+        }
+        is_taken
     }
 
     fn runs(&self, slot: Slot) -> bool {

@@ -48,6 +48,6 @@ mod timers;
 mod view;
 mod watch;
 
-pub use craton_process::BySlot;
+pub use craton_process::{BySlot, is_held_back};
 pub use shard::{Shard, ShardConfig};
 pub use view::ProcessView;

@@ -10,8 +10,8 @@ use crate::shard::{Shard, Whereabouts, may_signal};
 use alloc::vec::Vec;
 use craton_abi::{AppId, Duration, ErrorCode, NodeId, Payload, Pid, SignalBody, Slot, limit};
 use craton_process::{
-    Amount, Answer, CreditDue, Message, NoCredit, Refused, Source, Taken, Ticket, Timeout,
-    WaitQueue,
+    Amount, Answer, CreditDue, Message, MessageView, NoCredit, Paid, Refused, Source, Taken,
+    Ticket, Timeout, WaitQueue,
 };
 
 /// Whether a message went off, or must wait.
@@ -217,13 +217,11 @@ impl Shard {
         }
         let received = match mailbox.take(found)? {
             Taken::Local(message) => {
-                self.admit_waiting(slot, out);
+                self.was_taken(slot, Paid::Local, out);
                 Received::from(message)
             }
             Taken::Credited(message, due) => {
-                if let Some(CreditDue { source, amount }) = due {
-                    self.return_credit(source, self.pid(slot), amount, out);
-                }
+                self.was_taken(slot, Paid::Credited(due), out);
                 Received::from(message)
             }
             Taken::Notice(notice) => {
@@ -234,6 +232,18 @@ impl Shard {
             Taken::Timeout(Timeout { id, tag }) => Received::Timer { id, tag },
         };
         Some(HostReply::Received(received))
+    }
+
+    /// A message was taken: who sent it, or waits to, may have room again.
+    #[inline(never)]
+    pub(crate) fn was_taken(&mut self, slot: Slot, paid: Paid, out: &mut Vec<Effect>) {
+        match paid {
+            Paid::Local => self.admit_waiting(slot, out),
+            Paid::Credited(Some(CreditDue { source, amount })) => {
+                self.return_credit(source, self.pid(slot), amount, out);
+            }
+            Paid::Credited(None) => {}
+        }
     }
 
     /// Lets waiting senders of this shard in, in order, as far as there is room.
@@ -359,5 +369,13 @@ impl From<Message> for Received {
             None => Received::Message { from, tag, payload },
             Some(id) => Received::Request { from, tag, payload, id },
         }
+    }
+}
+
+impl From<MessageView<'_>> for Received {
+    /// A message as its receiver gets it.
+    fn from(message: MessageView<'_>) -> Received {
+        let MessageView { from, tag, bytes, request } = message;
+        Message { from, tag, payload: Payload(bytes.to_vec()), request }.into()
     }
 }

@@ -8,8 +8,8 @@
 mod process;
 
 pub use process::{
-    HostCall, HostReply, LivingNode, LogLevel, NameCall, Outcome, ReceiveAtOnce, Received, Resume,
-    SpawnCall,
+    HostCall, HostReply, LivingNode, LogLevel, Make, NameCall, Outcome, ReceiveAtOnce, Received,
+    Resume, Sink, SpawnCall,
 };
 
 use alloc::boxed::Box;
@@ -19,7 +19,7 @@ use craton_abi::{
     AppId, Duration, ErrorCode, ExitReason, Incarnation, NodeId, Payload, Pid, Place,
     ProcessLimits, ProgramId, RequestId, Signal, Slot, SocketEvent, SocketOrder, SpawnOrder,
 };
-pub use craton_process::Source;
+pub use craton_process::{MessageView, Source};
 
 /// What a shard is stepped with.
 #[derive(Clone, Debug, Eq, PartialEq)]

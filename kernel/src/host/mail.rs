@@ -4,6 +4,9 @@
 //! does not fit an inbox waits at its sender, in order; until it is gone the sender runs no
 //! process, so what waits is bounded by what one turn of its loop can cause. It goes on taking its
 //! own mail meanwhile, which is why two CPUs with full inboxes do not wait for each other for ever.
+//!
+//! A letter for which nobody can be waiting goes with the next one to its CPU, in front of it, and
+//! wakes nobody: most messages cause one, and what a letter costs is the waking.
 
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
@@ -15,6 +18,9 @@ use crossbeam_queue::ArrayQueue;
 
 /// Letters that an inbox holds.
 const INBOX_LETTERS: usize = 512;
+
+/// Letters that are kept for the next one to each CPU; more than that go at once.
+const KEPT_MAX: usize = 16;
 
 /// The inboxes of all CPUs. Each is written by every CPU and read by its own.
 pub(super) struct Rings {
@@ -37,8 +43,12 @@ pub(super) struct Post {
     waiting: Vec<VecDeque<Mail>>,
     /// Letters in `waiting`.
     waiting_count: usize,
+    /// For each CPU the letters that can wait.
+    kept: Vec<Vec<Mail>>,
     /// CPUs that got mail since the last [`Post::flush`].
     wake: Vec<bool>,
+    /// Whether there is one.
+    any_to_wake: bool,
 }
 
 impl Post {
@@ -50,28 +60,56 @@ impl Post {
             rings,
             waiting: (0..cpus).map(|_| VecDeque::new()).collect(),
             waiting_count: 0,
+            kept: (0..cpus).map(|_| Vec::new()).collect(),
             wake: alloc::vec![false; cpus],
+            any_to_wake: false,
         }
     }
 
-    /// Sends a letter to the CPU of a shard. It is on its way after the next [`Post::flush`].
+    /// Sends a letter to the CPU of a shard. It is on its way after the next [`Post::flush`], but
+    /// for one that can wait: that is after the next [`Post::send_kept`] at the latest.
     pub(super) fn send(&mut self, to: ShardId, mail: Mail) {
         let to = to.index();
-        let (Some(waiting), Some(inbox)) = (self.waiting.get_mut(to), self.rings.inboxes.get(to))
-        else {
+        let Some(kept) = self.kept.get_mut(to) else {
             return; // A shard that the node does not have: nobody to tell.
         };
+        if !mail.can_wait() {
+            self.put_kept(to);
+            self.put(to, mail);
+        } else if keep(kept, mail) {
+            return;
+        } else {
+            self.put_kept(to);
+        }
+        (self.wake[to], self.any_to_wake) = (true, true);
+    }
+
+    /// Before its CPU sleeps: sends what can wait, and wakes nobody.
+    pub(super) fn send_kept(&mut self) {
+        (0..self.kept.len()).for_each(|to| self.put_kept(to));
+    }
+
+    fn put_kept(&mut self, to: usize) {
+        let mut kept = core::mem::take(&mut self.kept[to]);
+        kept.drain(..).for_each(|mail| self.put(to, mail));
+        self.kept[to] = kept;
+    }
+
+    fn put(&mut self, to: usize, mail: Mail) {
+        let (waiting, inbox) = (&mut self.waiting[to], &self.rings.inboxes[to]);
         let unsent = if waiting.is_empty() { inbox.push(mail).err() } else { Some(mail) };
         if let Some(mail) = unsent {
             waiting.push_back(mail);
             self.waiting_count += 1;
         }
-        self.wake[to] = true;
     }
 
     /// Passes on what waits, as far as there is room, and wakes whoever got something. True if
     /// nothing waits any more.
     pub(super) fn flush(&mut self) -> bool {
+        if self.waiting_count == 0 && !core::mem::take(&mut self.any_to_wake) {
+            return true;
+        }
         for (to, waiting) in self.waiting.iter_mut().enumerate() {
             while let Some(mail) = waiting.pop_front() {
                 if let Err(mail) = self.rings.inboxes[to].push(mail) {
@@ -87,6 +125,11 @@ impl Post {
         self.waiting_count == 0
     }
 
+    /// Whether nothing waits for room in an inbox.
+    pub(super) fn is_clear(&self) -> bool {
+        self.waiting_count == 0
+    }
+
     /// The next letter for this CPU.
     pub(super) fn take(&self) -> Option<Mail> {
         self.rings.inboxes[self.own].pop()
@@ -95,5 +138,16 @@ impl Post {
     /// Whether there is mail for this CPU. Takes no lock, so that a CPU may ask before it halts.
     pub(super) fn has_mail(&self) -> bool {
         !self.rings.inboxes[self.own].is_empty()
+    }
+}
+
+/// Puts a letter that can wait to those that do. False if they cannot any longer.
+fn keep(kept: &mut Vec<Mail>, mail: Mail) -> bool {
+    match kept.iter_mut().find_map(|other| other.join(&mail).then_some(other)) {
+        Some(other) => other.can_wait(),
+        None => {
+            kept.push(mail);
+            kept.len() < KEPT_MAX
+        }
     }
 }

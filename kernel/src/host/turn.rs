@@ -9,12 +9,12 @@ use super::mail::Post;
 use super::processes::Processes;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use craton_abi::{Duration, Instant, Payload, Pid, Slot};
+use craton_abi::{Duration, Instant, Pid, Slot};
 use craton_engine::Desk;
 use craton_hal::{clock, memory, smp, timer};
 use craton_node::Part;
 use craton_shard::port::{
-    HostAnswer, HostCall, HostEffect, HostReply, Outcome, ReceiveAtOnce, Resume,
+    HostAnswer, HostCall, HostEffect, HostReply, Make, Outcome, ReceiveAtOnce, Resume, Sink,
 };
 
 /// Processes that run before the network has its turn.
@@ -109,8 +109,30 @@ impl<T: Tenant> Turns<T> {
             // Who cannot pass on what it has said says no more: it runs nothing.
             busy |= self.cpu.post.flush() && self.run_processes();
             let flushed = self.cpu.post.flush();
-            if flushed && !busy && !self.tenant.is_dirty() && !self.cpu.post.has_mail() {
+            if flushed && !busy && !self.serve_mail() {
                 self.sleep();
+            }
+        }
+    }
+
+    /// Runs whom mail is for as long as more is likely and the network wants nothing: its turn
+    /// costs more than most letters do. True if another turn is due, false if nothing is to be
+    /// done.
+    fn serve_mail(&mut self) -> bool {
+        let end = clock::now() + TURN;
+        loop {
+            let now = clock::now();
+            if now >= end || self.tenant.is_dirty() || self.tenant.arm() {
+                return true;
+            }
+            if self.cpu.post.has_mail() {
+                if self.run_processes() || !self.cpu.post.flush() {
+                    return true;
+                }
+            } else if now < self.linger_until {
+                core::hint::spin_loop();
+            } else {
+                return false;
             }
         }
     }
@@ -123,12 +145,21 @@ impl<T: Tenant> Turns<T> {
         }
     }
 
-    /// Runs processes until none can, their time is over, or a frame or mail came. True if more can
-    /// run.
+    /// Takes mail and runs processes until none can, their time is over, or a frame came. True if
+    /// more can run.
     fn run_processes(&mut self) -> bool {
         let end = clock::now() + TURN;
         for _ in 0..RUNS_PER_TURN_MAX {
             let now = clock::now();
+            if self.cpu.post.has_mail() {
+                // Whoever leaves some from here on wakes this CPU again.
+                smp::quiescent();
+                self.take_mail(now);
+                self.perform();
+                if !self.cpu.post.flush() {
+                    break;
+                }
+            }
             self.tenant.part().tick(now, &mut self.effects);
             if !self.perform() {
                 // What was done may have woken a process after the tick had looked for one.
@@ -136,7 +167,7 @@ impl<T: Tenant> Turns<T> {
             }
             // Others may wait for what the process said.
             let passed_on = self.cpu.post.flush();
-            if !passed_on || now >= end || self.cpu.post.has_mail() || self.tenant.arm() {
+            if !passed_on || now >= end || self.tenant.arm() {
                 break;
             }
         }
@@ -183,7 +214,7 @@ impl<T: Tenant> Turns<T> {
         let end = now + IN_TURN;
         for left in (0..RUNS_IN_TURN_MAX).rev() {
             let (part, effects) = (self.tenant.part(), &mut self.effects);
-            let mut desk = PartDesk { part, effects, slot, now };
+            let mut desk = PartDesk { part, effects, post: &mut self.cpu.post, slot, now };
             let engine = &mut self.cpu.processes.engine;
             let passage = (&mut resume, &mut outcome);
             let then = engine.run_at_desk(slot, passage, slice, now, &mut desk);
@@ -219,13 +250,13 @@ impl<T: Tenant> Turns<T> {
         }
     }
 
-    /// Halts until an interrupt or the next deadline, unless a frame or mail came meanwhile or more
-    /// mail is likely.
+    /// Halts until an interrupt or the next deadline, unless a frame or mail came meanwhile.
     fn sleep(&mut self) {
-        let now = clock::now();
-        if now < self.linger_until {
-            return core::hint::spin_loop();
+        self.cpu.post.send_kept();
+        if !self.cpu.post.is_clear() {
+            return;
         }
+        let now = clock::now();
         let deadline = self.tenant.deadline(now).unwrap_or(self.housekeeping);
         let deadline = deadline.min(self.housekeeping);
         if deadline > now {
@@ -240,8 +271,22 @@ impl<T: Tenant> Turns<T> {
 struct PartDesk<'a, P: Part> {
     part: &'a mut P,
     effects: &'a mut Vec<P::Effect>,
+    post: &'a mut Post,
     slot: Slot,
     now: Instant,
+}
+
+impl<P: Part> PartDesk<'_, P> {
+    /// Passes on the mail that is asked for first: the process may compute on for the whole of its
+    /// slice, and others may wait for what it said.
+    #[inline(never)]
+    fn pass_on(&mut self) {
+        let letters = self.effects.iter().take_while(|effect| P::is_post(effect)).count();
+        for (to, mail) in self.effects.drain(..letters).filter_map(P::into_post) {
+            self.post.send(to, mail);
+        }
+        self.post.flush();
+    }
 }
 
 impl<P: Part> Desk for PartDesk<'_, P> {
@@ -249,16 +294,27 @@ impl<P: Part> Desk for PartDesk<'_, P> {
         self.part.answer_at_once(self.slot, call, self.now, self.effects)
     }
 
-    fn send(&mut self, to: Pid, tag: u64, payload: Payload) -> Result<(), Payload> {
-        self.part.send_at_once(self.slot, (to, tag, payload), self.now, self.effects)
+    fn send(&mut self, to: Pid, tag: u64, message: &[u8], make: Make<'_>) -> bool {
+        let (slot, now) = (self.slot, self.now);
+        let is_across = to.slot.shard() != slot.shard();
+        // Who cannot pass on what it has said says no more.
+        if is_across && !self.post.is_clear() {
+            return false;
+        }
+        let sent = self.part.send_at_once(slot, (to, tag), (message, make), now, self.effects);
+        if is_across && sent {
+            self.pass_on();
+        }
+        sent
     }
 
     fn receive(
         &mut self,
-        tag: Option<u64>,
-        timeout: Option<Duration>,
+        want: (Option<u64>, Option<Duration>),
         capacity: usize,
+        sink: Sink<'_>,
     ) -> ReceiveAtOnce {
-        self.part.receive_at_once(self.slot, (tag, timeout), capacity, self.now, self.effects)
+        let room = (capacity, sink);
+        self.part.receive_at_once(self.slot, want, room, self.now, self.effects)
     }
 }

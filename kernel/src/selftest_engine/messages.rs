@@ -13,7 +13,7 @@ use craton_abi::{
 use craton_engine::{Desk, Engine};
 use craton_hal::clock;
 use craton_shard::port::{
-    Effect, HostCall, HostEffect, HostReply, Input, Outcome, ReceiveAtOnce, Start,
+    Effect, HostCall, HostEffect, HostReply, Input, Make, Outcome, ReceiveAtOnce, Sink, Start,
 };
 use craton_shard::{Shard, ShardConfig};
 
@@ -107,17 +107,17 @@ impl Desk for ShardDesk<'_> {
         self.shard.answer_at_once(self.slot, call, self.effects)
     }
 
-    fn send(&mut self, to: Pid, tag: u64, payload: Payload) -> Result<(), Payload> {
-        self.shard.send_at_once(self.slot, to, tag, payload, self.effects)
+    fn send(&mut self, to: Pid, tag: u64, message: &[u8], make: Make<'_>) -> bool {
+        self.shard.send_at_once(self.slot, to, tag, (message, make), self.effects)
     }
 
     fn receive(
         &mut self,
-        tag: Option<u64>,
-        timeout: Option<Duration>,
+        want: (Option<u64>, Option<Duration>),
         capacity: usize,
+        sink: Sink<'_>,
     ) -> ReceiveAtOnce {
-        self.shard.receive_at_once(self.slot, tag, timeout, capacity, self.effects)
+        self.shard.receive_at_once(self.slot, want, capacity, sink, self.effects)
     }
 }
 

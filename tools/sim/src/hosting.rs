@@ -8,14 +8,14 @@ use crate::machine::{MAIL_MAX, Machine};
 use crate::net::{End, OPERATOR, Place};
 use crate::world::{ACTORS_MAX, Event, Sabotage, World};
 use craton_abi::{
-    Duration, ErrorCode, Incarnation, Instant, ShardId, Slot, SocketEvent, SocketOrder,
+    Duration, ErrorCode, Incarnation, Instant, Payload, ShardId, Slot, SocketEvent, SocketOrder,
     SocketReply, limit,
 };
 use craton_node::{Mail, NodeEffect, NodeInput, Part, WorkerEffect, WorkerInput};
 use craton_session::ConnId;
 use craton_shard::port::{
-    HostAnswer, HostCall, HostEffect, HostReply, LogLevel, Outcome, ReceiveAtOnce, Received,
-    Resume, Start,
+    HostAnswer, HostCall, HostEffect, HostReply, LogLevel, MessageView, Outcome, ReceiveAtOnce,
+    Received, Resume, Start,
 };
 use std::collections::VecDeque;
 
@@ -64,12 +64,20 @@ fn at_desk<P: Part>(
 ) -> Result<HostReply, Outcome> {
     match outcome {
         Outcome::Call(HostCall::Send { to, tag, payload, timeout }) => {
-            let sent = part.send_at_once(slot, (to, tag, payload), now, out);
-            let call = |payload| Outcome::Call(HostCall::Send { to, tag, payload, timeout });
-            sent.map(|()| HostReply::Done).map_err(call)
+            let mut make = |bytes: &[u8]| Payload(bytes.to_vec());
+            if part.send_at_once(slot, (to, tag), (&payload.0, &mut make), now, out) {
+                return Ok(HostReply::Done);
+            }
+            Err(Outcome::Call(HostCall::Send { to, tag, payload, timeout }))
         }
         Outcome::Call(HostCall::Receive { tag, timeout, capacity }) => {
-            match part.receive_at_once(slot, (tag, timeout), capacity, now, out) {
+            let mut seen = None;
+            let mut sink = |message: MessageView<'_>| {
+                seen = Some(Received::from(message));
+                None
+            };
+            match part.receive_at_once(slot, (tag, timeout), (capacity, &mut sink), now, out) {
+                ReceiveAtOnce::Taken => seen.map(HostReply::Received).ok_or(Outcome::Preempted),
                 ReceiveAtOnce::Reply(reply) => Ok(reply),
                 ReceiveAtOnce::Waits => Err(Outcome::Waiting),
                 ReceiveAtOnce::Later => {

@@ -1,22 +1,28 @@
 //! The host calls that move messages: `send` and `receive`.
 //!
-//! They are what processes call most. Between two of one shard that wait for each other nothing is
-//! made for a message, and its bytes are copied twice: out of the sender's memory and into the
-//! receiver's. What goes the usual way does as every other call ([`ask`]).
+//! They are what processes call most. Between two of one shard nothing is made for a short message,
+//! and its bytes are copied twice: out of the sender's memory and into the receiver's. What goes
+//! the usual way does as every other call ([`ask`]).
 
 use super::{Call, ask, done, failure, memory, memory_mut, patience, read_pid_in};
 use crate::guest::Region;
 use crate::imports::MODULE;
 use crate::platform;
 use crate::process::Guest;
-use craton_abi::{ErrorCode, ExitReason, Pid, limit};
-use craton_shard::port::{HostCall, HostReply, Received};
+use craton_abi::{ErrorCode, ExitReason, MonitorId, Pid, limit};
+use craton_shard::port::{HostCall, HostReply, MessageView, Received};
 use wasmtime::{Linker, Result};
 
 /// Length of the header that `receive` writes.
 const HEADER_BYTES: i32 = 48;
 /// What `receive` selects by where it is for one notice alone.
 const BY_ID: i32 = 2;
+/// Where it is for whatever is next, and the messages after it that lie there.
+const SEVERAL: i32 = 3;
+/// Bytes of all messages that one call takes, but for the first: then others may run.
+const SEVERAL_BYTES_MAX: usize = 16 << 10;
+/// Messages begin at multiples of this, counted from the beginning of the room.
+const ALIGNMENT: usize = 8;
 
 pub(super) fn link(linker: &mut Linker<Guest>) -> Result<()> {
     linker.func_wrap(MODULE, "send", send)?;
@@ -57,7 +63,8 @@ fn receive(
     timeout: i64,
     out: i32,
 ) -> Result<i32> {
-    let memory = memory(&call);
+    // Nobody else can touch it while this process waits below.
+    let memory = memory_mut(&mut call);
     let room = Region::prove(memory, pointer, capacity)?;
     let header = Region::prove(memory, out, HEADER_BYTES)?;
     let timeout = match patience(timeout) {
@@ -67,15 +74,32 @@ fn receive(
     let capacity = room.len();
     if use_tag == BY_ID {
         let reply = ask(HostCall::Await { id: tag as u64, timeout, capacity });
-        return Ok(write_news(memory_mut(&mut call), header, room, &reply));
+        return Ok(write_news(memory, header, room, &reply));
     }
-    platform::receive((use_tag != 0).then_some(tag as u64), timeout, capacity);
+    let several = use_tag == SEVERAL;
+    let want = ((use_tag != 0 && !several).then_some(tag as u64), timeout);
+    let (mut place, mut more) = ((header, room), -1);
+    let is_taken = platform::receive(want, capacity, &mut |message| {
+        let MessageView { from, tag, bytes, request } = message;
+        let head = (0, from, tag, request.map_or(0, MonitorId::get));
+        write(memory, place, head, bytes);
+        more += 1;
+        if !several {
+            return None;
+        }
+        let rest = place.1.after(bytes.len().next_multiple_of(ALIGNMENT));
+        place = (rest.first(HEADER_BYTES as usize), rest.after(HEADER_BYTES as usize));
+        let is_enough = room.len() - rest.len() > SEVERAL_BYTES_MAX;
+        (rest.len() >= HEADER_BYTES as usize && !is_enough).then_some(place.1.len())
+    });
+    if is_taken {
+        return Ok(more);
+    }
     Ok(platform::with_reply(|reply| match reply {
         Some(HostReply::Received(Received::Message { from, tag, payload })) => {
-            let memory = memory_mut(&mut call);
             write(memory, (header, room), (0, *from, *tag, 0), &payload.0)
         }
-        Some(reply) => write_news(memory_mut(&mut call), header, room, reply),
+        Some(reply) => write_news(memory, header, room, reply),
         None => ErrorCode::Invalid.code(),
     }))
 }
@@ -86,7 +110,10 @@ type Head = (u32, Pid, u64, u64);
 /// Writes what came, and how long it is. Always 0.
 #[inline(always)]
 fn write(memory: &mut [u8], (header, room): (Region, Region), head: Head, bytes: &[u8]) -> i32 {
-    header.write(memory, &header_of(head, bytes.len().min(room.len())));
+    let header = header.of_mut(memory).first_chunk_mut();
+    if let Some(header) = header {
+        *header = header_of(head, bytes.len().min(room.len()));
+    }
     room.write(memory, bytes);
     0
 }

@@ -12,7 +12,7 @@ use craton_abi::{Duration, ErrorCode, ExitReason, Payload, Pid};
 use craton_hal::cpu::{self, CPUS_MAX};
 use craton_hal::fiber::{self, Fiber, Left};
 use craton_hal::memory::is_short_here;
-use craton_shard::port::{HostCall, HostReply, Outcome, ReceiveAtOnce, Received, Resume};
+use craton_shard::port::{HostCall, HostReply, Outcome, ReceiveAtOnce, Received, Resume, Sink};
 
 /// For each CPU, the exchange of the fiber that runs on it.
 static RUNNING: [AtomicPtr<Exchange<'static>>; CPUS_MAX] =
@@ -71,48 +71,55 @@ pub(crate) fn leave_with(request: HostCall) -> Option<HostReply> {
 ///
 /// # Errors
 ///
-/// Gives the copy back where that cannot be: it is for [`leave_with`] then. `LimitMemory` if there
-/// is no memory for it.
+/// A copy where that cannot be: it is for [`leave_with`] then. `LimitMemory` if there is no memory
+/// for it.
 #[inline]
 pub(crate) fn send(to: Pid, tag: u64, message: &[u8]) -> Result<(), Result<Payload, ErrorCode>> {
     with_exchange(|exchange| {
-        let payload = match exchange.envelopes.take(message) {
-            Some(copy) => copy,
-            None if has_room(message.len()) => Envelopes::make(message),
-            None => return Err(Err(ErrorCode::LimitMemory)),
-        };
-        let payload = Payload(payload);
-        if is_short_here() {
-            return Err(Ok(payload));
+        let Exchange { desk, envelopes, .. } = exchange;
+        if !Envelopes::is_short(message) && !has_room(message.len()) {
+            return Err(Err(ErrorCode::LimitMemory));
         }
-        exchange.desk.send(to, tag, payload).map_err(Ok)
+        let mut make = |bytes: &[u8]| envelopes.copy(bytes);
+        if !is_short_here() && desk.send(to, tag, message, &mut make) {
+            return Ok(());
+        }
+        Err(Ok(make(message)))
     })
 }
 
-/// As [`ask`], of [`HostCall::Receive`]; the answer is for [`with_reply`].
+/// As [`ask`], of [`HostCall::Receive`]. True if it was messages, which `sink` has seen where they
+/// lay; any other answer is for [`with_reply`].
 #[inline]
-pub(crate) fn receive(tag: Option<u64>, timeout: Option<Duration>, capacity: usize) {
-    let is_here = with_exchange(|exchange| {
+pub(crate) fn receive(
+    want: (Option<u64>, Option<Duration>),
+    capacity: usize,
+    sink: Sink<'_>,
+) -> bool {
+    let (is_here, is_taken) = with_exchange(|exchange| {
         let received = match is_short_here() {
             true => ReceiveAtOnce::Later,
-            false => exchange.desk.receive(tag, timeout, capacity),
+            false => exchange.desk.receive(want, capacity, sink),
         };
         match received {
+            ReceiveAtOnce::Taken => return (true, true),
             ReceiveAtOnce::Reply(reply) => {
                 exchange.resume.put(Resume::Reply(reply));
-                return true;
+                return (true, false);
             }
             ReceiveAtOnce::Waits => exchange.outcome.put(Outcome::Waiting),
             ReceiveAtOnce::Later => {
+                let (tag, timeout) = want;
                 let call = HostCall::Receive { tag, timeout, capacity };
                 exchange.outcome.put(Outcome::Call(call));
             }
         }
-        false
+        (false, false)
     });
     if !is_here {
         fiber::suspend();
     }
+    is_taken
 }
 
 /// Reads the answer of the last [`receive`], if there is one, which is gone then. What a message

@@ -9,6 +9,7 @@ use craton_abi::{
     Duration, ErrorCode, ExitReason, MonitorId, NodeId, Payload, Pid, Place, ProcessLimits,
     ProgramId, SocketCall, SocketId, SocketReply, TimerId,
 };
+use craton_process::MessageView;
 
 /// What a process asks of its shard.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -353,10 +354,18 @@ impl Outcome {
     }
 }
 
+/// Makes of a message what is kept of it.
+pub type Make<'a> = &'a mut dyn FnMut(&[u8]) -> Payload;
+
+/// Sees a message where it lies, and says how long one may be that it will see next, if any.
+pub type Sink<'a> = &'a mut dyn FnMut(MessageView<'_>) -> Option<usize>;
+
 /// What becomes of a receive while its process keeps the CPU.
 #[must_use]
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum ReceiveAtOnce {
+    /// A message or more, which the host was shown.
+    Taken,
     /// This is the answer.
     Reply(HostReply),
     /// The process waits from now on: it is to leave its stack and to come back as

@@ -10,7 +10,7 @@ mod network;
 
 use super::random::{Random, Replay, seeds};
 use super::*;
-use crate::port::ReceiveAtOnce;
+use crate::port::{MessageView, ReceiveAtOnce, Received};
 use actor::{Actor, Host};
 use alloc::collections::VecDeque;
 use craton_abi::limit::WINDOW_MESSAGES;
@@ -470,12 +470,23 @@ fn at_once(
 ) -> Result<HostReply, Outcome> {
     match call {
         HostCall::Send { to, tag, payload, timeout } => {
-            let sent = shard.send_at_once(slot, to, tag, payload, effects);
-            let call = |payload| Outcome::Call(HostCall::Send { to, tag, payload, timeout });
-            sent.map(|()| HostReply::Done).map_err(call)
+            let mut make = |bytes: &[u8]| Payload(bytes.to_vec());
+            if shard.send_at_once(slot, to, tag, (&payload.0, &mut make), effects) {
+                return Ok(HostReply::Done);
+            }
+            Err(Outcome::Call(HostCall::Send { to, tag, payload, timeout }))
         }
         HostCall::Receive { tag, timeout, capacity } => {
-            match shard.receive_at_once(slot, tag, timeout, capacity, effects) {
+            let mut seen = Vec::new();
+            let mut sink = |message: MessageView<'_>| {
+                seen.push(Received::from(message));
+                None
+            };
+            match shard.receive_at_once(slot, (tag, timeout), capacity, &mut sink, effects) {
+                ReceiveAtOnce::Taken => {
+                    assert_eq!(seen.len(), 1);
+                    Ok(HostReply::Received(seen.remove(0)))
+                }
                 ReceiveAtOnce::Reply(reply) => Ok(reply),
                 ReceiveAtOnce::Waits => Err(Outcome::Waiting),
                 ReceiveAtOnce::Later => Err(Outcome::Call(call)),

@@ -1,7 +1,8 @@
 //! Who runs, and when.
 
 use super::*;
-use crate::port::ReceiveAtOnce;
+use crate::port::{MessageView, ReceiveAtOnce};
+use craton_abi::limit::WINDOW_MESSAGES;
 
 /// Runs whoever is next for `used`, and lets it come back with `outcome`.
 fn run_next(shard: &mut Shard, used: Duration, outcome: Outcome) -> Option<Slot> {
@@ -95,39 +96,71 @@ fn a_process_hands_over_to_the_next_unless_something_else_is_to_do() {
 }
 
 #[test]
+fn a_message_for_another_shard_leaves_at_once_while_there_is_credit() {
+    let (mut shard, slots) = shard_with(1);
+    let mut out = Vec::new();
+    shard.step(Input::Tick, Instant::ZERO, &mut out);
+    out.clear();
+    let from = shard.pid(slots[0]);
+    let slot = Slot::new(ShardId::new(from.slot.shard().index() as u8 + 1), 5, 1);
+    let to = Pid { slot: slot.expect("in range"), ..from };
+    let mut make = |bytes: &[u8]| Payload(bytes.to_vec());
+    for tag in 0..u64::from(WINDOW_MESSAGES) {
+        assert!(shard.send_at_once(slots[0], to, tag, (b"12", &mut make), &mut out));
+    }
+    let body = |tag| SignalBody::Message { tag, payload: Payload(b"12".to_vec()) };
+    let sent = |tag| Effect::Signal(signal(from, to, body(tag)));
+    let due: Vec<Effect> = (0..u64::from(WINDOW_MESSAGES)).map(sent).collect();
+    let without_trace = |effect: &Effect| match effect {
+        Effect::Signal(signal) => {
+            Effect::Signal(Signal { trace: TraceId::new(0), ..signal.clone() })
+        }
+        other => other.clone(),
+    };
+    assert_eq!(out.iter().map(without_trace).collect::<Vec<_>>(), due);
+    // Who has none goes the long way; who is of another node always does.
+    assert!(!shard.send_at_once(slots[0], to, 1, (b"12", &mut make), &mut out));
+    assert!(!shard.send_at_once(slots[0], away(2, 1), 1, (b"12", &mut make), &mut out));
+    assert_eq!(out.len(), WINDOW_MESSAGES as usize);
+}
+
+#[test]
 fn a_receiver_that_waits_has_a_message_at_once() {
     let (mut shard, slots) = shard_with(2);
     let (mut out, used, now) = (Vec::new(), Duration::ZERO, Instant::ZERO);
     let mut resume = Resume::Continue;
     shard.step(Input::Tick, now, &mut out);
     out.clear();
-    let waits = shard.receive_at_once(slots[0], Some(7), None, 10, &mut out);
+    let mut seen = Vec::new();
+    let mut sink = |message: MessageView<'_>| {
+        seen.push((message.tag, message.bytes.len()));
+        // For another of eleven bytes, after the first.
+        (seen.len() == 1).then_some(11)
+    };
+    let mut make = |bytes: &[u8]| Payload(bytes.to_vec());
+    let waits = shard.receive_at_once(slots[0], (Some(7), None), 10, &mut sink, &mut out);
     assert_eq!(waits, ReceiveAtOnce::Waits);
     let next = shard.hand_over(slots[0], &mut Outcome::Waiting, used, now, &mut resume, &mut out);
     assert_eq!((next, &resume), (Some(slots[1]), &Resume::Start));
     let to = shard.pid(slots[0]);
     // What it does not wait for, and what it has no room for, lies in the mailbox.
     for (tag, len) in [(6, 1), (7, 11), (7, 1)] {
-        let payload = Payload(vec![1; len]);
-        assert_eq!(shard.send_at_once(slots[1], to, tag, payload, &mut out), Ok(()));
+        let message: (&[u8], _) = (&vec![1; len], &mut make as _);
+        assert!(shard.send_at_once(slots[1], to, tag, message, &mut out));
     }
-    let waits = shard.receive_at_once(slots[1], None, None, 10, &mut out);
+    let waits = shard.receive_at_once(slots[1], (None, None), 10, &mut sink, &mut out);
     assert_eq!(waits, ReceiveAtOnce::Waits);
     let next = shard.hand_over(slots[1], &mut Outcome::Waiting, used, now, &mut resume, &mut out);
     let longer = Resume::Reply(HostReply::Longer { bytes: 11 });
     assert_eq!((next, &resume), (Some(slots[0]), &longer));
-    for (tag, len) in [(6, 1), (7, 11), (7, 1)] {
-        let ReceiveAtOnce::Reply(HostReply::Received(Received::Message {
-            tag: got, payload, ..
-        })) = shard.receive_at_once(slots[0], None, None, 20, &mut out)
-        else {
-            panic!("no message with tag {tag}");
-        };
-        assert_eq!((got, payload.0.len()), (tag, len));
+    for _ in 0..2 {
+        let taken = shard.receive_at_once(slots[0], (None, None), 20, &mut sink, &mut out);
+        assert_eq!(taken, ReceiveAtOnce::Taken);
     }
+    assert_eq!(seen, [(6, 1), (7, 11), (7, 1)]);
     // The other one waits, and has at once what comes.
     let (to, payload) = (shard.pid(slots[1]), Payload(vec![5; 10]));
-    assert_eq!(shard.send_at_once(slots[0], to, 1, payload.clone(), &mut out), Ok(()));
+    assert!(shard.send_at_once(slots[0], to, 1, (&payload.0, &mut make), &mut out));
     let mut end = Outcome::Call(HostCall::Receive { tag: None, timeout: None, capacity: 10 });
     let next = shard.hand_over(slots[0], &mut end, used, now, &mut resume, &mut out);
     let from = shard.pid(slots[0]);
