@@ -52,8 +52,10 @@ enum craton_kind {
     CRATON_TIMER = 4
 };
 /* What `receive` takes: whatever is next; a message with the tag, a notice, or an item of any
- * channel; one notice by id. So look at the tag of what a tagged receive gives. */
-enum craton_select { CRATON_ANY = 0, CRATON_TAGGED = 1, CRATON_BY_ID = 2 };
+ * channel; one notice by id; whatever is next and the messages behind it, each at the next multiple
+ * of 8 bytes with its header before it, whose number is the answer. So look at the tag of what a
+ * tagged receive gives. */
+enum craton_select { CRATON_ANY = 0, CRATON_TAGGED = 1, CRATON_BY_ID = 2, CRATON_SEVERAL = 3 };
 enum craton_level { CRATON_ERROR = 0, CRATON_WARN = 1, CRATON_INFO = 2, CRATON_DEBUG = 3 };
 enum craton_place {
     CRATON_HERE = 0,

@@ -42,6 +42,7 @@ extern crate alloc;
 #[cfg(not(target_arch = "wasm32"))]
 extern crate std;
 
+mod ahead;
 mod channel;
 mod entry;
 mod error;

@@ -3,6 +3,8 @@
 //! Owns [`Mailbox`], the buffer through which a process reads its one queue. Several may exist;
 //! they share the queue. The buffer grows to the longest message seen and is used again.
 
+mod reading;
+
 use crate::channel;
 use crate::error::{Error, check, check_id};
 use crate::event::{Answer, Down, Envelope, Event, Exit, Notice, Pending, Received};
@@ -16,10 +18,10 @@ use crate::timer::Timer;
 use alloc::collections::VecDeque;
 use alloc::vec;
 use alloc::vec::Vec;
-use craton_abi::{Duration, ErrorCode, ExitReason, Instant, Pid, is_channel_tag, limit};
+use craton_abi::{Duration, ExitReason, Instant, Pid, is_channel_tag, limit};
 
-/// Room for a message before the first long one.
-const CAPACITY_FIRST: usize = 256;
+/// Room for messages before the first long one: for a short one, and some behind it.
+const CAPACITY_FIRST: usize = 512;
 /// Waits for ever.
 const TIMEOUT_NEVER: i64 = -1;
 /// Lets the system's default decide how long to wait for room.
@@ -128,6 +130,7 @@ impl Mailbox {
     /// # Errors
     ///
     /// As the system refuses; the ABI names no reason to.
+    #[inline]
     pub fn next_event(&mut self) -> Result<Event<'_>, Error> {
         self.next_before(None)
     }
@@ -265,9 +268,8 @@ impl Mailbox {
             let taken = match self.kept.pop_front() {
                 Some(notice) => Taken::Notice(notice),
                 None => {
-                    self.read(Select::Any, deadline)?;
-                    if self.header.kind == KIND_MESSAGE && !is_channel_tag(self.header.tag) {
-                        // Most of what comes, and nothing more is to be done about it.
+                    check(self.read(Select::Any, deadline))?;
+                    if self.is_plain() {
                         return Ok(Event::Message(self.envelope()));
                     }
                     self.sort()?
@@ -369,7 +371,7 @@ impl Mailbox {
 
     /// Takes what comes next, and puts it in an inbox if it is a channel's.
     fn take(&mut self, select: Select, deadline: Option<Instant>) -> Result<Taken, Error> {
-        self.read(select, deadline)?;
+        check(self.read(select, deadline))?;
         self.sort()
     }
 
@@ -396,33 +398,10 @@ impl Mailbox {
         }
     }
 
-    /// Reads what comes next into the buffer, which grows where it is too small.
-    #[inline]
-    fn read(&mut self, select: Select, deadline: Option<Instant>) -> Result<(), Error> {
-        loop {
-            let timeout = deadline.map_or(TIMEOUT_NEVER, |at| timeout_nanos(at - now()));
-            match check(sys::receive(&mut self.buffer, select, timeout, &mut self.header)) {
-                Err(Error::Refused(ErrorCode::TooLong)) if self.grow() => {}
-                read => return read,
-            }
-        }
-    }
-
     /// What is in the buffer.
     #[inline]
     fn envelope(&self) -> Envelope<'_> {
         envelope(&self.header, &self.buffer)
-    }
-
-    /// Makes room for the message that did not fit; `false` if there was room.
-    fn grow(&mut self) -> bool {
-        let len = usize::try_from(self.header.len).unwrap_or(usize::MAX);
-        let grows = len > self.buffer.len();
-        if grows {
-            self.buffer = Vec::new();
-            self.buffer.resize(len.checked_next_power_of_two().unwrap_or(len), 0);
-        }
-        grows
     }
 
     fn notice(&self) -> Result<Notice, Error> {

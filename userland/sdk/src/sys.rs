@@ -5,6 +5,7 @@
 //! host reads and writes only the ranges that it is given, during the call, and keeps no pointer.
 //! See docs/decisions/0005-unsafe-in-the-sdk.md.
 
+use crate::ahead::Ahead;
 use crate::inbox::Inboxes;
 use crate::mailbox::Select;
 use crate::net::RawAddress;
@@ -39,6 +40,14 @@ struct OneThread<T>(T);
 unsafe impl<T> Sync for OneThread<T> {}
 
 static INBOXES: OneThread<RefCell<Inboxes>> = OneThread(RefCell::new(Inboxes::new()));
+
+static AHEAD: OneThread<RefCell<Ahead>> = OneThread(RefCell::new(Ahead::new()));
+
+/// Does something with the messages that were taken ahead.
+#[inline]
+pub(crate) fn with_ahead<R>(change: impl FnOnce(&mut Ahead) -> R) -> R {
+    change(&mut AHEAD.0.borrow_mut())
+}
 
 /// Does something with what came for the process's channels.
 pub(crate) fn with_inboxes<R>(change: impl FnOnce(&mut Inboxes) -> R) -> R {
@@ -274,6 +283,17 @@ pub(crate) fn receive(
     // SAFETY: the pointer and length are those of one live buffer; `header` is a live header with
     // the layout of the ABI, in which every bit pattern is valid.
     unsafe { import::receive(to.as_mut_ptr(), to.len(), use_tag, tag, timeout_nanos, header) }
+}
+
+/// As [`receive`] of whatever is next; how many messages follow it in `to`.
+#[inline]
+pub(crate) fn receive_several(
+    to: &mut [u8],
+    timeout_nanos: i64,
+    header: &mut ReceiveHeader,
+) -> i32 {
+    // SAFETY: as in `receive`.
+    unsafe { import::receive(to.as_mut_ptr(), to.len(), 3, 0, timeout_nanos, header) }
 }
 
 pub(crate) fn monitor(target: &Pid) -> i64 {

@@ -56,6 +56,7 @@ fn main_entry(run: Run) -> Result {
         "long" => long(),
         "full" => full(),
         "mailboxes" => mailboxes(),
+        "ahead" => ahead(),
         "timeouts" => timeouts(),
         "monitors" => monitors(),
         "links" => links(),
@@ -346,6 +347,42 @@ fn mailboxes() -> Result {
     Ok(())
 }
 
+/// A mailbox reads more than it is asked for. That is there for every other one, also by its tag,
+/// in order, and before what came later.
+fn ahead() -> Result {
+    let child = spawn(Task::Wait)?;
+    for number in 0..20 {
+        send(&me(), &Number(number))?;
+        send(&me(), &Text(format!("{number}")))?;
+    }
+    kill(&child.pid)?;
+    let is = |envelope: craton::Envelope<'_>, number| {
+        assert_eq!((envelope.from, envelope.decode()), (me(), Ok(Number(number))));
+    };
+    is(Mailbox::new().next_message()?, 0);
+    let mut mailbox = Mailbox::with_capacity(0);
+    let (_, text) = mailbox.receive::<Text>()?.message()?;
+    assert_eq!(text, Text("0".into()));
+    is(Mailbox::new().tagged(Number::TAG)?, 1);
+    for number in 1..20 {
+        let Event::Message(text) = mailbox.next_event_within(TICK)? else { panic!("too early") };
+        assert_eq!(text.decode(), Ok(Text(format!("{number}"))));
+        if number < 19 {
+            is(mailbox.next_message()?, number + 1);
+        }
+    }
+    let Event::Down(down) = mailbox.next_event()? else { panic!("a message") };
+    assert_eq!(down.pid, child.pid);
+    let nothing = mailbox.next_event_within(Duration::ZERO).err();
+    assert_eq!(nothing, Some(ErrorCode::TimedOut.into()));
+    // What is no message waits for who wants it.
+    Timer::after(Duration::ZERO, 3)?;
+    send_bytes(&me(), 7, b"last", None)?;
+    assert_eq!(mailbox.next_message()?.payload, b"last");
+    let Event::Timer(_) = mailbox.next_event()? else { panic!("no timer") };
+    Ok(())
+}
+
 fn timeouts() -> Result {
     let mut mailbox = Mailbox::new();
     let timed_out = Error::Refused(ErrorCode::TimedOut);
@@ -468,8 +505,8 @@ macro_rules! cases {
 mod case {
     use super::{Scenario, run_case};
     cases!(
-        order, reasons, calls, asks, named, timers, long, full, mailboxes, timeouts, monitors,
-        links, forged
+        order, reasons, calls, asks, named, timers, long, full, mailboxes, ahead, timeouts,
+        monitors, links, forged
     );
 }
 

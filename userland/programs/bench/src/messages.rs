@@ -20,19 +20,16 @@ fn send(to: &Pid, tag: u64, payload: &[u8]) -> Ended {
 
 /// The next message's tag and number.
 fn next(mailbox: &mut Mailbox) -> core::result::Result<(u64, u64), Error> {
-    loop {
-        if let Event::Message(message) = mailbox.next_event()? {
-            let number = message.payload.try_into().map(u64::from_le_bytes);
-            return Ok((message.tag, number.map_err(|_| Error::Malformed)?));
-        }
-    }
+    let message = mailbox.next_message()?;
+    let number = message.payload.try_into().map(u64::from_le_bytes);
+    Ok((message.tag, number.map_err(|_| Error::Malformed)?))
 }
 
 /// The entry `bounce`.
 pub fn bounce((): ()) -> Ended {
     let mut mailbox = Mailbox::new();
     loop {
-        let Event::Message(message) = mailbox.next_event()? else { continue };
+        let message = mailbox.next_message()?;
         send(&message.from, TAG, message.payload)?;
     }
 }
@@ -70,7 +67,7 @@ pub fn counting(count: u64, cpus: Cpus) -> Result<Figure> {
 pub fn counter((): ()) -> Ended {
     let (mut mailbox, mut sum) = (Mailbox::new(), 0_u64);
     loop {
-        let Event::Message(message) = mailbox.next_event()? else { continue };
+        let message = mailbox.next_message()?;
         if message.tag == TAG_DONE {
             return send(&message.from, TAG_DONE, &sum.to_le_bytes());
         }
@@ -106,7 +103,7 @@ pub fn threadring(count: u64, cpus: Cpus) -> Result<Figure> {
 pub fn ring_member((parent, mut next_one, number): (Pid, Pid, u64)) -> Ended {
     let mut mailbox = Mailbox::new();
     loop {
-        let Event::Message(message) = mailbox.next_event()? else { continue };
+        let message = mailbox.next_message()?;
         if message.tag == TAG_DONE {
             let bytes = message.payload.try_into().map_err(|_| Error::Malformed)?;
             next_one = Pid::from_bytes(bytes);

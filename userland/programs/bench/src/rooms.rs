@@ -4,7 +4,7 @@
 
 use crate::{BIG, CHAMENEO, Cpus, Figure, MALL, Result, expect, failed};
 use alloc::vec::Vec;
-use craton::{Duration, Error, Event, Mailbox, Pid, kill, me, now, send_bytes};
+use craton::{Duration, Error, Mailbox, Pid, kill, me, now, send_bytes};
 
 const BIG_MEMBERS: u64 = 32;
 const CHAMENEOS: u64 = 100;
@@ -24,16 +24,11 @@ fn send(to: &Pid, tag: u64, payload: &[u8]) -> Ended {
 
 /// The number in the next message, which must have this tag.
 fn number(mailbox: &mut Mailbox, tag: u64) -> core::result::Result<u64, Error> {
-    loop {
-        match mailbox.next_event()? {
-            Event::Message(message) if message.tag == tag => {
-                let number = message.payload.try_into().map(u64::from_le_bytes);
-                return number.map_err(|_| Error::Malformed);
-            }
-            Event::Message(_) => return Err(Error::Malformed),
-            _ => {}
-        }
+    let message = mailbox.next_message()?;
+    if message.tag != tag {
+        return Err(Error::Malformed);
     }
+    message.payload.try_into().map(u64::from_le_bytes).map_err(|_| Error::Malformed)
 }
 
 /// Everybody sends pings to the others in turn, each when the last was answered.
@@ -65,7 +60,7 @@ pub fn big_member((parent, count): (Pid, u64)) -> Ended {
     let (mut mailbox, mut members) = (Mailbox::new(), Vec::new());
     let (mut sent, mut at) = (0_u64, 0_usize);
     loop {
-        let Event::Message(message) = mailbox.next_event()? else { continue };
+        let message = mailbox.next_message()?;
         match message.tag {
             TAG_PING => {
                 send(&message.from, TAG_PONG, &[])?;
@@ -113,7 +108,7 @@ pub fn mall((parent, count): (Pid, u64)) -> Ended {
     let mut waiting: Option<(Pid, u8)> = None;
     let (mut meetings, mut home, mut met) = (0, 0, 0);
     while home < CHAMENEOS {
-        let Event::Message(message) = mailbox.next_event()? else { continue };
+        let message = mailbox.next_message()?;
         let from = message.from;
         if message.tag == TAG_DONE {
             let number = message.payload.try_into().map(u64::from_le_bytes);
@@ -142,7 +137,7 @@ pub fn chameneo((mall, mut colour): (Pid, u8)) -> Ended {
     let (mut mailbox, mut met) = (Mailbox::new(), 0_u64);
     loop {
         send(&mall, TAG_PING, &[colour])?;
-        let Event::Message(message) = mailbox.next_event()? else { continue };
+        let message = mailbox.next_message()?;
         match message.payload.first() {
             Some(other) => colour = complement(colour, *other),
             None => return send(&mall, TAG_DONE, &met.to_le_bytes()),

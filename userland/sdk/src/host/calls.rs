@@ -7,6 +7,7 @@ pub(crate) use super::net::{
     socket_write, tcp_accept, tcp_connect, tcp_listen, udp_bind, udp_receive, udp_send,
 };
 use super::world::{Current, Ended, Item, Tie, World, current, spawn as spawn_thread};
+use crate::ahead::{ALIGNMENT, Ahead, HEADER_BYTES};
 use crate::inbox::Inboxes;
 use crate::mailbox::Select;
 use crate::process::SpawnCall;
@@ -19,6 +20,12 @@ use std::time::{Duration, Instant};
 
 std::thread_local! {
     static INBOXES: RefCell<Inboxes> = const { RefCell::new(Inboxes::new()) };
+    static AHEAD: RefCell<Ahead> = const { RefCell::new(Ahead::new()) };
+}
+
+/// Does something with the messages that were taken ahead.
+pub(crate) fn with_ahead<R>(change: impl FnOnce(&mut Ahead) -> R) -> R {
+    AHEAD.with(|ahead| change(&mut ahead.borrow_mut()))
 }
 
 /// Does something with what came for the process's channels. A process is a thread here.
@@ -236,6 +243,34 @@ pub(crate) fn receive(
     let len = u32::try_from(payload.len()).unwrap_or(u32::MAX);
     *header = ReceiveHeader { kind, len, from: from.to_bytes(), tag, id };
     0
+}
+
+/// As on wasm32: what follows the first in `to` is in the form in which the system writes it.
+pub(crate) fn receive_several(
+    to: &mut [u8],
+    timeout_nanos: i64,
+    header: &mut ReceiveHeader,
+) -> i32 {
+    let first = receive(to, Select::Any, timeout_nanos, header);
+    if first != 0 || header.kind != 0 {
+        return first;
+    }
+    let current = living();
+    let (mut at, mut more) = ((header.len as usize).next_multiple_of(ALIGNMENT), 0);
+    while let Some(room) = to.get_mut(at..).filter(|room| room.len() >= HEADER_BYTES) {
+        let capacity = room.len() - HEADER_BYTES;
+        let next = current.shared.with(|world| world.take_message(current.pid, capacity));
+        let Some((from, tag, request, payload)) = next else { break };
+        room[..4].fill(0);
+        room[4..8].copy_from_slice(&(payload.len() as u32).to_le_bytes());
+        room[8..32].copy_from_slice(&from.to_bytes());
+        room[32..40].copy_from_slice(&tag.to_le_bytes());
+        room[40..48].copy_from_slice(&request.to_le_bytes());
+        room[48..48 + payload.len()].copy_from_slice(&payload);
+        at += HEADER_BYTES + payload.len().next_multiple_of(ALIGNMENT);
+        more += 1;
+    }
+    more
 }
 
 pub(crate) fn monitor(target: &Pid) -> i64 {

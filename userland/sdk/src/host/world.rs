@@ -299,6 +299,23 @@ impl World {
         Some(Ok(item))
     }
 
+    /// Takes the next message, if it is next and short enough: its sender, tag, request and bytes.
+    pub(crate) fn take_message(
+        &mut self,
+        pid: Pid,
+        capacity: usize,
+    ) -> Option<(Pid, u64, u64, Vec<u8>)> {
+        let is_message =
+            |process: &Process| matches!(process.queue.front(), Some(Item::Message { .. }));
+        self.processes.get(&pid).filter(|process| is_message(process))?;
+        match self.take(pid, Select::Any, capacity)? {
+            Ok(Item::Message { from, tag, request, payload }) => {
+                Some((from, tag, request, payload))
+            }
+            _ => None,
+        }
+    }
+
     /// Puts a message into a mailbox, if there is room; `None` where there is not yet.
     pub(crate) fn offer(
         &mut self,
