@@ -35,6 +35,7 @@ const TESTS: &[Test] = &[
     ("engine_refuses_bad_bundles", ends::bad_bundles_are_refused),
     ("engine_ends_normally", ends::normal_ends),
     ("engine_traps", ends::every_trap_ends_its_process_alone),
+    ("engine_stacks", ends::stacks),
     ("engine_memory_limits", ends::memory_limits),
     ("engine_slots_are_clean", ends::slots_are_clean),
     ("engine_bad_pointers", ends::bad_pointers),

@@ -71,9 +71,13 @@ typedef struct {
     uint64_t memory_bytes;
     uint32_t mailbox_messages;
     uint32_t mailbox_bytes;
+    /* For calls; what C keeps in memory is in a stack of the linker's. */
+    uint32_t stack_bytes;
+    /* 1 to 1,000 where 100 is usual: its part of the CPU beside others that compute. */
+    uint32_t cpu_share;
 } craton_limits;
 
-CRATON_ASSERT(sizeof(craton_limits) == 16, "the ABI says 16 bytes");
+CRATON_ASSERT(sizeof(craton_limits) == 24, "the ABI says 24 bytes");
 
 enum craton_error {
     CRATON_NO_PROCESS = -1,

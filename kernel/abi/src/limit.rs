@@ -51,11 +51,12 @@ pub const TIMERS_PER_PROCESS_MAX: usize = 1024;
 /// Links that one process may make and hold at once, with the notices of those that ended.
 pub const LINKS_PER_PROCESS_MAX: usize = 4096;
 /// Sockets that one process may have at once.
-pub const SOCKETS_PER_PROCESS_MAX: usize = 4_096;
+pub const SOCKETS_PER_PROCESS_MAX: usize = 10_240;
 /// Sockets that all processes of a node may have at once.
-pub const SOCKETS_PER_NODE_MAX: usize = 12_288;
-/// Buffers of the sockets of one process, in bytes.
-pub const SOCKET_BUFFER_BYTES_MAX: usize = 32 << 20;
+pub const SOCKETS_PER_NODE_MAX: usize = 16_000;
+/// Buffers of the sockets of one process on one CPU, in bytes: enough for as many small connections
+/// as it may have.
+pub const SOCKET_BUFFER_BYTES_MAX: usize = 96 << 20;
 /// Bytes that one call reads from or writes to a socket.
 pub const SOCKET_CALL_BYTES_MAX: usize = 64 << 10;
 /// Connections of one listener that its process has not accepted yet.
@@ -70,6 +71,19 @@ pub const PROCESSES_PER_SHARD_MAX: usize = 1 << 17;
 pub const PROCESSES_LISTED_MAX: usize = 4096;
 /// Memory of a process, unless the spawn says otherwise.
 pub const PROCESS_MEMORY_BYTES: u64 = 32 << 20;
+/// Stack that the frames of a process's WebAssembly may fill, unless the spawn says otherwise.
+pub const PROCESS_STACK_BYTES: u32 = 40 << 10;
+/// The least stack that a spawn may ask for.
+pub const PROCESS_STACK_BYTES_MIN: u32 = 4 << 10;
+/// The most. Its pages come as they are touched, but a CPU has frames at hand for all of them
+/// while such a process runs.
+pub const PROCESS_STACK_BYTES_MAX: u32 = 1 << 20;
+/// The usual share of the CPU. Between processes that compute on one CPU its time is divided as
+/// their shares are.
+pub const CPU_SHARE: u32 = 100;
+/// The largest share that a spawn may ask for. The least is 1: beside one process of the largest,
+/// one of the least still has a thousandth of the CPU.
+pub const CPU_SHARE_MAX: u32 = 1_000;
 
 /// How long a send waits for credit, unless the call says otherwise.
 pub const SEND_TIMEOUT: Duration = Duration::from_secs(5);
@@ -90,6 +104,12 @@ const _: () = assert!(
 const _: () = assert!(
     MAILBOX_MESSAGES <= MAILBOX_MESSAGES_MAX && MAILBOX_BYTES <= MAILBOX_BYTES_MAX,
     "the usual mailbox must be possible"
+);
+const _: () = assert!(
+    PROCESS_STACK_BYTES_MIN <= PROCESS_STACK_BYTES
+        && PROCESS_STACK_BYTES <= PROCESS_STACK_BYTES_MAX
+        && CPU_SHARE <= CPU_SHARE_MAX,
+    "the usual limits must be possible"
 );
 const _: () = assert!(
     PROCESSES_PER_SHARD_MAX <= crate::Slot::INDEX_MAX as usize + 1,

@@ -133,37 +133,47 @@ pub struct ProcessLimits {
     pub mailbox_messages: u32,
     /// Most bytes of messages in the mailbox.
     pub mailbox_bytes: u32,
+    /// Stack for its WebAssembly, in bytes.
+    pub stack_bytes: u32,
+    /// Its part of the CPU's time beside others that compute: see [`limit::CPU_SHARE`].
+    pub cpu_share: u32,
 }
 
 impl ProcessLimits {
     /// Length of the byte form.
-    pub const BYTES: usize = 16;
+    pub const BYTES: usize = 24;
 
-    /// The form that a spawn has of them: memory (`u64`), messages and bytes of the mailbox (`u32`
-    /// each), little-endian. What is 0, or is left out at the end, is as usual. `None` if there is
-    /// more than that, or more room asked for than a mailbox can have.
+    /// The form that a spawn has of them: memory (`u64`), messages and bytes of the mailbox, bytes
+    /// of stack, share of the CPU (`u32` each), little-endian. What is 0, or is left out at the
+    /// end, is as usual. `None` if there is more than that, or what no process can have.
     pub fn from_bytes(given: &[u8]) -> Option<Self> {
         let mut bytes = [0; Self::BYTES];
         bytes.get_mut(..given.len())?.copy_from_slice(given);
-        let [m0, m1, m2, m3, m4, m5, m6, m7, n0, n1, n2, n3, b0, b1, b2, b3] = bytes;
+        let (memory, rest) = bytes.split_first_chunk()?;
+        let word = |index: usize, usual: u32| {
+            let bytes = rest.get(4 * index..)?.first_chunk()?;
+            Some(Some(u32::from_le_bytes(*bytes)).filter(|given| *given != 0).unwrap_or(usual))
+        };
         let usual = ProcessLimits::default();
         let limits = ProcessLimits {
-            memory_bytes: match u64::from_le_bytes([m0, m1, m2, m3, m4, m5, m6, m7]) {
+            memory_bytes: match u64::from_le_bytes(*memory) {
                 0 => usual.memory_bytes,
                 bytes => bytes,
             },
-            mailbox_messages: match u32::from_le_bytes([n0, n1, n2, n3]) {
-                0 => usual.mailbox_messages,
-                messages => messages,
-            },
-            mailbox_bytes: match u32::from_le_bytes([b0, b1, b2, b3]) {
-                0 => usual.mailbox_bytes,
-                bytes => bytes,
-            },
+            mailbox_messages: word(0, usual.mailbox_messages)?,
+            mailbox_bytes: word(1, usual.mailbox_bytes)?,
+            stack_bytes: word(2, usual.stack_bytes)?,
+            cpu_share: word(3, usual.cpu_share)?,
         };
-        let possible = limits.mailbox_messages <= limit::MAILBOX_MESSAGES_MAX
-            && limits.mailbox_bytes <= limit::MAILBOX_BYTES_MAX;
-        possible.then_some(limits)
+        limits.are_possible().then_some(limits)
+    }
+
+    fn are_possible(&self) -> bool {
+        let stacks = limit::PROCESS_STACK_BYTES_MIN..=limit::PROCESS_STACK_BYTES_MAX;
+        self.mailbox_messages <= limit::MAILBOX_MESSAGES_MAX
+            && self.mailbox_bytes <= limit::MAILBOX_BYTES_MAX
+            && stacks.contains(&self.stack_bytes)
+            && self.cpu_share <= limit::CPU_SHARE_MAX
     }
 }
 
@@ -173,6 +183,8 @@ impl Default for ProcessLimits {
             memory_bytes: limit::PROCESS_MEMORY_BYTES,
             mailbox_messages: limit::MAILBOX_MESSAGES,
             mailbox_bytes: limit::MAILBOX_BYTES,
+            stack_bytes: limit::PROCESS_STACK_BYTES,
+            cpu_share: limit::CPU_SHARE,
         }
     }
 }
@@ -291,34 +303,47 @@ mod tests {
     #[test]
     fn limits_that_are_left_out_are_the_usual_ones() {
         let usual = ProcessLimits::default();
-        for given in [&[][..], &[0; 8], &[0; 16], &[0]] {
+        for given in [&[][..], &[0; 8], &[0; 16], &[0; 24], &[0]] {
             assert_eq!(ProcessLimits::from_bytes(given), Some(usual), "{given:?}");
         }
         let mut bytes = [0; ProcessLimits::BYTES];
         bytes[0] = 1;
         bytes[8..12].copy_from_slice(&limit::MAILBOX_MESSAGES_MAX.to_le_bytes());
         bytes[12] = 5;
+        bytes[16..20].copy_from_slice(&limit::PROCESS_STACK_BYTES_MAX.to_le_bytes());
+        bytes[20] = 1;
         let given = ProcessLimits {
             memory_bytes: 1,
             mailbox_messages: limit::MAILBOX_MESSAGES_MAX,
             mailbox_bytes: 5,
+            stack_bytes: limit::PROCESS_STACK_BYTES_MAX,
+            cpu_share: 1,
         };
         assert_eq!(ProcessLimits::from_bytes(&bytes), Some(given));
+        // As programs say it that know of no more.
+        let older =
+            ProcessLimits { stack_bytes: usual.stack_bytes, cpu_share: usual.cpu_share, ..given };
+        assert_eq!(ProcessLimits::from_bytes(&bytes[..16]), Some(older));
         assert_eq!(ProcessLimits::from_bytes(&bytes[..9]).map(|it| it.memory_bytes), Some(1));
     }
 
     #[test]
     fn limits_that_nobody_can_have_are_refused() {
         assert_eq!(ProcessLimits::from_bytes(&[0; ProcessLimits::BYTES + 1]), None);
-        for most in [limit::MAILBOX_MESSAGES_MAX.to_le_bytes(), [0; 4]] {
+        let impossible = [
+            (8, limit::MAILBOX_MESSAGES_MAX + 1),
+            (8, u32::MAX),
+            (12, limit::MAILBOX_BYTES_MAX + 1),
+            (16, limit::PROCESS_STACK_BYTES_MIN - 1),
+            (16, limit::PROCESS_STACK_BYTES_MAX + 1),
+            (20, limit::CPU_SHARE_MAX + 1),
+            (20, u32::MAX),
+        ];
+        for (at, value) in impossible {
             let mut bytes = [0; ProcessLimits::BYTES];
-            bytes[8..12].copy_from_slice(&most);
-            bytes[12..].copy_from_slice(&(limit::MAILBOX_BYTES_MAX + 1).to_le_bytes());
-            assert_eq!(ProcessLimits::from_bytes(&bytes), None);
+            bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
+            assert_eq!(ProcessLimits::from_bytes(&bytes), None, "{value} at {at}");
         }
-        let mut bytes = [0; ProcessLimits::BYTES];
-        bytes[8..12].fill(0xff);
-        assert_eq!(ProcessLimits::from_bytes(&bytes), None);
     }
 
     #[test]

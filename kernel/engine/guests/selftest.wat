@@ -144,6 +144,16 @@
     (call $deep_call (i32.add (local.get 0) (i32.const 1))))
   (func $trap_stack_in_call (export "trap_stack_in_call") (call $deep_call (i32.const 0)))
 
+  ;; Calls itself as often as its argument says.
+  (func $dive (param i32) (result i64)
+    (if (result i64) (i32.eqz (local.get 0))
+      (then (i64.const 0))
+      (else (i64.add (i64.extend_i32_u (local.get 0))
+        (call $dive (i32.sub (local.get 0) (i32.const 1)))))))
+  (func (export "dive")
+    (drop (call $argument_read (i32.const 1024) (i32.const 4)))
+    (drop (call $dive (i32.load (i32.const 1024)))))
+
   ;; A name that takes a naive demangler 500 frames deep, and one that makes it write a megabyte.
   (func $_RINvB_1aE unreachable)
   (func $_RYB_B_ (call $_RINvB_1aE))
@@ -279,7 +289,7 @@
     (call $assert (i32.eq (i32.const -6) (call $spawn_odd
       (i32.const 0) (i32.const 5) (i32.const 0) (i32.const 0) (i32.const 224) (i32.const 12))))
     (call $assert (i32.eq (i32.const -6) (call $spawn_odd
-      (i32.const 0) (i32.const 5) (i32.const 0) (i32.const 0) (i32.const 208) (i32.const 17))))
+      (i32.const 0) (i32.const 5) (i32.const 0) (i32.const 0) (i32.const 208) (i32.const 25))))
     (call $assert (i32.eq (i32.const -5) (call $spawn_odd
       (i32.const 0) (i32.const 5) (i32.const 65537) (i32.const 0) (i32.const 0) (i32.const 0))))
     (call $assert (i32.eq (i32.const -11) (call $spawn_odd

@@ -9,6 +9,7 @@ use crate::instance::{self, Birth, Instance};
 use crate::platform;
 use crate::process::{Closed, Desk, Envelopes, Exchange};
 use crate::programs::{Program, Programs};
+use crate::{HOST_STACK_BYTES, STACK_BYTES};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use craton_abi::{
@@ -127,21 +128,24 @@ impl Engine {
             return Err(ErrorCode::Invalid);
         }
         let entry = program.entry(entry).ok_or(ErrorCode::NoEntry)?;
-        if !platform::has_room(PROCESS_HEAP_BYTES) {
+        // One with less stack than usual has less of the usual stack.
+        let stack_bytes = (instance::stack_bytes(&limits) + HOST_STACK_BYTES).max(STACK_BYTES);
+        if !platform::has_room(PROCESS_HEAP_BYTES + stack_bytes - STACK_BYTES) {
             return Err(ErrorCode::LimitMemory);
         }
         let mut seed = [0; 32];
         self.seeds.fill_bytes(&mut seed);
         let birth = Birth { pid, argument, limits, seed, clocks: self.clocks };
         self.forget_unloaded();
-        let mut seat = match self.take_warm(&program) {
+        let warm = if stack_bytes == STACK_BYTES { self.take_warm(&program) } else { None };
+        let mut seat = match warm {
             Some(mut seat) => {
                 instance::begin_anew(&mut seat, entry, birth)?;
                 seat
             }
             None => {
                 let fresh = Instance::new(self.programs.engine(), &program, entry, birth)?;
-                Seat::new(fresh, Instance::run).ok_or(ErrorCode::LimitMemory)?
+                Seat::new(fresh, stack_bytes, Instance::run).ok_or(ErrorCode::LimitMemory)?
             }
         };
         let memory = seat.at_rest().ok_or(ErrorCode::Invalid)?.memory().clone();
@@ -234,7 +238,10 @@ impl Engine {
     pub fn reclaim(&mut self, slot: Slot) {
         let Some(Process { mut seat, program, .. }) = self.processes.remove(slot) else { return };
         self.forget_unloaded();
-        let wanted = program.begins_anew && !program.is_unloaded() && platform::has_spare();
+        let wanted = program.begins_anew
+            && !program.is_unloaded()
+            && seat.stack_bytes_max() == STACK_BYTES
+            && platform::has_spare();
         if let Some(instance) = seat.at_rest().filter(|_| wanted)
             && instance.wipe()
         {

@@ -9,10 +9,10 @@
 
 use crate::process::{Guest, Limiter, Random, exit_reason};
 use crate::programs::Program;
-use crate::{Clocks, MEMORY, platform, wasi};
+use crate::{Clocks, MEMORY, WASM_STACK_BYTES, platform, wasi};
 use alloc::string::String;
 use alloc::sync::Arc;
-use craton_abi::{ErrorCode, ExitReason, Payload, Pid, ProcessLimits};
+use craton_abi::{ErrorCode, ExitReason, Payload, Pid, ProcessLimits, limit};
 use wasmtime::{Store, TypedFunc};
 
 /// What an instance is told of the process that it is for.
@@ -31,6 +31,8 @@ pub(crate) struct Instance {
     memory: platform::Made,
     entry: String,
     function: TypedFunc<(), ()>,
+    /// Stack that its wasm may fill.
+    stack_bytes: usize,
 }
 
 impl Instance {
@@ -73,11 +75,13 @@ impl Instance {
             // Its first data took what is the kernel's own.
             return Err(ErrorCode::LimitMemory);
         }
-        Ok(Instance { store, instance, memory, entry: String::from(entry), function })
+        let (entry, stack_bytes) = (String::from(entry), stack_bytes(&limits));
+        Ok(Instance { store, instance, memory, entry, function, stack_bytes })
     }
 
     /// What the fiber does.
     pub(crate) fn run(&mut self) {
+        platform::limit_stack(&mut self.store, self.function.func(), self.stack_bytes);
         let result = self.function.call(&mut self.store, ());
         let reason = exit_reason(result, &self.store.data().limiter);
         if let Some(wasi) = &mut self.store.data_mut().wasi {
@@ -124,6 +128,7 @@ impl Instance {
             self.entry.clear();
             self.entry.push_str(entry);
         }
+        self.stack_bytes = stack_bytes(&birth.limits);
         let guest = self.store.data_mut();
         guest.pid = birth.pid;
         guest.argument = birth.argument;
@@ -132,6 +137,18 @@ impl Instance {
         guest.limiter.begin_anew(&birth.limits);
         Ok(())
     }
+}
+
+const _: () = assert!(
+    limit::PROCESS_STACK_BYTES as usize == WASM_STACK_BYTES,
+    "a process whose spawn says nothing has the stack that others leave"
+);
+
+/// Stack that a process's wasm may fill, within what there can be: its limits may be another node's
+/// word.
+pub(crate) fn stack_bytes(limits: &ProcessLimits) -> usize {
+    let possible = limit::PROCESS_STACK_BYTES_MIN..=limit::PROCESS_STACK_BYTES_MAX;
+    limits.stack_bytes.clamp(*possible.start(), *possible.end()) as usize
 }
 
 /// Gives an instance that was wiped to another process, which will call `entry`.

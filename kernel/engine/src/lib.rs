@@ -32,7 +32,9 @@ mod sockets;
 #[cfg(feature = "metal")]
 mod wasi;
 
-pub use config::{CPU_FEATURES, ENGINE_VERSION, STACK_BYTES, TARGET, WASM_STACK_BYTES, config};
+pub use config::{
+    CPU_FEATURES, ENGINE_VERSION, HOST_STACK_BYTES, STACK_BYTES, TARGET, WASM_STACK_BYTES, config,
+};
 #[cfg(feature = "metal")]
 pub use engine::{Clocks, Engine};
 pub use imports::{

@@ -99,6 +99,12 @@ impl Fiber {
         stack.mapped_pages() * PAGE_BYTES as usize
     }
 
+    /// Bytes that its stack may have.
+    pub fn stack_bytes_max(&self) -> usize {
+        // SAFETY: as in `stack_bytes`.
+        unsafe { Inner::stack_range(self.inner.as_ptr()) }.len()
+    }
+
     /// Drops the body, as dropping the fiber does, and keeps the stack for another.
     pub fn clear(&mut self) {
         // SAFETY: `self` owns `inner`, which is not running while `self` is borrowed.

@@ -18,7 +18,18 @@ impl Process {
     /// Counts the CPU time that it used.
     fn charge(&mut self, used: Duration) {
         self.identity.cpu = self.identity.cpu + used;
-        self.virtual_time = self.virtual_time + used + RUN_COST;
+        let cost = used + RUN_COST;
+        let cost = if self.cpu_share == limit::CPU_SHARE { cost } else { self.weighed(cost) };
+        self.virtual_time = self.virtual_time + cost;
+    }
+}
+
+impl Process {
+    /// What a cost counts in the run queue for a process that has not the usual share.
+    #[cold]
+    fn weighed(&self, cost: Duration) -> Duration {
+        let usual = u64::from(limit::CPU_SHARE);
+        Duration::from_nanos(cost.saturating_mul(usual).as_nanos() / u64::from(self.cpu_share))
     }
 }
 

@@ -64,8 +64,10 @@ pub(crate) struct Process {
     pub(crate) has_sockets: bool,
     /// It may have names, or be in groups.
     pub(crate) is_named: bool,
-    /// CPU time charged, for the run queue.
+    /// CPU time charged, for the run queue: the more its share, the less.
     pub(crate) virtual_time: Duration,
+    /// Its share of the CPU, from 1 to [`CPU_SHARE_MAX`](craton_abi::limit::CPU_SHARE_MAX).
+    pub(crate) cpu_share: u32,
 }
 
 /// What a process is doing.

@@ -1,9 +1,9 @@
 //! Who runs next: whoever has had the least of the CPU.
 //!
-//! Owns [`RunQueue`]. Each process has a virtual time, the CPU time charged to it; the smallest
-//! runs first, and equals in order of arrival. A process that slept or is new starts at the
-//! smallest virtual time that ran lately (the floor), so that it is served soon but cannot use up
-//! what it did not use while it was away.
+//! Owns [`RunQueue`]. Each process has a virtual time, the CPU time charged to it divided by its
+//! share; the smallest runs first, and equals in order of arrival. A process that slept or is new
+//! starts at the smallest virtual time that ran lately (the floor), so that it is served soon but
+//! cannot use up what it did not use while it was away.
 
 use alloc::collections::BinaryHeap;
 use core::cmp::Reverse;

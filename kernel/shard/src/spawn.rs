@@ -106,6 +106,8 @@ impl Shard {
             has_sockets: false,
             is_named: false,
             virtual_time: self.run_queue.floor(),
+            // An order may come from another node.
+            cpu_share: order.limits.cpu_share.clamp(1, limit::CPU_SHARE_MAX),
         };
         let slot = self
             .processes

@@ -4,7 +4,7 @@ use super::{Bench, Outcomes, Random, check};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use craton_abi::{ErrorCode, ExitReason, ProcessLimits, Resource, TrapKind};
+use craton_abi::{ErrorCode, ExitReason, ProcessLimits, Resource, TrapKind, limit};
 use craton_bundle::{CompilerKey, program_id};
 use craton_engine::LoadError;
 use craton_shard::port::{HostCall, HostReply, Outcome, Resume};
@@ -72,8 +72,7 @@ pub(super) fn every_trap_ends_its_process_alone(bench: &mut Bench) -> Outcomes {
         })?;
     }
     bench.engine.reclaim(bystander);
-    hostile_names(bench)?;
-    deep_host_calls(bench)
+    hostile_names(bench)
 }
 
 /// A program chooses the names in its backtraces: they are shown as they are.
@@ -87,10 +86,47 @@ fn hostile_names(bench: &mut Bench) -> Outcomes {
     check(shown == expected, || format!("hostile names ended with {end}"))
 }
 
+/// Each has the stack that its spawn gives it, and those after it have theirs. A frame has 16 bytes
+/// at least, and far fewer than 100.
+pub(super) fn stacks(bench: &mut Bench) -> Outcomes {
+    let (least, most) = (limit::PROCESS_STACK_BYTES_MIN, limit::PROCESS_STACK_BYTES_MAX);
+    let usual = limit::PROCESS_STACK_BYTES;
+    let dives = [
+        (least, 10, true),
+        (least, 400, false),
+        (usual, 400, true),
+        (usual, 4_000, false),
+        (most, 4_000, true),
+        (usual, 4_000, false),
+        (least, 400, false),
+        (3 * usual, 4_000, false),
+        (most, 100_000, false),
+        (usual, 400, true),
+        // Another node's word: as much as there can be, and no more.
+        (0, 400, false),
+        (u32::MAX, 100_000, false),
+    ];
+    for (stack_bytes, depth, fits) in dives {
+        let limits = ProcessLimits { stack_bytes, ..ProcessLimits::default() };
+        let slot = bench.start_limited("dive", &u32::to_le_bytes(depth), limits);
+        let end = bench.finish(slot.map_err(|e| format!("{e}"))?, Resume::Start)?;
+        let as_expected = match end {
+            ExitReason::Normal => fits,
+            ExitReason::Trap(TrapKind::StackOverflow, _) => !fits,
+            _ => false,
+        };
+        let what = || format!("{depth} calls on a stack of {stack_bytes} ended with {end}");
+        check(as_expected, what)?;
+    }
+    [least, usual, most].into_iter().try_for_each(|bytes| deep_host_calls(bench, bytes))
+}
+
 /// Host calls made with ever less wasm stack left, until it is used up: each must have the host's
 /// part of the stack, and the last ends the process.
-fn deep_host_calls(bench: &mut Bench) -> Outcomes {
-    let slot = bench.start("trap_stack_in_call", b"")?;
+fn deep_host_calls(bench: &mut Bench, stack_bytes: u32) -> Outcomes {
+    let limits = ProcessLimits { stack_bytes, ..ProcessLimits::default() };
+    let slot = bench.start_limited("trap_stack_in_call", b"", limits);
+    let slot = slot.map_err(|e| format!("{e}"))?;
     let mut outcome = bench.advance(slot, Resume::Start);
     while outcome == Outcome::Call(HostCall::Yield) {
         outcome = bench.advance(slot, Resume::Reply(HostReply::Done));

@@ -27,6 +27,8 @@ pub(crate) struct Limits {
     pub(crate) memory: u64,
     pub(crate) mailbox_messages: u32,
     pub(crate) mailbox_bytes: u32,
+    stack: u32,
+    cpu_share: u32,
 }
 
 /// A process that was spawned.
@@ -55,14 +57,17 @@ pub(crate) struct SpawnCall<'a> {
 }
 
 impl Limits {
-    const USUAL: Limits = Limits { memory: 0, mailbox_messages: 0, mailbox_bytes: 0 };
+    const USUAL: Limits =
+        Limits { memory: 0, mailbox_messages: 0, mailbox_bytes: 0, stack: 0, cpu_share: 0 };
 
     /// The form that the host call takes.
     pub(crate) fn to_bytes(self) -> [u8; ProcessLimits::BYTES] {
         let mut bytes = [0; ProcessLimits::BYTES];
         bytes[..8].copy_from_slice(&self.memory.to_le_bytes());
         bytes[8..12].copy_from_slice(&self.mailbox_messages.to_le_bytes());
-        bytes[12..].copy_from_slice(&self.mailbox_bytes.to_le_bytes());
+        bytes[12..16].copy_from_slice(&self.mailbox_bytes.to_le_bytes());
+        bytes[16..20].copy_from_slice(&self.stack.to_le_bytes());
+        bytes[20..].copy_from_slice(&self.cpu_share.to_le_bytes());
         bytes
     }
 }
@@ -134,10 +139,33 @@ impl SpawnOptions {
         self
     }
 
+    /// Give the child so much stack for its calls in place of the usual 40 KiB: more for deep
+    /// recursion. From 4 KiB to 1 MiB; other than that is [`ErrorCode::Invalid`]. A child that
+    /// needs more ends with [`TrapKind::StackOverflow`](craton_abi::TrapKind). What Rust keeps in
+    /// memory, since something points to it, is not in this stack but in one whose size the linker
+    /// sets.
+    pub const fn stack_max(mut self, bytes: u32) -> Self {
+        self.limits.stack = bytes;
+        self
+    }
+
+    /// Give the child this share of its CPU in place of the usual 100. Processes that compute on
+    /// one CPU have its time as their shares are to one another: 50 beside 100 has a third. Who
+    /// waits uses nothing up, and whoever has the CPU alone has all of it. From 1 to 1,000; more is
+    /// [`ErrorCode::Invalid`].
+    pub const fn cpu_share(mut self, share: u32) -> Self {
+        self.limits.cpu_share = share;
+        self
+    }
+
     /// Run an entry of this program in place of the caller's own.
     pub const fn program(mut self, program: ProgramId) -> Self {
         self.program = Some(program);
         self
+    }
+
+    pub(crate) const fn is_linked(&self) -> bool {
+        self.link
     }
 
     /// Spawns; [`Entry::spawn`](crate::Entry::spawn) is the typed way.

@@ -5,7 +5,7 @@
 //! links against.
 
 use super::warm::{self, Memories};
-use crate::config::{CPU_FEATURES, STACK_BYTES, config};
+use crate::config::{CPU_FEATURES, config};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use craton_hal::cpu;
@@ -38,9 +38,9 @@ fn has_cpu_feature(name: &str) -> Option<bool> {
 /// What a process's fiber runs: made by the engine for wasm functions only.
 pub(crate) type Body = Box<dyn FnMut()>;
 
-/// A fiber that calls `body` once, on a stack that another left if there is one. `None` for want of
-/// memory.
-pub(crate) fn new_fiber(body: Body) -> Option<Fiber> {
+/// A fiber that calls `body` once, on a stack of so many bytes: one that another left if there is
+/// one. `None` for want of memory.
+pub(crate) fn new_fiber(stack_bytes: usize, body: Body) -> Option<Fiber> {
     // For both blocks below.
     // SAFETY: `body` calls a wasm function whose frames are suspended only in `ask`, reached from
     // host calls, and stopped by interrupts and faults only in module text while no trap is under
@@ -50,13 +50,13 @@ pub(crate) fn new_fiber(body: Body) -> Option<Fiber> {
     // state with no byte lost is the self-test's guard of that for the pinned version. Nothing
     // points into the stack but the store, which is dropped with the fiber (`seat.rs`). The engine
     // that has the fiber is one CPU's, and the kernel is built with `panic = abort`.
-    match warm::take_stack() {
+    match warm::take_stack(stack_bytes) {
         Some(mut fiber) => {
             // SAFETY: see above.
             unsafe { fiber.renew(body) };
             Some(fiber)
         }
         // SAFETY: see above.
-        None => unsafe { Fiber::new(STACK_BYTES, body) },
+        None => unsafe { Fiber::new(stack_bytes, body) },
     }
 }

@@ -5,6 +5,8 @@
 //! platform symbols, code and memory from page tables, and fibers that can be dropped anywhere.
 
 #[cfg(feature = "metal")]
+mod depth;
+#[cfg(feature = "metal")]
 mod exchange;
 #[cfg(feature = "metal")]
 mod metal;
@@ -15,6 +17,8 @@ mod symbols;
 #[cfg(feature = "metal")]
 mod warm;
 
+#[cfg(feature = "metal")]
+pub(crate) use depth::limit_stack;
 #[cfg(feature = "metal")]
 pub(crate) use exchange::{ask, end, leave_with, receive, send, with_reply};
 #[cfg(feature = "metal")]

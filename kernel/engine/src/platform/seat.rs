@@ -25,16 +25,18 @@ pub(crate) struct Seat<T: 'static> {
 unsafe impl<T: Send> Send for Seat<T> {}
 
 impl<T> Seat<T> {
-    /// A seat whose fiber will call `work` with the value. `None` for want of memory.
-    pub(crate) fn new(value: T, work: fn(&mut T)) -> Option<Self> {
+    /// A seat whose fiber will call `work` with the value, on a stack of so many bytes. `None` for
+    /// want of memory.
+    pub(crate) fn new(value: T, stack_bytes: usize, work: fn(&mut T)) -> Option<Self> {
         let place = NonNull::from(Box::leak(Box::new(value)));
         let mut seat = Seat { fiber: None, value: place, at_rest: true };
-        seat.fiber = Some(new_fiber(Box::new(move || {
+        let body = Box::new(move || {
             let mut value = place;
             // SAFETY: the seat keeps the value for as long as its fiber can run, and touches it
             // only while the fiber is at rest.
             work(unsafe { value.as_mut() });
-        }))?);
+        });
+        seat.fiber = Some(new_fiber(stack_bytes, body)?);
         Some(seat)
     }
 
@@ -57,6 +59,11 @@ impl<T> Seat<T> {
     /// Bytes of its stack that it has touched, in whole pages.
     pub(crate) fn stack_bytes(&self) -> usize {
         self.fiber.as_ref().map_or(0, Fiber::stack_bytes)
+    }
+
+    /// Bytes that its stack may have.
+    pub(crate) fn stack_bytes_max(&self) -> usize {
+        self.fiber.as_ref().map_or(0, Fiber::stack_bytes_max)
     }
 
     /// Runs the fiber until it leaves its stack, for `slice` at most.

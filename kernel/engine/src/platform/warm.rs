@@ -41,7 +41,7 @@ struct Local {
     made: Option<Made>,
     memories: Vec<Sparse>,
     memories_bytes: usize,
-    /// Fibers without a body.
+    /// Fibers without a body, of the usual size.
     stacks: Vec<Fiber>,
 }
 
@@ -82,21 +82,23 @@ pub(crate) fn give_back() -> bool {
     let (memories, stacks) =
         (core::mem::take(&mut local.memories), core::mem::take(&mut local.stacks));
     drop(local);
+    memory::give_back_stack_frames();
     // Unmapped when they go out of scope, with the lock free.
     !memories.is_empty() || !stacks.is_empty()
 }
 
-/// A stack that a process left, to be renewed.
-pub(super) fn take_stack() -> Option<Fiber> {
-    local().lock().stacks.pop()
+/// A stack of so many bytes that a process left, to be renewed.
+pub(super) fn take_stack(bytes: usize) -> Option<Fiber> {
+    if bytes == STACK_BYTES { local().lock().stacks.pop() } else { None }
 }
 
 /// Ends a process's fiber, wherever it is, and keeps its stack if it is worth it.
 pub(crate) fn keep_stack(mut fiber: Fiber) {
     // Drops the process's store with everything in it, its memory too: not under the lock.
     fiber.clear();
+    let usual = fiber.stack_bytes_max() == STACK_BYTES;
     let mut local = local().lock();
-    if local.stacks.len() < WARM_MAX && has_spare() {
+    if usual && local.stacks.len() < WARM_MAX && has_spare() {
         local.stacks.push(fiber);
     }
 }

@@ -5,8 +5,9 @@
 //!
 //! A **stack** may fault in the middle of anything that the kernel does on a fiber, also where it
 //! holds locks. So its pages take none: the frame comes from a few that the CPU has at hand
-//! ([`Spare`], filled before a fiber runs), the tables above were made with the stack and stay,
-//! since a page under each of them is mapped from the beginning.
+//! ([`Spare`], filled before a fiber runs with as many as its stack may still want), the tables
+//! above were made with the stack and stay, since a page under each of them is mapped from the
+//! beginning.
 //!
 //! A **memory** is touched by module text and by kernel code that works on a guest's bytes, which
 //! holds none of memory's own locks (all code that does is in this directory, and uses the physical
@@ -28,19 +29,22 @@ use x86_64::VirtAddr;
 use x86_64::instructions::tlb;
 use x86_64::registers::control::Cr3;
 
-/// Pages of the largest stack: as many as a word has bits.
-const STACK_PAGES_MAX: usize = u64::BITS as usize;
-/// Frames that each CPU has at hand for stacks.
+/// Words of a bit for each page of a stack.
+const STACK_WORDS: usize = 5;
+/// Pages of the largest stack.
+const STACK_PAGES_MAX: usize = STACK_WORDS * u64::BITS as usize;
+/// Frames that each CPU has at hand for stacks: all that the usual one has. Those with more pages
+/// let a CPU have more at hand, until [`give_back`].
 const SPARE_FRAMES: usize = 16;
 /// Pages of a memory that are listed one by one; of a larger one the tables are searched.
 const LISTED_PAGES: usize = 20;
 /// Pages that [`Sparse::zero`] looks at in one go in a large memory.
 const ZERO_PAGES: usize = 64;
 
-/// Frames at hand for the stack of the fiber that runs. Touched by their CPU alone: filled while
-/// no fiber runs, taken from in its page faults.
+/// Frames at hand for the stack of the fiber that runs, a list: each begins with the address of the
+/// next. Touched by their CPU alone: filled while no fiber runs, taken from in its page faults.
 struct Spare {
-    frames: [AtomicU64; SPARE_FRAMES],
+    first: AtomicU64,
     count: AtomicUsize,
 }
 
@@ -48,13 +52,26 @@ static SPARE: [Spare; CPUS_MAX] = [const { Spare::new() }; CPUS_MAX];
 
 impl Spare {
     const fn new() -> Self {
-        Spare { frames: [const { AtomicU64::new(0) }; SPARE_FRAMES], count: AtomicUsize::new(0) }
+        Spare { first: AtomicU64::new(0), count: AtomicUsize::new(0) }
     }
 
     fn take(&self) -> Option<u64> {
-        let last = self.count.load(Relaxed).checked_sub(1)?;
-        self.count.store(last, Relaxed);
-        Some(self.frames[last].load(Relaxed))
+        let rest = self.count.load(Relaxed).checked_sub(1)?;
+        let frame = self.first.load(Relaxed);
+        // SAFETY: `put` wrote it there, and nobody else has had the frame since.
+        let next = unsafe { physical::pointer(frame).cast::<u64>().read() };
+        self.first.store(next, Relaxed);
+        self.count.store(rest, Relaxed);
+        Some(frame)
+    }
+
+    fn put(&self, frame: u64) {
+        let place = physical::pointer(frame).cast::<u64>();
+        // SAFETY: the frame was taken for this list: nothing refers to it, and the physical map has
+        // it writable.
+        unsafe { place.write(self.first.load(Relaxed)) };
+        self.first.store(frame, Relaxed);
+        self.count.store(self.count.load(Relaxed) + 1, Relaxed);
     }
 
     #[inline]
@@ -63,15 +80,12 @@ impl Spare {
     }
 
     #[cold]
-    fn fill(&self) {
-        let mut count = self.count.load(Relaxed);
+    fn fill(&self, wanted: usize) {
         // Compiled code reads of its stack only what it has written: no zeros are needed.
-        while count < SPARE_FRAMES
+        while self.count.load(Relaxed) < wanted
             && let Some(frame) = physical::take(Purpose::Process)
         {
-            self.frames[count].store(frame, Relaxed);
-            count += 1;
-            self.count.store(count, Relaxed);
+            self.put(frame);
         }
     }
 }
@@ -81,7 +95,7 @@ impl Spare {
 pub(crate) fn prepare() {
     let spare = &SPARE[cpu::index()];
     if !spare.is_full() {
-        spare.fill();
+        spare.fill(SPARE_FRAMES);
     }
 }
 
@@ -89,16 +103,25 @@ pub(crate) fn prepare() {
 #[inline]
 pub(crate) fn suffices(stack: &Stack) -> bool {
     let spare = &SPARE[cpu::index()];
-    // No stack has more pages.
-    spare.is_full() || has_enough(spare, stack)
+    spare.is_full() && stack.pages <= SPARE_FRAMES || has_enough(spare, stack)
 }
 
 fn has_enough(spare: &Spare, stack: &Stack) -> bool {
     let wanted = stack.unmapped_pages();
     if spare.count.load(Relaxed) < wanted {
-        spare.fill();
+        spare.fill(wanted.max(SPARE_FRAMES));
     }
     spare.count.load(Relaxed) >= wanted
+}
+
+/// Gives back what this CPU has at hand beyond what the usual stack may want. No fiber runs.
+pub fn give_back() {
+    let spare = &SPARE[cpu::index()];
+    while spare.count.load(Relaxed) > SPARE_FRAMES
+        && let Some(frame) = spare.take()
+    {
+        physical::give(frame, 1);
+    }
 }
 
 /// Whether kernel code touched the memory that is in use on this CPU when no frame was left.
@@ -115,19 +138,20 @@ pub(crate) struct Stack {
     base: u64,
     pages: usize,
     /// A bit for each page that is mapped.
-    mapped: AtomicU64,
+    mapped: [AtomicU64; STACK_WORDS],
 }
 
 impl Stack {
     /// A stack of `bytes` of which the first page, and what keeps its tables, is mapped.
     pub(crate) fn new(bytes: usize) -> Result<Self, VmError> {
         let pages = bytes.div_ceil(PAGE_BYTES as usize);
-        if !(1..=STACK_PAGES_MAX.min(SPARE_FRAMES)).contains(&pages) {
+        if !(1..=STACK_PAGES_MAX).contains(&pages) {
             return Err(VmError::OutOfRange);
         }
         let start = with_space(|space| space.addresses.take(pages + 1)).flatten();
         let base = start.ok_or(VmError::NoAddresses)? + PAGE_BYTES;
-        let stack = Stack { base, pages, mapped: AtomicU64::new(0) };
+        let mapped = [const { AtomicU64::new(0) }; STACK_WORDS];
+        let stack = Stack { base, pages, mapped };
         let top = pages - 1;
         stack.map_first(top)?;
         if base / LARGE_PAGE_BYTES != stack.page(top) / LARGE_PAGE_BYTES {
@@ -143,7 +167,13 @@ impl Stack {
     }
 
     fn note(&self, index: usize) {
-        self.mapped.store(self.mapped.load(Relaxed) | 1 << index, Relaxed);
+        let word = &self.mapped[index / u64::BITS as usize];
+        word.store(word.load(Relaxed) | 1 << (index % u64::BITS as usize), Relaxed);
+    }
+
+    fn is_mapped(&self, index: usize) -> bool {
+        let word = self.mapped[index / u64::BITS as usize].load(Relaxed);
+        word & 1 << (index % u64::BITS as usize) != 0
     }
 
     fn page(&self, index: usize) -> u64 {
@@ -162,7 +192,7 @@ impl Stack {
 
     /// Pages that are mapped.
     pub(crate) fn mapped_pages(&self) -> usize {
-        self.mapped.load(Relaxed).count_ones() as usize
+        self.mapped.iter().map(|word| word.load(Relaxed).count_ones() as usize).sum()
     }
 
     /// Maps the page of an address within it, without a lock.
@@ -182,8 +212,7 @@ impl Stack {
 
 impl Drop for Stack {
     fn drop(&mut self) {
-        let mapped = self.mapped.load(Relaxed);
-        let pages = (0..self.pages).filter(|index| mapped & 1 << index != 0);
+        let pages = (0..self.pages).filter(|index| self.is_mapped(*index));
         with_space(|space| {
             space.unmap_some(pages.map(|index| self.page(index)));
             space.give_addresses(self.base - PAGE_BYTES, self.pages + 1);

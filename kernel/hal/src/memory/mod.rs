@@ -24,7 +24,7 @@ mod start;
 pub(crate) mod tlb;
 pub mod vm;
 
-pub use demand::{Sparse, is_short_here};
+pub use demand::{Sparse, give_back as give_back_stack_frames, is_short_here};
 pub use paging::Protection;
 pub use physical::DmaBuffer;
 #[cfg(feature = "metal")]

@@ -20,8 +20,11 @@ fn notice(from: Pid, id: u64) -> Notice {
 }
 
 fn mailbox(messages: u32, bytes: u32) -> Mailbox {
-    let limits =
-        ProcessLimits { mailbox_messages: messages, mailbox_bytes: bytes, memory_bytes: 0 };
+    let limits = ProcessLimits {
+        mailbox_messages: messages,
+        mailbox_bytes: bytes,
+        ..ProcessLimits::default()
+    };
     Mailbox::new(&limits)
 }
 

@@ -73,7 +73,13 @@ impl Liar {
 
     fn limits(&mut self) -> ProcessLimits {
         let mut number = || *self.random.pick(&[0, 1, 3, 1_000, u32::MAX]);
-        ProcessLimits { memory_bytes: 0, mailbox_messages: number(), mailbox_bytes: number() }
+        ProcessLimits {
+            memory_bytes: 0,
+            mailbox_messages: number(),
+            mailbox_bytes: number(),
+            stack_bytes: number(),
+            cpu_share: number(),
+        }
     }
 
     fn order(&mut self) -> SpawnOrder {

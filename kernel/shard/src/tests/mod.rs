@@ -130,7 +130,8 @@ impl Rig {
 
     fn process_with_mailbox(&mut self, mailbox_messages: u32, mailbox_bytes: u32) -> Pid {
         let mut order = self.order();
-        order.limits = ProcessLimits { memory_bytes: 1, mailbox_messages, mailbox_bytes };
+        order.limits =
+            ProcessLimits { mailbox_messages, mailbox_bytes, ..ProcessLimits::default() };
         self.process_of(order)
     }
 
@@ -208,6 +209,10 @@ impl Rig {
     fn state(&self, pid: Pid) -> String {
         let view = self.shard.processes().find(|view| view.pid == pid);
         view.map_or(String::from("gone"), |view| view.state)
+    }
+
+    fn waits_for(&self, pid: Pid) -> Option<Pid> {
+        self.shard.processes().find(|view| view.pid == pid)?.waits_for
     }
 }
 

@@ -1,8 +1,9 @@
 //! Who runs, and when.
 
+use super::random::{Random, Replay, seeds};
 use super::*;
 use crate::port::{MessageView, ReceiveAtOnce};
-use craton_abi::limit::WINDOW_MESSAGES;
+use craton_abi::limit::{CPU_SHARE, CPU_SHARE_MAX, WINDOW_MESSAGES};
 
 /// Runs whoever is next for `used`, and lets it come back with `outcome`.
 fn run_next(shard: &mut Shard, used: Duration, outcome: Outcome) -> Option<Slot> {
@@ -24,11 +25,18 @@ fn run_next(shard: &mut Shard, used: Duration, outcome: Outcome) -> Option<Slot>
 
 /// A shard with `count` runnable processes.
 fn shard_with(count: usize) -> (Shard, Vec<Slot>) {
+    shard_with_shares(&vec![CPU_SHARE; count])
+}
+
+/// A shard with a runnable process of each share.
+fn shard_with_shares(shares: &[u32]) -> (Shard, Vec<Slot>) {
     let mut rig = Rig::new();
     let mut out = Vec::new();
-    let slots: Vec<Slot> = (0..count)
-        .map(|_| {
-            let order = rig.order();
+    let slots: Vec<Slot> = shares
+        .iter()
+        .map(|&share| {
+            let mut order = rig.order();
+            order.limits.cpu_share = share;
             rig.starting(order).slot
         })
         .collect();
@@ -57,6 +65,47 @@ fn cpu_time_is_shared_and_not_turns() {
     }
     let [first, second] = time.map(Duration::as_micros);
     assert!(first.abs_diff(second) <= 50 * 1_000, "{first} and {second} µs");
+}
+
+/// Time per share is the same for all, to within what one run can be off.
+#[test]
+fn cpu_time_is_divided_as_the_shares_are() {
+    const USED_MAX_NANOS: u64 = 2_000_000;
+    for seed in seeds(40) {
+        let _replay = Replay { test: "cpu_time_is_divided_as_the_shares_are", seed };
+        let mut random = Random::new(seed);
+        let shares: Vec<u32> = (0..2 + random.below(4))
+            .map(|_| *random.pick(&[1, 7, 50, CPU_SHARE, 300, CPU_SHARE_MAX]))
+            .collect();
+        let (mut shard, slots) = shard_with_shares(&shares);
+        let mut time: BTreeMap<Slot, (u32, u64)> =
+            slots.into_iter().zip(shares.into_iter().map(|share| (share, 0))).collect();
+        for _ in 0..5_000 {
+            let used = Duration::from_nanos(500_000 + random.next() % (USED_MAX_NANOS - 500_000));
+            let slot = run_next(&mut shard, used, Outcome::Preempted).expect("all compute");
+            if let Some((_, nanos)) = time.get_mut(&slot) {
+                *nanos += used.as_nanos();
+            }
+        }
+        // As a process of the largest share would have had in the same time.
+        let even = |(share, nanos): (u32, u64)| nanos / u64::from(share);
+        let least = time.values().map(|it| even(*it)).min().expect("there are some");
+        for (share, nanos) in time.values() {
+            let ahead = even((*share, *nanos)) - least;
+            let run = USED_MAX_NANOS / u64::from(*share);
+            // Beside that the cost of each run itself is divided, which nobody is told of.
+            assert!(ahead <= 2 * run + least / 100, "{time:?}");
+        }
+    }
+}
+
+#[test]
+fn a_share_that_nobody_can_have_is_bounded() {
+    let (mut shard, slots) = shard_with_shares(&[0, u32::MAX]);
+    let slice = Duration::from_millis(1);
+    let turns = (0..4_000).filter_map(|_| run_next(&mut shard, slice, Outcome::Preempted));
+    let few = turns.filter(|slot| *slot == slots[0]).count();
+    assert!((1..=8).contains(&few), "the one with no share ran {few} times of 4,000");
 }
 
 #[test]

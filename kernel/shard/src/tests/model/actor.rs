@@ -8,6 +8,7 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
+use craton_abi::limit::{CPU_SHARE, CPU_SHARE_MAX};
 use craton_abi::{
     Duration, ExitReason, MonitorId, Payload, Pid, Place, ProcessLimits, SocketCall, TimerId,
 };
@@ -249,6 +250,8 @@ impl Actor {
             memory_bytes: 0,
             mailbox_messages: *random.pick(&[1, 2, 8, 256]),
             mailbox_bytes: *random.pick(&[MAILBOX_BYTES_MIN as u32, 64 << 10, 2 << 20]),
+            cpu_share: *random.pick(&[1, CPU_SHARE, CPU_SHARE_MAX]),
+            ..ProcessLimits::default()
         };
         HostCall::Spawn(Box::new(SpawnCall {
             place: Place::Anywhere,
