@@ -123,6 +123,7 @@ impl Hosts {
                 program: view.program,
                 entry: one_line(String::from(view.entry)),
                 state: view.state,
+                waits_for: view.waits_for,
                 mailbox_messages: view.mailbox_messages,
                 mailbox_bytes: view.mailbox_bytes,
                 memory_bytes: self.get(view.pid.slot).map_or(0, |hosted| hosted.memory_bytes),

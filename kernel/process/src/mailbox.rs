@@ -217,6 +217,11 @@ impl Mailbox {
             || self.alarms.get(TimerId::new(id)).is_some()
     }
 
+    /// Whom a monitor or request of this id is on, if that is known.
+    pub fn target(&self, id: u64) -> Option<Pid> {
+        self.monitors.get(MonitorId::new(id))?.target
+    }
+
     /// Takes what [`Mailbox::find`] found, with nothing done to the mailbox since.
     pub fn take(&mut self, found: Found) -> Option<Taken> {
         match found.key {

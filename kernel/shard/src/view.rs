@@ -2,7 +2,7 @@
 //!
 //! Owns [`ProcessView`], a borrowed snapshot that `craton ps` is made of.
 
-use crate::process::{State, Tenant, Want};
+use crate::process::{Process, State, Tenant, Want};
 use alloc::format;
 use alloc::string::String;
 use craton_abi::{Duration, Pid, ProgramId};
@@ -18,6 +18,8 @@ pub struct ProcessView<'a> {
     pub entry: &'a str,
     /// What it is doing, and for whom it waits.
     pub state: String,
+    /// Who must do something before it goes on: take a message, answer, or end.
+    pub waits_for: Option<Pid>,
     /// Messages in its mailbox, notices not counted.
     pub mailbox_messages: u32,
     /// Bytes of messages in its mailbox.
@@ -28,17 +30,22 @@ pub struct ProcessView<'a> {
 
 impl<'a> ProcessView<'a> {
     pub(crate) fn new(pid: Pid, tenant: &'a Tenant) -> Self {
-        let (identity, state, mailbox) = match tenant {
+        let (identity, state, waits_for, mailbox) = match tenant {
             Tenant::Live(process) => {
-                (&process.identity, describe(&process.state), process.mailbox.amount())
+                let waits_for = waits_for(process);
+                let state = describe(&process.state, waits_for);
+                (&process.identity, state, waits_for, process.mailbox.amount())
             }
-            Tenant::Ending(identity) => (identity, String::from("ending"), Default::default()),
+            Tenant::Ending(identity) => {
+                (identity, String::from("ending"), None, Default::default())
+            }
         };
         ProcessView {
             pid,
             program: identity.program,
             entry: &identity.entry,
             state,
+            waits_for,
             mailbox_messages: mailbox.messages,
             mailbox_bytes: mailbox.bytes,
             cpu: identity.cpu,
@@ -46,14 +53,25 @@ impl<'a> ProcessView<'a> {
     }
 }
 
-fn describe(state: &State) -> String {
+fn waits_for(process: &Process) -> Option<Pid> {
+    match &process.state {
+        State::Sending { to, .. } | State::Answering { to, .. } => Some(*to),
+        State::Receiving { want: Want::News(id), .. } => process.mailbox.target(*id),
+        _ => None,
+    }
+}
+
+fn describe(state: &State, waits_for: Option<Pid>) -> String {
     String::from(match state {
         State::Starting { .. } => "starting",
         State::Runnable { .. } => "runnable",
         State::Running | State::Calling => "running",
         State::Receiving { want: Want::Any, .. } => "receiving",
         State::Receiving { want: Want::Tag(tag), .. } => return format!("receiving tag {tag}"),
-        State::Receiving { want: Want::News(id), .. } => return format!("awaiting {id:x}"),
+        State::Receiving { want: Want::News(id), .. } => {
+            return waits_for
+                .map_or_else(|| format!("awaiting {id:x}"), |pid| format!("awaiting {pid}"));
+        }
         State::Sending { to, .. } => return format!("sending to {to}"),
         State::Answering { to, .. } => return format!("answering {to}"),
         State::Spawning { .. } => "spawning",

@@ -233,6 +233,8 @@ pub struct ProcessInfo {
     pub entry: String,
     /// What it is doing, and for whom it waits.
     pub state: String,
+    /// Who must do something before it goes on.
+    pub waits_for: Option<Pid>,
     /// Messages in its mailbox.
     pub mailbox_messages: u32,
     /// Bytes in its mailbox.

@@ -87,6 +87,7 @@ fn conversations() -> Vec<Body> {
         program: ProgramId([1; 32]),
         entry: String::from("main"),
         state: String::from("waits"),
+        waits_for: Some(Pid::default()),
         mailbox_messages: 1,
         mailbox_bytes: 2,
         memory_bytes: 3,

@@ -96,6 +96,7 @@ fn a_full_mailbox_makes_senders_wait_in_order() {
         assert_eq!(rig.send(sender, b, 3 + index as u64, 0), None);
     }
     assert_eq!(rig.state(senders[1]), alloc::format!("sending to {b}"));
+    assert_eq!((rig.waits_for(senders[1]), rig.waits_for(b)), (Some(b), None));
     let tags: Vec<u64> = (0..5).filter_map(|_| rig.receive_tag(b)).collect();
     assert_eq!(tags, [1, 2, 3, 4, 5]);
     for sender in senders {

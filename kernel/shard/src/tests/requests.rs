@@ -54,7 +54,8 @@ fn an_answer_is_awaited_alone_and_all_else_stays() {
     let id = ask(&mut rig, a, b, 3);
     rig.send(b, a, 9, 1);
     assert_eq!(rig.call(a, await_news(id)), None, "the message is not what it waits for");
-    assert_eq!(rig.state(a), alloc::format!("awaiting {:x}", id.get()));
+    assert_eq!(rig.state(a), alloc::format!("awaiting {b}"));
+    assert_eq!(rig.waits_for(a), Some(b));
     assert_eq!(rig.receive(b), asked(a, id, 3));
     assert_eq!(rig.call(b, answer(a, id, 5)), Some(HostReply::Done));
     assert_eq!(rig.answer(a), answered(b, id, 5));

@@ -186,6 +186,7 @@ fn process_json((node, process): &(String, ProcessInfo)) -> serde_json::Value {
         "program": process.program.to_string(),
         "entry": process.entry,
         "state": process.state,
+        "waits_for": process.waits_for.map(|pid| pid.to_string()),
         "mailbox_messages": process.mailbox_messages,
         "mailbox_bytes": process.mailbox_bytes,
         "memory_bytes": process.memory_bytes,
