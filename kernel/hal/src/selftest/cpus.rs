@@ -3,6 +3,7 @@
 //! A machine of one CPU passes those that need a second without running them, and says so.
 
 use super::{Dice, Outcome, check};
+use crate::apic::{self, Command};
 use crate::fiber::{Fiber, Left};
 use crate::memory::layout::PAGE_BYTES;
 use crate::memory::{guard_at, is_mapped};
@@ -25,6 +26,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const LONG_HALT: Duration = Duration::from_secs(20);
 /// No main stack is larger.
 const MAIN_STACK_BYTES_MAX: usize = 1 << 20;
+/// A vector for devices that none has here.
+const DEVICE_VECTOR: u8 = 0xef;
 /// Rounds of waking one another.
 const WAKE_ROUNDS: u64 = 10_000;
 /// Rounds of giving work away.
@@ -228,14 +231,19 @@ pub(super) fn woken_slices() -> Outcome {
     smp::quiescent();
     if has_second("ending the slice of a process on another CPU") {
         for _ in 0..20 {
-            end_slice_of_other()?;
+            end_slice_of_other(|| smp::wake(1))?;
+            // As a device does it, whose frame may be what another process waits for.
+            end_slice_of_other(|| {
+                let id = smp::apic_id(1).expect("there is a second CPU");
+                apic::send(id, Command::Interrupt(DEVICE_VECTOR));
+            })?;
         }
     }
     interrupt::unregister_text(text.start);
     Ok(())
 }
 
-fn end_slice_of_other() -> Outcome {
+fn end_slice_of_other(interrupt: impl Fn()) -> Outcome {
     let counter = Arc::new(AtomicU64::new(0));
     let result = Arc::new(Mutex::new(None));
     let (their_counter, their_result) = (counter.clone(), result.clone());
@@ -243,7 +251,7 @@ fn end_slice_of_other() -> Outcome {
     wait_until("an idle CPU", || smp::is_idle(1))?;
     smp::run_on(1, Box::new(job));
     wait_until("the process", || counter.load(Ordering::Relaxed) > 0)?;
-    smp::wake(1);
+    interrupt();
     wait_until("the end of the slice", || smp::is_idle(1))?;
     let result = result.lock().take();
     let (left, took) = result.ok_or_else(|| String::from("the job did not run"))??;

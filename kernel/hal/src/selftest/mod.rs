@@ -41,7 +41,7 @@ pub const TESTS: &[Test] = &[
     ("the stacks of every CPU are guarded and named", cpus::guards),
     ("every CPU has a timer", cpus::timers),
     ("CPUs wake one another, and none sleeps over it", cpus::wake_ups),
-    ("waking a CPU ends the slice of its process", cpus::woken_slices),
+    ("what interrupts a CPU ends the slice of its process", cpus::woken_slices),
     ("time never goes back from one CPU to another", cpus::one_time),
     ("all CPUs allocate at once", cpus::allocation),
     ("no CPU sees a stranger where its memory was", sharing::strangers),
