@@ -70,6 +70,7 @@ mod system;
 mod timer;
 #[cfg(feature = "tls")]
 pub mod tls;
+mod together;
 
 #[cfg(not(target_arch = "wasm32"))]
 use host::calls as sys;
@@ -92,3 +93,4 @@ pub use run::{Output, Run, Stdin};
 pub use supervisor::{ChildSpec, Restart, Shutdown, Strategy, Supervisor, SupervisorError};
 pub use system::{Level, WallTime, log, nodes, now, random, random_u64, shards, wall_time};
 pub use timer::Timer;
+pub use together::{Member, Seat, SpawnSet};

@@ -196,6 +196,27 @@ impl Mailbox {
         }
     }
 
+    /// Waits for a message with this tag from one process, which a monitor watches. Those with the
+    /// tag from others are thrown away; notices of all else are kept.
+    pub(crate) fn tagged_from(
+        &mut self,
+        tag: u64,
+        from: &Pid,
+        monitor: Monitor,
+    ) -> Result<&[u8], Error> {
+        loop {
+            match self.take(Select::Tag(tag), None)? {
+                Taken::Message if self.envelope().from == *from => break,
+                Taken::Message => {}
+                Taken::Notice(Notice::Down(Down { monitor: of, pid, reason })) if of == monitor => {
+                    return Err(Error::Down { pid, reason });
+                }
+                taken => self.keep(&taken)?,
+            }
+        }
+        Ok(self.envelope().payload)
+    }
+
     /// Waits until something of this channel is in its inbox.
     pub(crate) fn await_channel(&mut self, tag: u64) -> Result<(), Error> {
         loop {
