@@ -4,7 +4,7 @@
 //! of each.
 
 use crate::waiting::Waiting;
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use core::net::SocketAddr;
 use craton_abi::{ErrorCode, ShardId, SocketId, TimerId};
 use craton_net::{Closed, Owner, StreamId, UdpId};
@@ -15,6 +15,8 @@ pub(crate) struct Holder {
     /// Whom the stack counts its buffers against.
     pub(crate) account: Owner,
     pub(crate) sockets: BTreeMap<SocketId, Socket>,
+    /// Those of them that listen.
+    pub(crate) listeners: BTreeSet<SocketId>,
     pub(crate) waiting: Option<Waiting>,
     /// What is to be told when one of them has something to take.
     pub(crate) watches: BTreeMap<SocketId, TimerId>,
@@ -54,7 +56,13 @@ pub(crate) struct StreamState {
 
 impl Holder {
     pub(crate) fn new(account: Owner) -> Self {
-        Holder { account, sockets: BTreeMap::new(), waiting: None, watches: BTreeMap::new() }
+        Holder {
+            account,
+            sockets: BTreeMap::new(),
+            listeners: BTreeSet::new(),
+            waiting: None,
+            watches: BTreeMap::new(),
+        }
     }
 
     /// The connection with this number.

@@ -75,6 +75,8 @@ pub struct Sockets {
     /// Sockets for datagrams that are watched.
     watched: BTreeSet<(Pid, SocketId)>,
     deadlines: BTreeSet<(Instant, Pid)>,
+    /// What is left of processes that have ended.
+    left: VecDeque<Left>,
     /// Whom the stack counted the buffers of the last holder against.
     account_last: Owner,
     /// Where a free port for datagrams is looked for next.
@@ -84,6 +86,17 @@ pub struct Sockets {
     /// What it tells others.
     outbox: VecDeque<(ShardId, SocketNote)>,
 }
+
+/// Sockets of a process that has ended, to be closed.
+#[derive(Debug)]
+struct Left {
+    owner: Pid,
+    sockets: BTreeMap<SocketId, Socket>,
+    orderly: bool,
+}
+
+/// Sockets of an ended process that are closed in one go.
+const CLOSED_AT_ONCE: usize = 64;
 
 impl Sockets {
     /// No sockets, for the CPU `own`. The stack's buffers are counted against owners above
@@ -102,6 +115,7 @@ impl Sockets {
             datagrams: BTreeSet::new(),
             watched: BTreeSet::new(),
             deadlines: BTreeSet::new(),
+            left: VecDeque::new(),
             account_last,
             port_next: verbs::FREE_PORT_FIRST,
             inbox: VecDeque::new(),
@@ -187,6 +201,7 @@ impl Sockets {
     /// Hands out datagrams and answers who waited long enough; to be called after each poll of the
     /// stack.
     pub fn poll(&mut self, stack: &mut Stack, now: Instant, out: &mut Vec<SocketEvent>) {
+        self.close_left(stack, now);
         if !self.datagrams.is_empty() && stack.has_datagram() {
             for pid in self.datagrams.clone() {
                 self.retry(pid, stack, now, out);
@@ -207,15 +222,34 @@ impl Sockets {
         self.settle(stack, now, out);
     }
 
-    /// When the next process has waited long enough.
+    /// When it is to be polled next: as soon as may be where something is left to be closed, or
+    /// when the next process has waited long enough.
     pub fn deadline(&self) -> Option<Instant> {
+        if !self.left.is_empty() {
+            return Some(Instant::ZERO);
+        }
         self.deadlines.first().map(|&(at, _)| at)
+    }
+
+    /// Closes some of what ended processes have left.
+    fn close_left(&mut self, stack: &mut Stack, now: Instant) {
+        for _ in 0..CLOSED_AT_ONCE {
+            let Some(left) = self.left.front_mut() else { return };
+            let (owner, orderly) = (left.owner, left.orderly);
+            match left.sockets.pop_first() {
+                Some((number, socket)) => self.dispose(owner, number, socket, orderly, stack, now),
+                None => _ = self.left.pop_front(),
+            }
+        }
     }
 
     /// Closes everything, and tells nobody: the node starts a new life, on all its CPUs.
     pub fn reset(&mut self, stack: &mut Stack, now: Instant) {
         while let Some((&pid, _)) = self.holders.first_key_value() {
             self.release_here(pid, false, stack, now);
+        }
+        while !self.left.is_empty() {
+            self.close_left(stack, now);
         }
         while let Some((&(owner, socket), _)) = self.doors.first_key_value() {
             self.close_door(owner, socket, stack, now);
@@ -229,7 +263,7 @@ impl Sockets {
 
     /// Processes of this CPU, or with sockets on it, that have, or had, sockets and live.
     pub fn holders(&self) -> usize {
-        self.homes.len().max(self.holders.len())
+        self.homes.len().max(self.holders.len()) + self.left.len()
     }
 
     /// Hears what this CPU has told itself.
@@ -293,18 +327,26 @@ impl Sockets {
         }
     }
 
-    /// What a process has here is closed: it has ended.
+    /// What a process has here is closed, for it has ended: its listeners and some of the rest now,
+    /// what is more with the next polls, so that one with thousands holds up nobody.
     fn release_here(&mut self, owner: Pid, orderly: bool, stack: &mut Stack, now: Instant) {
         self.stop_waiting(owner);
         let Some(holder) = self.holders.remove(&owner) else { return };
-        let Holder { account, sockets, watches, .. } = holder;
+        let Holder { account, mut sockets, watches, listeners, .. } = holder;
         for socket in watches.into_keys() {
             self.watched.remove(&(owner, socket));
         }
-        for (number, socket) in sockets {
-            self.dispose(owner, number, socket, orderly, stack, now);
+        for number in listeners {
+            if let Some(listener) = sockets.remove(&number) {
+                self.dispose(owner, number, listener, orderly, stack, now);
+            }
         }
         stack.limit_buffers(account, None);
+        for _ in 0..CLOSED_AT_ONCE {
+            let Some((number, socket)) = sockets.pop_first() else { return };
+            self.dispose(owner, number, socket, orderly, stack, now);
+        }
+        self.left.push_back(Left { owner, sockets, orderly });
     }
 
     /// Closes a socket that is nobody's any more.
@@ -341,6 +383,7 @@ impl Sockets {
     fn remove(&mut self, pid: Pid, socket: SocketId) -> Option<Socket> {
         let holder = self.holders.get_mut(&pid)?;
         let removed = holder.sockets.remove(&socket)?;
+        holder.listeners.remove(&socket);
         if holder.watches.remove(&socket).is_some() {
             self.watched.remove(&(pid, socket));
         }

@@ -85,7 +85,9 @@ impl Sockets {
             return Err(error);
         }
         let listener = Socket::Listener { port, ready: VecDeque::new() };
-        self.holder(pid, stack).sockets.insert(socket, listener);
+        let holder = self.holder(pid, stack);
+        holder.sockets.insert(socket, listener);
+        holder.listeners.insert(socket);
         let mut missing = 0;
         for shard in self.others() {
             missing += 1;
@@ -190,15 +192,8 @@ impl Sockets {
     fn bind_port(&mut self, pid: Pid, port: u16, stack: &mut Stack) -> Result<UdpId, ErrorCode> {
         reach::may_bind(port)?;
         let owner = self.holder(pid, stack).account;
-        let tries = if port == 0 { u16::MAX - FREE_PORT_FIRST } else { 1 };
-        let mut bound = Err(BindError::InUse);
-        for _ in 0..tries {
-            let port = if port == 0 { self.next_port() } else { port };
-            bound = stack.bind_for(port, owner);
-            if bound != Err(BindError::InUse) {
-                break;
-            }
-        }
+        let port = if port == 0 { self.free_port(stack)? } else { port };
+        let bound = stack.bind_for(port, owner);
         bound.map_err(|error| match error {
             BindError::Invalid => ErrorCode::Invalid,
             BindError::InUse => ErrorCode::InUse,
@@ -207,10 +202,13 @@ impl Sockets {
         })
     }
 
-    fn next_port(&mut self) -> u16 {
-        let port = self.port_next;
+    /// A free port for datagrams that nobody asked for by number; another each time.
+    fn free_port(&mut self, stack: &Stack) -> Result<u16, ErrorCode> {
+        let free = stack.free_datagram_port(self.port_next);
+        let free = free.or_else(|| stack.free_datagram_port(FREE_PORT_FIRST));
+        let port = free.ok_or(ErrorCode::LimitSockets)?;
         self.port_next = port.checked_add(1).unwrap_or(FREE_PORT_FIRST);
-        port
+        Ok(port)
     }
 
     fn send_to(

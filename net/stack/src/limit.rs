@@ -10,8 +10,9 @@ pub const STREAMS_MAX: usize = 16_384;
 pub const EPHEMERAL_PORT_FIRST: u16 = 49_152;
 /// Ports listened on.
 pub const LISTENERS_MAX: usize = 64;
-/// Datagram sockets.
-pub const UDP_SOCKETS_MAX: usize = 64;
+/// Datagram sockets: fewer than there are ports that nobody asks for by number, so that one is
+/// always free.
+pub const UDP_SOCKETS_MAX: usize = 16_128;
 /// Streams of one listener that were opened and not yet taken by its owner, unless it says
 /// otherwise.
 pub const BACKLOG: usize = 256;
@@ -21,7 +22,7 @@ pub const HANDSHAKES_MAX: usize = 8_192;
 pub const TIME_WAITS_MAX: usize = 8_192;
 
 /// Buffers of all streams and datagram sockets together, unless the configuration says otherwise.
-pub const BUFFER_BYTES: usize = 128 << 20;
+pub const BUFFER_BYTES: usize = 256 << 20;
 /// Owners with buffers.
 pub const OWNERS_MAX: usize = 65_536;
 /// Buffer of a small stream, in each direction: the largest window it offers, the most that may be
@@ -29,7 +30,9 @@ pub const OWNERS_MAX: usize = 65_536;
 pub const SMALL_BYTES: usize = 4 << 10;
 /// Buffer of a bulk stream, in each direction.
 pub const BULK_BYTES: usize = 64 << 10;
-/// Bytes of datagrams that wait in one socket to be taken.
+/// What a datagram socket counts for while it holds nothing: its record, and those of who has it.
+pub const UDP_SOCKET_BYTES: usize = 512;
+/// Bytes of datagrams that wait in one socket to be taken; they count as they come.
 pub const UDP_BYTES_MAX: usize = 64 << 10;
 /// Datagrams that wait in one socket to be taken.
 pub const UDP_DATAGRAMS_MAX: usize = 256;
@@ -92,6 +95,10 @@ pub const NEIGHBOUR_TRIES: u8 = 6;
 /// Shortest lease of an address that is believed, in seconds as DHCP has it.
 pub const LEASE_SECS_MIN: u32 = 10;
 
+const _: () = assert!(
+    UDP_SOCKETS_MAX < (u16::MAX - EPHEMERAL_PORT_FIRST) as usize,
+    "a port must be found for each socket that asks for none"
+);
 const _: () = assert!(STREAMS_MAX <= u16::MAX as usize, "a stream's index has sixteen bits");
 const _: () = assert!(
     KEEP_ALIVE.as_nanos() < SILENCE_TIMEOUT.as_nanos()

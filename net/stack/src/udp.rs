@@ -1,12 +1,12 @@
 //! Datagram sockets.
 //!
-//! Owns [`UdpId`] and the table `Datagrams`. What was received waits in its socket; what is to be
-//! sent waits in one queue for the device, or until its neighbour is known, so that a silent
-//! neighbour holds up nobody.
+//! Owns [`UdpId`] and the table `Datagrams`. What was received waits in its socket, and counts
+//! against its owner for as long; what is to be sent waits in one queue for the device, or until
+//! its neighbour is known, so that a silent neighbour holds up nobody.
 
 use crate::budget::{Budget, Owner};
 use crate::limit;
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use core::fmt;
 use core::net::{IpAddr, SocketAddr};
@@ -50,7 +50,6 @@ pub enum DatagramError {
 }
 
 struct Socket {
-    id: UdpId,
     port: u16,
     owner: Owner,
     received: VecDeque<(SocketAddr, Vec<u8>)>,
@@ -72,10 +71,13 @@ struct Unresolved {
     outgoing: Outgoing,
 }
 
-/// All datagram sockets of one stack.
+/// All datagram sockets of one stack. None costs another anything.
 #[derive(Default)]
 pub(crate) struct Datagrams {
-    sockets: Vec<Socket>,
+    sockets: BTreeMap<UdpId, Socket>,
+    ports: BTreeMap<u16, UdpId>,
+    /// Sockets that hold a datagram.
+    holding: usize,
     last_id: u32,
     outgoing: VecDeque<Outgoing>,
     unresolved: VecDeque<Unresolved>,
@@ -94,21 +96,23 @@ impl Datagrams {
         if self.uses(port) {
             return Err(BindError::InUse);
         }
-        if self.sockets.len() == limit::UDP_SOCKETS_MAX {
+        if self.sockets.len() >= limit::UDP_SOCKETS_MAX {
             return Err(BindError::LimitSockets);
         }
-        budget.charge(owner, limit::UDP_BYTES_MAX).map_err(|_| BindError::LimitBuffers)?;
+        budget.charge(owner, limit::UDP_SOCKET_BYTES).map_err(|_| BindError::LimitBuffers)?;
         self.last_id += 1;
         let id = UdpId(self.last_id);
-        self.sockets.push(Socket { id, port, owner, received: VecDeque::new(), bytes: 0 });
+        self.sockets.insert(id, Socket { port, owner, received: VecDeque::new(), bytes: 0 });
+        self.ports.insert(port, id);
         Ok(id)
     }
 
     pub(crate) fn unbind(&mut self, id: UdpId, budget: &mut Budget) {
         self.unresolved.retain(|datagram| datagram.socket != id);
-        if let Some(index) = self.sockets.iter().position(|socket| socket.id == id) {
-            let socket = self.sockets.swap_remove(index);
-            budget.refund(socket.owner, limit::UDP_BYTES_MAX);
+        if let Some(socket) = self.sockets.remove(&id) {
+            self.ports.remove(&socket.port);
+            self.holding -= usize::from(!socket.received.is_empty());
+            budget.refund(socket.owner, limit::UDP_SOCKET_BYTES + socket.bytes);
         }
     }
 
@@ -118,43 +122,74 @@ impl Datagrams {
     }
 
     pub(crate) fn uses(&self, port: u16) -> bool {
-        self.sockets.iter().any(|socket| socket.port == port)
+        self.ports.contains_key(&port)
+    }
+
+    /// The first port from `first` on that is free.
+    pub(crate) fn free_port(&self, first: u16) -> Option<u16> {
+        let mut port = Some(first);
+        for &used in self.ports.range(first..).map(|(used, _)| used) {
+            if port != Some(used) {
+                break;
+            }
+            port = used.checked_add(1);
+        }
+        port
     }
 
     /// The port of a socket.
     pub(crate) fn port(&self, id: UdpId) -> Option<u16> {
-        self.sockets.iter().find(|socket| socket.id == id).map(|socket| socket.port)
+        self.sockets.get(&id).map(|socket| socket.port)
     }
 
     /// Whether any socket holds a datagram that was received.
     pub(crate) fn readable(&self) -> bool {
-        self.sockets.iter().any(|socket| !socket.received.is_empty())
+        self.holding > 0
     }
 
     /// Whether this socket holds a datagram that was received.
     pub(crate) fn holds(&self, id: UdpId) -> bool {
-        let mut sockets = self.sockets.iter();
-        sockets.any(|socket| socket.id == id && !socket.received.is_empty())
+        self.sockets.get(&id).is_some_and(|socket| !socket.received.is_empty())
     }
 
-    /// A datagram came. `None` if nobody has that port, false if its socket is full.
-    pub(crate) fn deliver(&mut self, port: u16, from: SocketAddr, bytes: &[u8]) -> Option<bool> {
-        let socket = self.sockets.iter_mut().find(|socket| socket.port == port)?;
+    /// A datagram came. `None` if nobody has that port, false if its socket is full or may not
+    /// hold more.
+    pub(crate) fn deliver(
+        &mut self,
+        port: u16,
+        from: SocketAddr,
+        bytes: &[u8],
+        budget: &mut Budget,
+    ) -> Option<bool> {
+        let id = self.ports.get(&port)?;
+        let socket = self.sockets.get_mut(id)?;
         let full = socket.received.len() == limit::UDP_DATAGRAMS_MAX
             || socket.bytes + bytes.len() > limit::UDP_BYTES_MAX;
-        if full {
+        if full || budget.charge(socket.owner, bytes.len()).is_err() {
             return Some(false);
         }
+        self.holding += usize::from(socket.received.is_empty());
         socket.bytes += bytes.len();
         socket.received.push_back((from, bytes.to_vec()));
         Some(true)
     }
 
     /// Takes the next received datagram and its sender; `out` is overwritten.
-    pub(crate) fn receive(&mut self, id: UdpId, out: &mut Vec<u8>) -> Option<SocketAddr> {
-        let socket = self.sockets.iter_mut().find(|socket| socket.id == id)?;
+    pub(crate) fn receive(
+        &mut self,
+        id: UdpId,
+        out: &mut Vec<u8>,
+        budget: &mut Budget,
+    ) -> Option<SocketAddr> {
+        let socket = self.sockets.get_mut(&id)?;
         let (from, bytes) = socket.received.pop_front()?;
         socket.bytes -= bytes.len();
+        budget.refund(socket.owner, bytes.len());
+        if socket.received.is_empty() {
+            // One that says nothing more holds no room for what it said.
+            socket.received = VecDeque::new();
+            self.holding -= 1;
+        }
         *out = bytes;
         Some(from)
     }

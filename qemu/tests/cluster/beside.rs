@@ -3,7 +3,8 @@
 //! The processes are `stress`'s. The machines count their instructions in place of
 //! time, so that a busy host makes nobody late.
 
-use crate::bed::{Bed, run_well};
+use crate::bed::{Bed, ask_processes, run_well};
+use crate::sockets::run_and_serve;
 use craton_abi::limit;
 use std::collections::BTreeMap;
 
@@ -66,4 +67,33 @@ fn live_beside(bed: &Bed, foes: &[(&str, &str)]) {
         before.get_or_insert_with(|| bed.settled(0));
     }
     bed.expect_memory_back(0, &before.unwrap());
+}
+
+/// CPU time that two processes have had, when it is compared.
+const SHARED_NANOS: u64 = 400_000_000;
+
+#[test]
+fn the_time_of_a_cpu_is_divided_as_shares_are() {
+    let bed = Bed::boot_counted(64);
+    let (mut said, mut times) = (String::new(), Vec::new());
+    let (_, stopped) = run_and_serve((&bed, 0), "stress", &["shares", "50", "200"], |text| {
+        said.push_str(text);
+        if !said.ends_with("computing\n") {
+            return false;
+        }
+        let pids = said.lines().filter_map(|line| line.split_once(' ')).map(|(_, pid)| pid);
+        let pids: Vec<&str> = pids.collect();
+        times = bed.eventually("they have computed", || {
+            let processes = ask_processes(&mut bed.client(0)).unwrap();
+            let of = |pid: &&str| processes.iter().find(|process| process.pid.to_string() == **pid);
+            let nanos = |pid| of(pid).map(|process| process.cpu_nanos);
+            let times: Vec<u64> = pids.iter().filter_map(nanos).collect();
+            (times.iter().sum::<u64>() > SHARED_NANOS).then_some(times)
+        });
+        true
+    });
+    assert!(stopped);
+    let &[few, many] = times.as_slice() else { panic!("{said}{times:?}") };
+    let ratio = many as f64 / few as f64;
+    assert!((3.6..4.4).contains(&ratio), "{few} and {many} ns: {ratio}");
 }

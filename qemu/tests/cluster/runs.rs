@@ -57,6 +57,8 @@ fn three_nodes_exchange_messages_and_get_each_program_once() {
     for at in [0, 1] {
         let said = run_well(&mut bed.client(at), &stress, &["remote"]);
         assert!(said.starts_with("2 nodes, 1000 messages each way"), "{said}");
+        let said = run_well(&mut bed.client(at), &stress, &["together"]);
+        assert_eq!(said, "1000 numbers came back\n");
     }
     let id = craton_bundle::program_id(&stress);
     for at in 0..3 {

@@ -19,7 +19,7 @@ const SPREAD: usize = 96;
 
 /// Runs a program with the arguments, calls `serve` at each line that it prints, and stops it when
 /// `serve` says so. Gives what it printed.
-fn run_and_serve(
+pub fn run_and_serve(
     (bed, at): (&Bed, usize),
     program: &str,
     arguments: &[&str],

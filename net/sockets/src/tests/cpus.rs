@@ -178,10 +178,11 @@ fn limits_count_over_all_cpus() {
     let mut world = World::with(CPUS, 6);
     let server = world.process_on(1, 3);
     let listener = world.open(server, LISTEN);
-    let clients = [world.process_on(0, 0), world.process_on(0, 1)];
+    // Each CPU has its share of the ports that lead to one peer's.
+    let clients: Vec<Pid> = (0..CPUS).map(|cpu| world.process_on(0, cpu)).collect();
     let mut held = Vec::new();
     let refused = loop {
-        let _ = world.open(clients[held.len() % 2], connect(80));
+        let _ = world.open(clients[held.len() % clients.len()], connect(80));
         match world.call(server, accept(listener)) {
             SocketReply::Opened { socket, .. } => held.push(socket),
             SocketReply::Failed(error) => break error,
@@ -197,7 +198,7 @@ fn limits_count_over_all_cpus() {
         let _ = world.open(server, accept(listener));
         let _ = world.open(clients[0], connect(80));
     }
-    for pid in [server, clients[0], clients[1]] {
+    for pid in clients.into_iter().chain([server]) {
         world.end(pid, false);
     }
     world.expect_empty();

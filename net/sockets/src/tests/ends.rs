@@ -99,6 +99,36 @@ fn sockets_are_limited_and_closing_makes_room() {
 }
 
 #[test]
+fn one_that_ends_with_thousands_of_sockets_holds_up_nobody() {
+    let mut world = World::new();
+    let (pid, listen) = (world.process(1), SocketCall::Listen { port: 80, bulk: false });
+    let _ = world.open(pid, listen.clone());
+    for _ in 1..limit::SOCKETS_PER_PROCESS_MAX {
+        let _ = world.open(pid, SocketCall::Bind { port: 0 });
+    }
+    world.fails(pid, SocketCall::Bind { port: 0 }, ErrorCode::LimitSockets);
+    let count = |world: &World| world.machines[1].cpus[0].stack.usage().sockets;
+    // One that holds nothing takes no room to speak of.
+    assert!(world.machines[1].cpus[0].stack.usage().buffer_bytes < 6 << 20);
+    let mut left = count(&world);
+    world.end(pid, false);
+    // The next one has the port that it listened on, and all sockets, at once.
+    let heir = world.process(1);
+    let _ = world.open(heir, listen);
+    let mut steps = 0;
+    while count(&world) > 0 {
+        assert_eq!(world.machines[1].cpus[0].sockets.deadline(), Some(Instant::ZERO));
+        world.step();
+        let now_left = count(&world);
+        assert!((1..=2 * 64).contains(&(left - now_left)), "{left}, then {now_left}");
+        (left, steps) = (now_left, steps + 1);
+    }
+    assert!(steps > 100, "{steps} steps");
+    world.end(heir, false);
+    world.expect_empty();
+}
+
+#[test]
 fn buffers_are_counted_against_their_process_alone() {
     let mut world = World::new();
     let (client, server) = (world.process(0), world.process(1));

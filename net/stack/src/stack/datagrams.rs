@@ -27,6 +27,11 @@ impl Stack {
         self.bind_for(port, Owner::default())
     }
 
+    /// The first port from `first` on that no socket for datagrams has.
+    pub fn free_datagram_port(&self, first: u16) -> Option<u16> {
+        self.datagrams.free_port(first)
+    }
+
     /// A socket for datagrams, whose buffer counts against `owner`. In a node of several shards
     /// datagrams are shard 0's.
     ///
@@ -65,7 +70,7 @@ impl Stack {
 
     /// Takes the next received datagram into `out`, which is overwritten; gives its sender.
     pub fn receive_from(&mut self, socket: UdpId, out: &mut Vec<u8>) -> Option<SocketAddr> {
-        self.datagrams.receive(socket, out)
+        self.datagrams.receive(socket, out, &mut self.streams.budget)
     }
 
     /// Whether any datagram waits to be taken.

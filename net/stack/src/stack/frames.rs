@@ -205,7 +205,7 @@ impl Stack {
         if alone && self.resolver.answer(to.port(), from, bytes, now) {
             return true;
         }
-        match self.datagrams.deliver(to.port(), from, bytes) {
+        match self.datagrams.deliver(to.port(), from, bytes, &mut self.streams.budget) {
             Some(true) => {}
             Some(false) => self.counters.datagrams_dropped += 1,
             // smoltcp tells the sender that nobody is there.

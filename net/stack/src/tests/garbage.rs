@@ -93,7 +93,7 @@ fn garbage_neither_panics_nor_stays() {
         // It still serves, and nothing of the garbage stays.
         world.run_for(Duration::from_secs(60));
         let usage = world.stacks[1].usage();
-        let bytes = limit::UDP_BYTES_MAX;
+        let bytes = limit::UDP_SOCKET_BYTES;
         let idle = Usage { sockets: 1, buffer_bytes: bytes, ..Usage::default() };
         assert_eq!(usage, idle, "seed {seed}");
         let stream = world.stacks[0].dial(at(1, PORT), world.now).expect("it can be dialled");

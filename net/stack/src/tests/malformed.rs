@@ -371,7 +371,7 @@ fn storm(layer: Layer, seed: u64) {
     world.stacks[0].abort(stream, world.now);
     world.run_for(limit::TIME_WAIT + Duration::from_secs(30));
     let usage = world.stacks[1].usage();
-    let buffer_bytes = 2 * limit::BULK_BYTES + limit::UDP_BYTES_MAX;
+    let buffer_bytes = 2 * limit::BULK_BYTES + limit::UDP_SOCKET_BYTES;
     let idle = Usage { streams: 1, sockets: 2, buffer_bytes, ..Usage::default() };
     assert_eq!(usage, idle, "{layer:?}, seed {seed}");
 }

@@ -24,6 +24,8 @@ const SAMPLES_MAX: usize = 5_000;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Memory of a foe that fills 1 GiB of it.
 const FILLED_MAX: u64 = (1 << 30) + (1 << 20);
+/// Sockets that one that hoards them gets.
+const HOARDED_MIN: usize = 10_000;
 const TAG: u64 = 1;
 /// The keeper's word that there is a foe, with its pid.
 const TAG_RUNS: u64 = 2;
@@ -103,17 +105,24 @@ pub fn foe((foe, sink): (Foe, Pid)) -> core::result::Result<(), ErrorCode> {
         Foe::Timers => loop {
             Timer::after(PATIENCE, TAG).map_err(code)?;
         },
-        Foe::Hoard => {
-            let mut sockets = Vec::new();
-            loop {
-                sockets.push(UdpSocket::bind(0)?);
-            }
-        }
+        Foe::Hoard => hoard()?,
         Foe::Breed => loop {
             SINK.spawn(&(), SpawnOptions::here().linked()).map_err(code)?;
         },
     }
     Ok(())
+}
+
+/// Opens sockets until it gets no more; `invalid` if those were too few.
+fn hoard() -> core::result::Result<(), ErrorCode> {
+    let mut sockets = Vec::new();
+    loop {
+        match UdpSocket::bind(0) {
+            Ok(socket) => sockets.push(socket),
+            Err(error) if sockets.len() >= HOARDED_MIN => return Err(error),
+            Err(_) => return Err(ErrorCode::Invalid),
+        }
+    }
 }
 
 fn code(error: Error) -> ErrorCode {

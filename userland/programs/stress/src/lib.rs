@@ -3,6 +3,8 @@
 //! - `kill-storm N [everywhere]`: kills N processes in random states and hears of each end.
 //! - `isolate`: processes that trap, overreach and never yield, each ending with its own reason.
 //! - `beside FOE...`: how late timers are beside processes that do their worst.
+//! - `shares SHARE...`: processes that compute on one CPU, with these shares, until it is stopped.
+//! - `together`: processes of two nodes spawned together, channels between them, or not at all.
 //! - `remote`: messages to and from every other node, their order and their bytes; monitor, kill.
 //! - `sockets PORT N`: holds N connections to PORT and all other sockets, is killed; twice.
 //! - `connect HOST PORT`: bytes to an echo server and back, and calls that lead nowhere.
@@ -21,12 +23,14 @@ mod connect;
 mod hostile;
 mod isolate;
 mod remote;
+mod shares;
 mod sockets;
 mod storm;
+mod together;
 
 use alloc::format;
 use alloc::string::String;
-use craton::{NodeId, Pid, Run, nodes};
+use craton::{Member, NodeId, Pid, Run, nodes};
 use hostile::Deed;
 use storm::VictimArgument;
 
@@ -51,13 +55,17 @@ craton::entries! {
     pub BOUNCE: "bounce" = bench::bounce as fn(());
     /// Takes all sockets there are.
     pub HOLDER: "holder" = sockets::holder as fn(sockets::Order);
+    /// Sends numbers, which must come back raised.
+    pub ASKER: "asker" = together::asker as fn(Member<together::Ends>);
+    /// Sends numbers back raised.
+    pub RAISER: "raiser" = together::raiser as fn(Member<together::Ends>);
     /// Ends.
     pub NOTHING: "nothing" = bench::nothing as fn(());
 }
 
 const USAGE: &str = "usage: craton run stress kill-storm N [everywhere] | isolate | remote | \
-                     sockets PORT N | connect HOST PORT | \
-                     beside FOE... | pingpong N [remote] | spawnexit N [remote]";
+                     together | sockets PORT N | connect HOST PORT | beside FOE... | \
+                     shares SHARE... | pingpong N [remote] | spawnexit N [remote]";
 
 type Result<T = ()> = core::result::Result<T, String>;
 
@@ -76,7 +84,9 @@ fn command(run: &Run) -> Result<String> {
     match words.as_slice() {
         ["isolate"] => isolate::run(),
         ["beside", foes @ ..] => beside::run(&mut run.stdout(), foes),
+        ["shares", shares @ ..] => shares::run(run.stdout(), shares),
         ["remote"] => remote::run(),
+        ["together"] => together::run(),
         ["sockets", port_text, count] => {
             sockets::run(run.stdout(), port(port_text)?, number(count)?)
         }
@@ -137,6 +147,7 @@ mod tests {
         assert_eq!(succeeds(&["kill-storm", "200"]), "killed 200 of 200\n");
         assert_eq!(succeeds(&["kill-storm", "200", "everywhere"]), "killed 200 of 200\n");
         assert!(succeeds(&["remote"]).starts_with("2 nodes, "));
+        assert_eq!(succeeds(&["together"]), "1000 numbers came back\n");
         for command in ["pingpong", "spawnexit"] {
             assert!(succeeds(&[command, "100"]).starts_with(&format!("{command} here 100 ")));
             assert!(

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 /// How long a client may let itself be waited for.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Sockets that a process asks for, of which it gets some.
-const WANTED: usize = 10_000;
+const WANTED: usize = 20_000;
 
 /// The holder listens.
 #[derive(Serialize, Deserialize)]

@@ -56,6 +56,11 @@ impl VictimArgument {
     }
 }
 
+/// Waits until a victim of the caller's is in its state.
+pub fn await_ready(mailbox: &mut Mailbox) -> core::result::Result<(), Error> {
+    mailbox.receive::<Ready>()?.message().map(|_| ())
+}
+
 /// The entry `victim`.
 pub fn victim(argument: VictimArgument) -> core::result::Result<(), Error> {
     let mut grown = Vec::new();
