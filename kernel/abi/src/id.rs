@@ -5,6 +5,7 @@
 //! this module.
 
 use core::fmt;
+use core::mem::offset_of;
 use serde::{Deserialize, Serialize};
 
 macro_rules! id_u64 {
@@ -13,6 +14,7 @@ macro_rules! id_u64 {
         #[derive(
             Copy, Clone, Default, Eq, PartialEq, Ord, PartialOrd, Hash, Serialize, Deserialize,
         )]
+        #[repr(transparent)]
         pub struct $name(u64);
 
         impl $name {
@@ -96,6 +98,7 @@ impl ShardId {
 
 /// A place in a shard's process table, and which of its successive tenants is meant.
 #[derive(Copy, Clone, Default, Eq, PartialEq, Ord, PartialOrd, Hash, Serialize, Deserialize)]
+#[repr(C)]
 pub struct Slot {
     /// Shard in the top 8 bits, index in the table in the low 24.
     place: u32,
@@ -145,8 +148,9 @@ impl fmt::Display for Slot {
 
 /// A process, anywhere in the cluster, in one life of its node.
 ///
-/// Guests see it as [`Pid::BYTES`] opaque bytes.
+/// Guests see it as [`Pid::BYTES`] opaque bytes, which on a little-endian machine it is.
 #[derive(Copy, Clone, Default, Eq, PartialEq, Ord, PartialOrd, Hash, Serialize, Deserialize)]
+#[repr(C)]
 pub struct Pid {
     /// The node that runs the process.
     pub node: NodeId,
@@ -155,6 +159,15 @@ pub struct Pid {
     /// The process's place on the node.
     pub slot: Slot,
 }
+
+const _: () = assert!(
+    offset_of!(Pid, incarnation) == 8
+        && offset_of!(Pid, slot) == 16
+        && offset_of!(Slot, place) == 0
+        && offset_of!(Slot, generation) == 4
+        && size_of::<Pid>() == Pid::BYTES,
+    "a pid lies in memory as `to_bytes` writes it"
+);
 
 impl Pid {
     /// Length of the encoded form that guests hold.

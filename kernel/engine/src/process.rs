@@ -69,7 +69,7 @@ pub trait Desk {
     /// As [`Desk::ask`], of [`HostCall::Send`]: whether it could be done. What must be kept of the
     /// message `make` makes.
     #[must_use]
-    fn send(&mut self, to: Pid, tag: u64, message: &[u8], make: Make<'_>) -> bool;
+    fn send(&mut self, to: &Pid, tag: u64, message: &[u8], make: Make<'_>) -> bool;
 
     /// As [`Desk::ask`], of [`HostCall::Receive`] with this tag and time-out, and room for so much.
     /// Messages are shown to `sink` where they lie.
@@ -89,7 +89,7 @@ impl Desk for Closed {
         Err(call)
     }
 
-    fn send(&mut self, _: Pid, _: u64, _: &[u8], _: Make<'_>) -> bool {
+    fn send(&mut self, _: &Pid, _: u64, _: &[u8], _: Make<'_>) -> bool {
         false
     }
 

@@ -81,7 +81,7 @@ pub trait Part {
     fn send_at_once(
         &mut self,
         slot: Slot,
-        (to, tag): (Pid, u64),
+        (to, tag): (&Pid, u64),
         message: (&[u8], Make<'_>),
         now: Instant,
         out: &mut Vec<Self::Effect>,

@@ -14,12 +14,11 @@ pub use values::{
 use crate::alarms::Alarms;
 use crate::credit::Accounts;
 use crate::monitors::Monitors;
-use crate::queue::{Position, Queue, Queued};
+use crate::queue::{Make, Position, Queue};
 use crate::{Amount, Overdrawn, Source, TooMany, TooManyMonitors, TooManyTimers};
 use alloc::collections::BTreeMap;
 use craton_abi::{
-    ExitReason, Incarnation, Instant, MonitorId, NodeId, Payload, Pid, ProcessLimits, TimerId,
-    limit,
+    ExitReason, Incarnation, Instant, MonitorId, NodeId, Pid, ProcessLimits, TimerId, limit,
 };
 
 /// What a receive finds, before it is taken.
@@ -118,22 +117,18 @@ impl Mailbox {
     pub fn push_local(&mut self, message: Message) {
         let amount = Amount::of_message(message.payload.0.len());
         self.local = self.local.plus(amount);
-        self.push(amount, Queued::new(message, None));
+        let sequence = self.arrival(amount);
+        self.messages.push(sequence, message, None);
     }
 
     /// As [`Mailbox::push_local`], of a message that is copied if it is short: `make` makes what is
     /// kept of a longer one.
     #[inline]
-    pub fn push_copy(
-        &mut self,
-        from: Pid,
-        tag: u64,
-        message: &[u8],
-        make: &mut dyn FnMut(&[u8]) -> Payload,
-    ) {
+    pub fn push_copy(&mut self, from: Pid, tag: u64, message: &[u8], make: Make<'_>) {
         let amount = Amount::of_message(message.len());
         self.local = self.local.plus(amount);
-        self.push(amount, Queued::copy_of(from, tag, message, make));
+        let sequence = self.arrival(amount);
+        self.messages.push_copy(sequence, (from, tag), message, make);
     }
 
     /// Takes a message from elsewhere in, if its shard holds credit for it.
@@ -144,15 +139,16 @@ impl Mailbox {
     pub fn push_credited(&mut self, message: Message) -> Result<(), Overdrawn> {
         let amount = Amount::of_message(message.payload.0.len());
         let opening = self.accounts.accept(Source::of(message.from), amount)?;
-        self.push(amount, Queued::new(message, Some(opening)));
+        let sequence = self.arrival(amount);
+        self.messages.push(sequence, message, Some(opening));
         Ok(())
     }
 
     /// The next message or notice; with a tag, the next such message or the next notice,
     /// whichever came first.
     pub fn find(&mut self, tag: Option<u64>) -> Option<Found> {
-        let message = self.messages.find(tag).map(|(position, sequence, queued)| {
-            (sequence, Found { key: Key::Message(position), len: queued.view().bytes.len() })
+        let message = self.messages.find(tag).map(|(position, sequence, len)| {
+            (sequence, Found { key: Key::Message(position), len })
         });
         let news = self.news.first_key_value().map(|(&sequence, news)| {
             (sequence, Found { key: Key::News(sequence), len: news.len() })
@@ -177,16 +173,11 @@ impl Mailbox {
         if !self.news.is_empty() {
             return None;
         }
-        let (position, _, queued) = self.messages.find(tag)?;
-        let len = queued.view().bytes.len();
+        let (position, _, len) = self.messages.find(tag)?;
         if len > capacity {
             return None;
         }
-        let (source, credited, result) = self.messages.take_with(position, |queued| {
-            let queued = queued.as_ref()?;
-            let result = read(queued.view());
-            Some((queued.view().from, queued.credited, result))
-        })??;
+        let (result, credited) = self.messages.take_in_place(position, read)?;
         let amount = Amount::of_message(len);
         self.total = self.total.minus(amount);
         let paid = match credited {
@@ -194,8 +185,8 @@ impl Mailbox {
                 self.local = self.local.minus(amount);
                 Paid::Local
             }
-            Some(opening) => {
-                Paid::Credited(self.accounts.settle(Source::of(source), opening, amount))
+            Some((from, opening)) => {
+                Paid::Credited(self.accounts.settle(Source::of(from), opening, amount))
             }
         };
         Some((paid, result))
@@ -245,13 +236,11 @@ impl Mailbox {
                 }
             }),
             Key::Message(position) => {
-                let queued = self.messages.take(position)?;
-                let credited = queued.credited;
-                let message = queued.into_message();
+                let (message, credited) = self.messages.take(position)?;
                 let amount = Amount::of_message(message.payload.0.len());
                 self.total = self.total.minus(amount);
-                if let Some(opening) = credited {
-                    let due = self.accounts.settle(Source::of(message.from), opening, amount);
+                if let Some((from, opening)) = credited {
+                    let due = self.accounts.settle(Source::of(from), opening, amount);
                     return Some(Taken::Credited(message, due));
                 }
                 self.local = self.local.minus(amount);
@@ -402,11 +391,12 @@ impl Mailbox {
         self.monitors.len()
     }
 
+    /// Counts a message that comes: its sequence.
     #[inline]
-    fn push(&mut self, amount: Amount, queued: Queued) {
+    fn arrival(&mut self, amount: Amount) -> u64 {
         self.sequence += 1;
         self.total = self.total.plus(amount);
-        self.messages.push(self.sequence, queued);
+        self.sequence
     }
 }
 

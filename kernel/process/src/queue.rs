@@ -17,11 +17,11 @@ const CHANNEL_KEY: u64 = 1 << 62;
 /// Messages that a receive by tag looks at before it builds the index.
 const SCAN_MAX: usize = 8;
 /// Nodes of a piece.
-const PIECE_NODES: usize = 32;
+const PIECE_NODES: usize = 16;
 /// Pieces that are kept when the queue is empty.
-const PIECES_KEPT: usize = 2;
+const PIECES_KEPT: usize = 4;
 /// Longest message that lies in its node.
-const SHORT_BYTES_MAX: usize = 31;
+const SHORT_BYTES_MAX: usize = 32;
 
 /// Where a message lies in a [`Queue`].
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]
@@ -30,85 +30,39 @@ pub(crate) struct Position(u32);
 /// The end of a list.
 const NIL: u32 = u32::MAX;
 
+/// A place for a message, and how its room was paid for.
 #[derive(Debug)]
 struct Node {
     previous: u32,
     /// The next message, or the next free node.
     next: u32,
     sequence: u64,
-    /// `None` in a free node.
-    queued: Option<Queued>,
-}
-
-/// A message, and how its room was paid for.
-#[derive(Debug)]
-pub(crate) struct Queued {
     from: Pid,
     tag: u64,
-    body: Body,
     request: Option<MonitorId>,
     /// By the sending shard's credit, in this account; otherwise by the mailbox's own bound.
-    pub(crate) credited: Option<Opening>,
+    credited: Option<Opening>,
+    body: Body,
+    /// The bytes of [`Body::Short`]: as many as it says, the rest are an older one's. They lie here
+    /// so that nothing but they are written.
+    short: [u8; SHORT_BYTES_MAX],
 }
 
-/// The bytes of a message.
+/// Where the bytes of a message are.
 #[derive(Debug)]
 enum Body {
-    Short { len: u8, bytes: [u8; SHORT_BYTES_MAX] },
+    /// There is no message.
+    Free,
+    /// In the node, so many.
+    Short(u8),
     Long(Payload),
 }
 
-impl Body {
-    /// What lies in a node of its own; `None` if it is too long for that.
-    #[inline]
-    fn short(message: &[u8]) -> Option<Body> {
-        let mut bytes = [0; SHORT_BYTES_MAX];
-        bytes.get_mut(..message.len())?.copy_from_slice(message);
-        Some(Body::Short { len: message.len() as u8, bytes })
-    }
+/// How the room of a message was paid for: by the credit of its sender's shard, or by none.
+pub(crate) type Paid = Option<(Pid, Opening)>;
 
-    #[inline]
-    fn bytes(&self) -> &[u8] {
-        match self {
-            Body::Short { len, bytes } => bytes.get(..usize::from(*len)).unwrap_or(bytes),
-            Body::Long(payload) => &payload.0,
-        }
-    }
-}
-
-impl Queued {
-    /// A message that is copied if it is short, and otherwise what `make` makes of it.
-    #[inline]
-    pub(crate) fn copy_of(
-        from: Pid,
-        tag: u64,
-        message: &[u8],
-        make: &mut dyn FnMut(&[u8]) -> Payload,
-    ) -> Self {
-        let body = Body::short(message).unwrap_or_else(|| Body::Long(make(message)));
-        Queued { from, tag, body, request: None, credited: None }
-    }
-
-    pub(crate) fn new(message: Message, credited: Option<Opening>) -> Self {
-        let Message { from, tag, payload, request } = message;
-        Queued { from, tag, body: Body::Long(payload), request, credited }
-    }
-
-    #[inline]
-    pub(crate) fn view(&self) -> MessageView<'_> {
-        let Queued { from, tag, ref body, request, .. } = *self;
-        MessageView { from, tag, bytes: body.bytes(), request }
-    }
-
-    pub(crate) fn into_message(self) -> Message {
-        let Queued { from, tag, body, request, .. } = self;
-        let payload = match body {
-            Body::Long(payload) => payload,
-            short => Payload(short.bytes().to_vec()),
-        };
-        Message { from, tag, payload, request }
-    }
-}
+/// Makes of a message what is kept of it, if it is long.
+pub(crate) type Make<'a> = &'a mut dyn FnMut(&[u8]) -> Payload;
 
 /// Under which a message with this tag is indexed.
 fn key_of(tag: u64) -> u64 {
@@ -116,8 +70,62 @@ fn key_of(tag: u64) -> u64 {
 }
 
 impl Node {
+    fn free() -> Node {
+        Node {
+            previous: NIL,
+            next: NIL,
+            sequence: 0,
+            from: Pid::default(),
+            tag: 0,
+            request: None,
+            credited: None,
+            body: Body::Free,
+            short: [0; SHORT_BYTES_MAX],
+        }
+    }
+
+    /// Writes a message: a copy of it if it is short, otherwise what `make` makes of it.
+    #[inline]
+    fn write(&mut self, message: &[u8], make: Make<'_>) {
+        let len = message.len();
+        if let (Ok(word), Some(to)) = (message.try_into(), self.short.first_chunk_mut::<8>()) {
+            // Most are of a word, and a copy of any length is a call.
+            let word: &[u8; 8] = word;
+            *to = *word;
+        } else if let Some(to) = self.short.get_mut(..len) {
+            to.copy_from_slice(message);
+        } else {
+            self.body = Body::Long(make(message));
+            return;
+        }
+        self.body = Body::Short(len as u8);
+    }
+
+    #[inline]
+    fn bytes(&self) -> &[u8] {
+        match &self.body {
+            Body::Free => &[],
+            Body::Short(len) => self.short.get(..usize::from(*len)).unwrap_or(&self.short),
+            Body::Long(payload) => &payload.0,
+        }
+    }
+
+    fn take_payload(&mut self) -> Payload {
+        match core::mem::replace(&mut self.body, Body::Free) {
+            Body::Free => Payload::default(),
+            Body::Short(len) => Payload(self.short[..usize::from(len)].to_vec()),
+            Body::Long(payload) => payload,
+        }
+    }
+
+    #[inline]
+    fn view(&self) -> MessageView<'_> {
+        let Node { from, tag, request, .. } = *self;
+        MessageView { from, tag, bytes: self.bytes(), request }
+    }
+
     fn tag(&self) -> Option<u64> {
-        self.queued.as_ref().map(|queued| queued.tag)
+        (!matches!(self.body, Body::Free)).then_some(self.tag)
     }
 
     /// Whether a receive by this tag takes it.
@@ -143,15 +151,15 @@ impl Nodes {
         self.pieces.get_mut(at as usize / PIECE_NODES)?.get_mut(at as usize % PIECE_NODES)
     }
 
-    /// Appends a node: its number.
-    fn push(&mut self, node: Node) -> u32 {
+    /// Appends a node without a message: its number.
+    fn push(&mut self) -> u32 {
         match self.pieces.last_mut() {
-            Some(last) if last.len() < PIECE_NODES => last.push(node),
+            Some(last) if last.len() < PIECE_NODES => last.push(Node::free()),
             // Most queues are short: the first piece grows.
-            None => self.pieces.push(Vec::from([node])),
+            None => self.pieces.push(Vec::from([Node::free()])),
             Some(_) => {
                 let mut piece = Vec::with_capacity(PIECE_NODES);
-                piece.push(node);
+                piece.push(Node::free());
                 self.pieces.push(piece);
             }
         }
@@ -186,50 +194,78 @@ impl Queue {
         self.head == NIL
     }
 
-    /// Appends a message. `sequence` is larger than that of every message before it.
+    /// Appends a message, of which a copy is made if it is short. `sequence` is larger than that of
+    /// every message before it.
     #[inline]
-    pub(crate) fn push(&mut self, sequence: u64, queued: Queued) {
-        let tag = queued.tag;
-        let at = self.place(self.tail, sequence, queued);
-        match self.nodes.get_mut(self.tail) {
-            Some(tail) => tail.next = at,
-            None => self.head = at,
+    pub(crate) fn push_copy(
+        &mut self,
+        sequence: u64,
+        (from, tag): (Pid, u64),
+        message: &[u8],
+        make: Make<'_>,
+    ) {
+        if let Some(node) = self.append(sequence, tag) {
+            (node.from, node.tag) = (from, tag);
+            (node.request, node.credited) = (None, None);
+            node.write(message, make);
         }
-        self.tail = at;
-        if let Some(index) = &mut self.by_tag {
-            index.insert((key_of(tag), sequence), at);
+    }
+
+    /// As [`Queue::push_copy`], of a message that is there already.
+    pub(crate) fn push(&mut self, sequence: u64, message: Message, credited: Option<Opening>) {
+        let Message { from, tag, payload, request } = message;
+        if let Some(node) = self.append(sequence, tag) {
+            (node.from, node.tag) = (from, tag);
+            (node.request, node.credited) = (request, credited);
+            node.body = Body::Long(payload);
         }
     }
 
     /// The first message, with this tag or of a channel if a tag is given: where it lies, its
-    /// sequence, itself.
+    /// sequence, its length.
     #[inline]
-    pub(crate) fn find(&mut self, tag: Option<u64>) -> Option<(Position, u64, &Queued)> {
+    pub(crate) fn find(&mut self, tag: Option<u64>) -> Option<(Position, u64, usize)> {
         let at = match tag {
             None => self.head,
             Some(tag) => self.find_tag(tag),
         };
         let node = self.nodes.get(at)?;
-        Some((Position(at), node.sequence, node.queued.as_ref()?))
+        Some((Position(at), node.sequence, node.bytes().len()))
     }
 
     /// Takes the message at a position that [`Queue::find`] gave, with nothing changed since.
-    pub(crate) fn take(&mut self, position: Position) -> Option<Queued> {
-        self.take_with(position, |queued| queued.take())?
+    pub(crate) fn take(&mut self, position: Position) -> Option<(Message, Paid)> {
+        let node = self.nodes.get_mut(position.0).filter(|node| node.tag().is_some())?;
+        let Node { from, tag, request, .. } = *node;
+        let payload = node.take_payload();
+        let paid = self.remove(position, tag);
+        Some((Message { from, tag, payload, request }, paid))
     }
 
-    /// As [`Queue::take`], and drops it where it lies once `read` has seen it.
+    /// As [`Queue::take`], once `read` has seen it where it lies.
     #[inline]
-    pub(crate) fn take_with<R>(
+    pub(crate) fn take_in_place<R>(
         &mut self,
         position: Position,
-        read: impl FnOnce(&mut Option<Queued>) -> R,
-    ) -> Option<R> {
+        read: impl FnOnce(MessageView<'_>) -> R,
+    ) -> Option<(R, Paid)> {
+        let node = self.nodes.get_mut(position.0)?;
+        let tag = node.tag;
+        let result = read(node.view());
+        if matches!(node.body, Body::Long(_)) {
+            node.body = Body::Free;
+        }
+        let paid = self.remove(position, tag);
+        Some((result, paid))
+    }
+
+    /// Takes the node of a message that was taken out of the list.
+    #[inline]
+    fn remove(&mut self, position: Position, tag: u64) -> Paid {
         let at = position.0;
         let node = self.nodes.get_mut(at)?;
-        let tag = node.tag()?;
-        let result = read(&mut node.queued);
-        node.queued = None;
+        node.body = Body::Free;
+        let paid = node.credited.map(|opening| (node.from, opening));
         let (previous, next, sequence) = (node.previous, node.next, node.sequence);
         match self.nodes.get_mut(previous) {
             Some(node) => node.next = next,
@@ -243,22 +279,29 @@ impl Queue {
             index.remove(&(key_of(tag), sequence));
         }
         self.release(at);
-        Some(result)
+        paid
     }
 
-    /// Puts a node where one is free, or at the end.
+    /// A node at the end of the list, where one is free or a new one. Its message is for the caller
+    /// to write.
     #[inline]
-    fn place(&mut self, previous: u32, sequence: u64, queued: Queued) -> u32 {
-        let at = self.free;
-        match self.nodes.get_mut(at) {
-            Some(vacant) => {
-                self.free = vacant.next;
-                (vacant.previous, vacant.next, vacant.sequence) = (previous, NIL, sequence);
-                vacant.queued = Some(queued);
-                at
-            }
-            None => self.nodes.push(Node { previous, next: NIL, sequence, queued: Some(queued) }),
+    fn append(&mut self, sequence: u64, tag: u64) -> Option<&mut Node> {
+        let previous = self.tail;
+        let at = match self.nodes.get(self.free) {
+            Some(vacant) => core::mem::replace(&mut self.free, vacant.next),
+            None => self.nodes.push(),
+        };
+        match self.nodes.get_mut(previous) {
+            Some(tail) => tail.next = at,
+            None => self.head = at,
         }
+        self.tail = at;
+        if let Some(index) = &mut self.by_tag {
+            index.insert((key_of(tag), sequence), at);
+        }
+        let node = self.nodes.get_mut(at)?;
+        (node.previous, node.next, node.sequence) = (previous, NIL, sequence);
+        Some(node)
     }
 
     #[inline]
@@ -320,13 +363,35 @@ impl Queue {
 mod tests {
     use super::*;
 
-    fn message(tag: u64) -> Queued {
-        Queued::copy_of(Pid::default(), tag, &[], &mut |bytes| Payload(bytes.to_vec()))
+    fn push(queue: &mut Queue, sequence: u64, tag: u64) {
+        // Short ones, those that just are, and long ones, known by their bytes.
+        let message = [sequence as u8; 40];
+        let message = &message[..[0, 8, 20, 32, 33, 40][sequence as usize % 6]];
+        let mut make = |bytes: &[u8]| Payload(bytes.to_vec());
+        if sequence.is_multiple_of(7) {
+            let (from, payload) = (Pid::default(), make(message));
+            let message = Message { from, tag, payload, request: None };
+            queue.push(sequence, message, Some(Opening::default()));
+        } else {
+            queue.push_copy(sequence, (Pid::default(), tag), message, &mut make);
+        }
     }
 
     fn take(queue: &mut Queue, tag: Option<u64>) -> Option<u64> {
-        let (position, sequence, _) = queue.find(tag)?;
-        queue.take(position).map(|_| sequence)
+        let (position, sequence, len) = queue.find(tag)?;
+        let check = |bytes: &[u8]| {
+            assert_eq!(bytes.len(), len);
+            assert!(bytes.iter().all(|byte| *byte == sequence as u8));
+        };
+        let paid = if sequence.is_multiple_of(2) {
+            let (message, paid) = queue.take(position)?;
+            check(&message.payload.0);
+            paid
+        } else {
+            queue.take_in_place(position, |message| check(message.bytes))?.1
+        };
+        assert_eq!(paid.is_some(), sequence.is_multiple_of(7));
+        Some(sequence)
     }
 
     /// One of some tags, of which some are channels'.
@@ -354,7 +419,7 @@ mod tests {
                 // Phases of growth and of decline, so that the index comes and goes.
                 if next() % 100 < if sequence % 400 < 200 { 70 } else { 30 } {
                     let tag = some_tag(next());
-                    queue.push(sequence, message(tag));
+                    push(&mut queue, sequence, tag);
                     plain.push((tag, sequence));
                 } else {
                     let tag = (next() % 3 != 0).then(|| some_tag(next()));
@@ -375,7 +440,7 @@ mod tests {
     fn steady_traffic_reuses_its_nodes() {
         let mut queue = Queue::new();
         for sequence in 0..10_000 {
-            queue.push(sequence, message(sequence));
+            push(&mut queue, sequence, sequence);
             if sequence >= 3 {
                 take(&mut queue, None);
             }
@@ -387,7 +452,7 @@ mod tests {
     fn a_burst_gives_its_memory_back() {
         let mut queue = Queue::new();
         for sequence in 0..10_000 {
-            queue.push(sequence, message(sequence));
+            push(&mut queue, sequence, sequence);
         }
         assert_eq!(take(&mut queue, Some(9_999)), Some(9_999));
         assert!(queue.by_tag.is_some());
@@ -395,7 +460,7 @@ mod tests {
         assert!(queue.nodes.iter().count() <= PIECES_KEPT * PIECE_NODES);
         assert!(queue.by_tag.is_none());
         for sequence in 1..=100 {
-            queue.push(sequence, message(sequence));
+            push(&mut queue, sequence, sequence);
         }
         assert_eq!(take(&mut queue, Some(100)), Some(100));
         for sequence in 1..100 {

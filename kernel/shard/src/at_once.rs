@@ -42,7 +42,7 @@ impl Shard {
     pub fn send_at_once(
         &mut self,
         slot: Slot,
-        to: Pid,
+        to: &Pid,
         tag: u64,
         (message, make): (&[u8], Make<'_>),
         out: &mut Vec<Effect>,
@@ -93,15 +93,15 @@ impl Shard {
     fn send_across(
         &mut self,
         slot: Slot,
-        to: Pid,
+        to: &Pid,
         tag: u64,
         (message, make): (&[u8], Make<'_>),
         out: &mut Vec<Effect>,
     ) -> bool {
-        let has_credit = self.windows.draw(to, Amount::of_message(message.len())).is_ok();
+        let has_credit = self.windows.draw(*to, Amount::of_message(message.len())).is_ok();
         if has_credit {
             let body = SignalBody::Message { tag, payload: make(message) };
-            self.emit(slot, to, body, out);
+            self.emit(slot, *to, body, out);
         }
         has_credit
     }

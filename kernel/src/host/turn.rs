@@ -294,7 +294,7 @@ impl<P: Part> Desk for PartDesk<'_, P> {
         self.part.answer_at_once(self.slot, call, self.now, self.effects)
     }
 
-    fn send(&mut self, to: Pid, tag: u64, message: &[u8], make: Make<'_>) -> bool {
+    fn send(&mut self, to: &Pid, tag: u64, message: &[u8], make: Make<'_>) -> bool {
         let (slot, now) = (self.slot, self.now);
         let is_across = to.slot.shard() != slot.shard();
         // Who cannot pass on what it has said says no more.

@@ -107,7 +107,7 @@ impl Desk for ShardDesk<'_> {
         self.shard.answer_at_once(self.slot, call, self.effects)
     }
 
-    fn send(&mut self, to: Pid, tag: u64, message: &[u8], make: Make<'_>) -> bool {
+    fn send(&mut self, to: &Pid, tag: u64, message: &[u8], make: Make<'_>) -> bool {
         self.shard.send_at_once(self.slot, to, tag, (message, make), self.effects)
     }
 

@@ -65,7 +65,7 @@ fn at_desk<P: Part>(
     match outcome {
         Outcome::Call(HostCall::Send { to, tag, payload, timeout }) => {
             let mut make = |bytes: &[u8]| Payload(bytes.to_vec());
-            if part.send_at_once(slot, (to, tag), (&payload.0, &mut make), now, out) {
+            if part.send_at_once(slot, (&to, tag), (&payload.0, &mut make), now, out) {
                 return Ok(HostReply::Done);
             }
             Err(Outcome::Call(HostCall::Send { to, tag, payload, timeout }))

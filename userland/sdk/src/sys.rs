@@ -54,6 +54,12 @@ pub(crate) fn with_inboxes<R>(change: impl FnOnce(&mut Inboxes) -> R) -> R {
     change(&mut INBOXES.0.borrow_mut())
 }
 
+/// The bytes of a pid where it lies: wasm32 is little-endian.
+fn in_bytes(pid: &Pid) -> *const [u8; Pid::BYTES] {
+    core::ptr::from_ref(pid).cast()
+}
+
+const _: () = assert!(size_of::<Pid>() == Pid::BYTES, "a pid is its bytes, with none between");
 const _: () = assert!(size_of::<ReceiveHeader>() == 48, "the ABI says 48 bytes");
 const _: () = assert!(core::mem::offset_of!(ReceiveHeader, tag) == 32, "the ABI says 32");
 
@@ -251,10 +257,10 @@ pub(crate) fn spawn(call: &SpawnCall<'_>) -> Result<(Pid, MonitorId), i32> {
     if answer < 0 { Err(answer) } else { Ok((Pid::from_bytes(&pid), MonitorId::new(monitor))) }
 }
 
+#[inline]
 pub(crate) fn send(to: &Pid, tag: u64, payload: &[u8], timeout_nanos: i64) -> i32 {
-    let to = to.to_bytes();
     // SAFETY: `to` is a live pid; the pointer and length are those of one live slice.
-    unsafe { import::send(&to, tag, payload.as_ptr(), payload.len(), timeout_nanos) }
+    unsafe { import::send(in_bytes(to), tag, payload.as_ptr(), payload.len(), timeout_nanos) }
 }
 
 pub(crate) fn request(to: &Pid, tag: u64, payload: &[u8], timeout_nanos: i64) -> i64 {

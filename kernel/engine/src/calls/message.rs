@@ -43,7 +43,7 @@ fn send(call: Call<'_>, to: i32, tag: i64, pointer: i32, len: i32, timeout: i64)
         return Ok(ErrorCode::TooLong.code());
     }
     let tag = tag as u64;
-    Ok(match platform::send(to, tag, message.of(memory)) {
+    Ok(match platform::send(&to, tag, message.of(memory)) {
         Ok(()) => 0,
         Err(Ok(payload)) => {
             let reply = platform::leave_with(HostCall::Send { to, tag, payload, timeout });
@@ -114,7 +114,11 @@ fn write(memory: &mut [u8], (header, room): (Region, Region), head: Head, bytes:
     if let Some(header) = header {
         *header = header_of(head, bytes.len().min(room.len()));
     }
-    room.write(memory, bytes);
+    match (<&[u8; 8]>::try_from(bytes), room.of_mut(memory).first_chunk_mut()) {
+        // Most are of a word, and a copy of any length is a call.
+        (Ok(word), Some(to)) => *to = *word,
+        _ => room.write(memory, bytes),
+    }
     0
 }
 

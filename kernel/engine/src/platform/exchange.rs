@@ -74,7 +74,7 @@ pub(crate) fn leave_with(request: HostCall) -> Option<HostReply> {
 /// A copy where that cannot be: it is for [`leave_with`] then. `LimitMemory` if there is no memory
 /// for it.
 #[inline]
-pub(crate) fn send(to: Pid, tag: u64, message: &[u8]) -> Result<(), Result<Payload, ErrorCode>> {
+pub(crate) fn send(to: &Pid, tag: u64, message: &[u8]) -> Result<(), Result<Payload, ErrorCode>> {
     with_exchange(|exchange| {
         let Exchange { desk, envelopes, .. } = exchange;
         if !Envelopes::is_short(message) && !has_room(message.len()) {

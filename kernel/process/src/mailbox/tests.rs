@@ -4,7 +4,7 @@ use super::*;
 use alloc::string::String;
 use alloc::vec;
 use craton_abi::limit::{MONITORS_PER_PROCESS_MAX, WINDOW_MESSAGES};
-use craton_abi::{Resource, ShardId, Slot, TrapKind};
+use craton_abi::{Payload, Resource, ShardId, Slot, TrapKind};
 
 fn pid(node: u64, index: u32) -> Pid {
     let slot = Slot::new(ShardId::new(1), index, 7).expect("in range");

@@ -471,7 +471,7 @@ fn at_once(
     match call {
         HostCall::Send { to, tag, payload, timeout } => {
             let mut make = |bytes: &[u8]| Payload(bytes.to_vec());
-            if shard.send_at_once(slot, to, tag, (&payload.0, &mut make), effects) {
+            if shard.send_at_once(slot, &to, tag, (&payload.0, &mut make), effects) {
                 return Ok(HostReply::Done);
             }
             Err(Outcome::Call(HostCall::Send { to, tag, payload, timeout }))

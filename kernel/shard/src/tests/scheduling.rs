@@ -155,7 +155,7 @@ fn a_message_for_another_shard_leaves_at_once_while_there_is_credit() {
     let to = Pid { slot: slot.expect("in range"), ..from };
     let mut make = |bytes: &[u8]| Payload(bytes.to_vec());
     for tag in 0..u64::from(WINDOW_MESSAGES) {
-        assert!(shard.send_at_once(slots[0], to, tag, (b"12", &mut make), &mut out));
+        assert!(shard.send_at_once(slots[0], &to, tag, (b"12", &mut make), &mut out));
     }
     let body = |tag| SignalBody::Message { tag, payload: Payload(b"12".to_vec()) };
     let sent = |tag| Effect::Signal(signal(from, to, body(tag)));
@@ -168,8 +168,8 @@ fn a_message_for_another_shard_leaves_at_once_while_there_is_credit() {
     };
     assert_eq!(out.iter().map(without_trace).collect::<Vec<_>>(), due);
     // Who has none goes the long way; who is of another node always does.
-    assert!(!shard.send_at_once(slots[0], to, 1, (b"12", &mut make), &mut out));
-    assert!(!shard.send_at_once(slots[0], away(2, 1), 1, (b"12", &mut make), &mut out));
+    assert!(!shard.send_at_once(slots[0], &to, 1, (b"12", &mut make), &mut out));
+    assert!(!shard.send_at_once(slots[0], &away(2, 1), 1, (b"12", &mut make), &mut out));
     assert_eq!(out.len(), WINDOW_MESSAGES as usize);
 }
 
@@ -195,7 +195,7 @@ fn a_receiver_that_waits_has_a_message_at_once() {
     // What it does not wait for, and what it has no room for, lies in the mailbox.
     for (tag, len) in [(6, 1), (7, 11), (7, 1)] {
         let message: (&[u8], _) = (&vec![1; len], &mut make as _);
-        assert!(shard.send_at_once(slots[1], to, tag, message, &mut out));
+        assert!(shard.send_at_once(slots[1], &to, tag, message, &mut out));
     }
     let waits = shard.receive_at_once(slots[1], (None, None), 10, &mut sink, &mut out);
     assert_eq!(waits, ReceiveAtOnce::Waits);
@@ -209,7 +209,7 @@ fn a_receiver_that_waits_has_a_message_at_once() {
     assert_eq!(seen, [(6, 1), (7, 11), (7, 1)]);
     // The other one waits, and has at once what comes.
     let (to, payload) = (shard.pid(slots[1]), Payload(vec![5; 10]));
-    assert!(shard.send_at_once(slots[0], to, 1, (&payload.0, &mut make), &mut out));
+    assert!(shard.send_at_once(slots[0], &to, 1, (&payload.0, &mut make), &mut out));
     let mut end = Outcome::Call(HostCall::Receive { tag: None, timeout: None, capacity: 10 });
     let next = shard.hand_over(slots[0], &mut end, used, now, &mut resume, &mut out);
     let from = shard.pid(slots[0]);

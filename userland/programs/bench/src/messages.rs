@@ -69,7 +69,8 @@ pub fn counter((): ()) -> Ended {
     loop {
         let message = mailbox.next_message()?;
         if message.tag == TAG_DONE {
-            return send(&message.from, TAG_DONE, &sum.to_le_bytes());
+            let parent = message.from;
+            return send(&parent, TAG_DONE, &sum.to_le_bytes());
         }
         let number: [u8; 8] = message.payload.try_into().map_err(|_| Error::Malformed)?;
         sum += u64::from_le_bytes(number);

@@ -57,7 +57,7 @@ pub fn big(count: u64, cpus: Cpus) -> Result<Figure> {
 
 /// The entry `big`.
 pub fn big_member((parent, count): (Pid, u64)) -> Ended {
-    let (mut mailbox, mut members) = (Mailbox::new(), Vec::new());
+    let (mut mailbox, mut members, own) = (Mailbox::new(), Vec::new(), me());
     let (mut sent, mut at) = (0_u64, 0_usize);
     loop {
         let message = mailbox.next_message()?;
@@ -69,7 +69,7 @@ pub fn big_member((parent, count): (Pid, u64)) -> Ended {
             TAG_ALL => {
                 let pids = message.payload.chunks_exact(Pid::BYTES);
                 members = pids.filter_map(|pid| pid.try_into().ok()).map(Pid::from_bytes).collect();
-                at = members.iter().position(|pid| *pid == me()).unwrap_or(0);
+                at = members.iter().position(|pid| *pid == own).unwrap_or(0);
             }
             _ => {}
         }
@@ -79,7 +79,7 @@ pub fn big_member((parent, count): (Pid, u64)) -> Ended {
         }
         sent += 1;
         at = (at + 1) % members.len();
-        if members[at] == me() {
+        if members[at] == own {
             at = (at + 1) % members.len();
         }
         send(&members[at], TAG_PING, &[])?;
