@@ -111,7 +111,10 @@ impl State {
     pub(crate) fn put(&mut self, next: State) {
         let last = core::mem::replace(self, next);
         match last {
-            State::Running | State::Calling | State::Receiving { .. } => core::mem::forget(last),
+            // Each field by name: one that had to be dropped could not be forgotten unseen.
+            State::Running
+            | State::Calling
+            | State::Receiving { want: _, capacity: _, deadline: _ } => core::mem::forget(last),
             last => drop(last),
         }
     }

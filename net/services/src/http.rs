@@ -2,7 +2,9 @@
 //!
 //! Owns [`Conversation`]. Requests may be pipelined: each is read when the answer before it was
 //! handed to the stack, so one client's unread answers hold nothing but its own buffers. Bodies are
-//! read and forgotten. `httparse` reads the heads.
+//! read and forgotten. `httparse` reads the heads. What it then makes of one is less than programs
+//! want (`userland/sdk/src/http/head.rs`): no headers, no chunks, and one buffer of its size; and
+//! neither the kernel nor a program is to depend on the other's code for it.
 
 use crate::limit;
 use alloc::format;

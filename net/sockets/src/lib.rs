@@ -262,7 +262,8 @@ impl Sockets {
     }
 
     /// Processes of this CPU, or with sockets on it, that have, or had, sockets and live.
-    pub fn holders(&self) -> usize {
+    #[cfg(test)]
+    pub(crate) fn holders(&self) -> usize {
         self.homes.len().max(self.holders.len()) + self.left.len()
     }
 

@@ -31,7 +31,8 @@ impl Shared {
     }
 
     /// Sockets that processes have.
-    pub fn sockets(&self) -> usize {
+    #[cfg(test)]
+    pub(crate) fn sockets(&self) -> usize {
         self.sockets.load(Ordering::Relaxed)
     }
 

@@ -2,9 +2,9 @@
 //!
 //! Owns [`TcpListener`], [`TcpStream`], [`UdpSocket`] and [`resolve`]. A call waits for as long as
 //! it is told, and keeps its process from all else meanwhile; so a server gives each connection to
-//! a process of its own ([`TcpListener::serve`], [`TcpStream::given`]). One that must hear messages
-//! too has itself told when there is something to take ([`TcpStream::watch`]). Sockets close when
-//! they are dropped, and with their process. What every error means is in `docs/abi.md`.
+//! a process of its own ([`TcpListener::serve`], [`TcpStream::served`]). One that must hear
+//! messages too has itself told when there is something to take ([`TcpStream::watch`]). Sockets
+//! close when they are dropped, and with their process. What every error means is in `docs/abi.md`.
 //!
 //! ```no_run
 //! use craton::net::TcpListener;
@@ -18,6 +18,7 @@
 //! ```
 
 use crate::error::check_id;
+use crate::system::now;
 use crate::{Entry, Error, Level, Mailbox, SpawnOptions, Timer, log, sys};
 use alloc::vec::Vec;
 use alloc::{format, vec};
@@ -32,6 +33,8 @@ pub(crate) type RawAddress = [u8; 20];
 /// Addresses for which [`resolve`] makes room; the node gives no more.
 const ADDRESSES_MAX: usize = 16;
 const BULK: i32 = 1;
+/// How long a process waits for the connection that it was spawned for.
+const HANDOVER: Duration = Duration::from_secs(10);
 /// How long a server without room for another connection waits for some.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -113,7 +116,7 @@ impl TcpListener {
     }
 
     /// Serves for as long as it can: each connection gets a process of its own, which runs `entry`
-    /// with `argument` and takes the connection by [`TcpStream::given`]. It runs on the CPU that
+    /// with `argument` and takes the connection by [`TcpStream::served`]. It runs on the CPU that
     /// the connection is on, if `options` leave that open
     /// ([`SpawnOptions::here`](crate::SpawnOptions::here)). Connections wait where
     /// the node has no room for another socket; where it has none for another process they are
@@ -185,6 +188,30 @@ impl TcpStream {
     ) -> Result<Self, ErrorCode> {
         let answer = sys::tcp_connect(&raw(to), flags(buffers), nanos(timeout));
         Ok(Self::new(socket(answer)?, to))
+    }
+
+    /// Opens a connection to the first address of a name that takes it.
+    ///
+    /// # Errors
+    ///
+    /// As [`resolve`], or why the last address did not take it. `timeout` is for all of it.
+    pub fn connect_to_host(name: &str, port: u16, timeout: Duration) -> Result<Self, ErrorCode> {
+        let until = now() + timeout;
+        let mut error = ErrorCode::NoName;
+        for address in resolve(name, Some(timeout))? {
+            let left = Some(until.since(now()));
+            match Self::connect(SocketAddr::new(address, port), left) {
+                Ok(stream) => return Ok(stream),
+                Err(refused) => error = refused,
+            }
+        }
+        Err(error)
+    }
+
+    /// Takes the connection that [`TcpListener::serve`] gives to this process, which it has just
+    /// spawned; `None` if none comes: the client has left, or the server ended.
+    pub fn served() -> Option<Self> {
+        Self::given(Some(HANDOVER)).ok()
     }
 
     /// Takes the next connection that another process gave to this one.

@@ -28,7 +28,7 @@ mod verify;
 
 pub use error::{CertificateFault, TlsError};
 
-use crate::net::{TcpStream, resolve};
+use crate::net::TcpStream;
 use crate::system::{now, wall_time};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -161,15 +161,8 @@ impl TlsStream {
         timeout: Duration,
     ) -> Result<Self, TlsError> {
         let deadline = now() + timeout;
-        let addresses = resolve(host, Some(timeout))?;
-        let mut error = ErrorCode::NoName;
-        for address in addresses {
-            match TcpStream::connect(SocketAddr::new(address, port), Some(deadline - now())) {
-                Ok(stream) => return Self::over(stream, host, roots, deadline - now()),
-                Err(refused) => error = refused,
-            }
-        }
-        Err(error.into())
+        let stream = TcpStream::connect_to_host(host, port, timeout)?;
+        Self::over(stream, host, roots, deadline.since(now()))
     }
 
     /// As [`TlsStream::connect`], over a connection that there is already.

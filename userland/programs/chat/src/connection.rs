@@ -9,8 +9,6 @@ use alloc::vec::Vec;
 use craton::net::TcpStream;
 use craton::{Duration, Error, ErrorCode, Event, Mailbox, Monitor, Pid, select, send};
 
-/// How long a process waits for its connection, which comes right after it.
-const HANDOVER: Duration = Duration::from_secs(10);
 /// How long it waits for the room, or for a peer to take what it is told.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest line; what is longer comes in pieces.
@@ -19,7 +17,7 @@ const BLOCK_BYTES: usize = 512;
 
 /// The entry `connection`.
 pub fn run(room: Pid) -> Result<(), Error> {
-    let Ok(stream) = TcpStream::given(Some(HANDOVER)) else { return Ok(()) };
+    let Some(stream) = TcpStream::served() else { return Ok(()) };
     Monitor::new(&room)?;
     let mut person = Person { stream, line: Vec::new(), mailbox: Mailbox::new(), room };
     match person.talk() {

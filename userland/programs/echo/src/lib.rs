@@ -22,8 +22,6 @@ craton::entries! {
 const PORT: u16 = 7;
 /// How long a connection may say nothing, or take nothing.
 const IDLE: Duration = Duration::from_secs(300);
-/// How long a process waits for its connection, which comes right after it.
-const HANDOVER: Duration = Duration::from_secs(10);
 /// Bytes of memory that one connection may have.
 const MEMORY: u64 = 1 << 20;
 const BLOCK_BYTES: usize = 4 << 10;
@@ -42,7 +40,7 @@ fn serve(run: Run) -> Result<(), Error> {
 /// Ends in order whatever the peer does: a peer that is gone is no fault of ours.
 fn connection(_: ()) {
     // Without one, whoever spawned us has ended.
-    let Ok(mut stream) = TcpStream::given(Some(HANDOVER)) else { return };
+    let Some(mut stream) = TcpStream::served() else { return };
     stream.set_timeout(Some(IDLE));
     let mut block = [0; BLOCK_BYTES];
     while let Ok(len) = stream.read(&mut block) {

@@ -4,7 +4,7 @@
 
 use super::wire::{Over, Stream, Wire};
 use super::{BODY_BYTES_MAX, Body, Headers, Refused, Response, ResponseHead, is_framing};
-use crate::net::{TcpStream, resolve};
+use crate::net::TcpStream;
 use crate::system::now;
 #[cfg(feature = "tls")]
 use crate::tls::{Roots, TlsError, TlsStream};
@@ -12,7 +12,6 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::{self, Write as _};
-use core::net::SocketAddr;
 use craton_abi::{Duration, ErrorCode, Instant};
 
 /// How long an exchange may take, unless the program says otherwise.
@@ -222,15 +221,8 @@ impl Client {
         if url.secure {
             return Err(HttpError::NoRoots);
         }
-        let mut error = ErrorCode::NoName;
-        for address in resolve(&url.host, Some(until.since(now())))? {
-            let to = SocketAddr::new(address, url.port());
-            match TcpStream::connect(to, Some(until.since(now()))) {
-                Ok(stream) => return Ok(Stream::Plain(stream)),
-                Err(refused) => error = refused,
-            }
-        }
-        Err(error.into())
+        let left = until.since(now());
+        Ok(Stream::Plain(TcpStream::connect_to_host(&url.host, url.port(), left)?))
     }
 }
 

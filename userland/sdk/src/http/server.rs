@@ -14,8 +14,6 @@ use alloc::vec::Vec;
 use core::fmt::Write as _;
 use craton_abi::{Duration, ErrorCode};
 
-/// How long a process waits for its connection, which comes right after it.
-const HANDOVER: Duration = Duration::from_secs(10);
 const IDLE: Duration = Duration::from_secs(60);
 const REQUEST: Duration = Duration::from_secs(10);
 const ANSWER: Duration = Duration::from_secs(20);
@@ -70,7 +68,7 @@ impl Routes {
     /// client does.
     pub fn serve_given(&self) {
         // Without one, whoever spawned us has ended.
-        if let Ok(stream) = TcpStream::given(Some(HANDOVER)) {
+        if let Some(stream) = TcpStream::served() {
             self.serve(stream);
         }
     }
