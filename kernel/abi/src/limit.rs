@@ -32,8 +32,9 @@ pub const MAILBOX_BYTES: u32 = 2 << 20;
 pub const MAILBOX_MESSAGES_MAX: u32 = 1 << 20;
 /// Most bytes that a spawn may ask room for.
 pub const MAILBOX_BYTES_MAX: u32 = 256 << 20;
-/// Messages that one other shard or node may have under way to one mailbox.
-pub const WINDOW_MESSAGES: u32 = 16;
+/// Messages that one other shard or node may have under way to one mailbox: each time they are used
+/// up both may go to sleep, which costs more than these do.
+pub const WINDOW_MESSAGES: u32 = 64;
 /// Bytes that one other shard or node may have under way to one mailbox. A message of any length
 /// may be sent while at most half of them are, so that small messages never block a large one.
 pub const WINDOW_BYTES: u32 = 256 << 10;

@@ -214,15 +214,16 @@ mod tests {
     fn credit_comes_in_batches_and_whole_at_the_end() {
         let mut accounts = Accounts::new();
         let mut opening = Opening::default();
-        for _ in 0..10 {
+        let count = 2 * OWED_MESSAGES_MAX + 2;
+        for _ in 0..count {
             opening = accounts.accept(source(1), bytes(3)).expect("credit");
         }
         let mut returned = Vec::new();
-        for _ in 0..10 {
+        for _ in 0..count {
             returned.extend(accounts.settle(source(1), opening, bytes(3)).map(|due| due.amount));
         }
         let batch = |messages| Amount { messages, bytes: 3 * messages };
-        assert_eq!(returned, [batch(4), batch(4), batch(2)]);
+        assert_eq!(returned, [batch(OWED_MESSAGES_MAX), batch(OWED_MESSAGES_MAX), batch(2)]);
         assert!(accounts.into_sources().is_empty());
     }
 

@@ -101,8 +101,10 @@ impl<T: Tenant> Turns<T> {
     pub(super) fn run(mut self) -> ! {
         loop {
             smp::quiescent();
+            // Before the network, which takes longer: another CPU waits for an answer, perhaps.
+            let mut busy = self.cpu.post.has_mail() && self.run_processes();
             let now = clock::now();
-            let mut busy = self.tenant.poll(now, &mut self.effects);
+            busy |= self.tenant.poll(now, &mut self.effects);
             self.take_mail(now);
             self.housekeep(now);
             self.perform();
