@@ -25,7 +25,7 @@ use craton_bundle::{CompilerKey, program_id};
 use craton_engine::{Clocks, Engine, Programs};
 use craton_hal::power::{self, ExitCode};
 use craton_hal::{boot, clock, memory, serial};
-use craton_shard::port::{HostCall, Outcome, Resume};
+use craton_shard::port::{HostCall, Outcome, Resume, Start};
 
 /// What a test says when it fails.
 type Outcomes = Result<(), String>;
@@ -155,7 +155,8 @@ impl Bench {
         self.processes += 1;
         let pid = Pid { node: NODE, incarnation: INCARNATION, slot };
         let argument = Payload(argument.to_vec());
-        self.engine.start(pid, self.program, entry, argument, limits)?;
+        let (program, entry) = (self.program, entry.into());
+        self.engine.start(Start { pid, program, entry, argument, limits })?;
         Ok(slot)
     }
 

@@ -16,9 +16,11 @@ use crate::guest::{BadPointer, Region};
 use crate::imports::MODULE;
 use crate::platform;
 use crate::process::Guest;
+use crate::programs::Program;
 use crate::sockets;
 use alloc::boxed::Box;
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use craton_abi::{
     Duration, ErrorCode, ExitReason, MonitorId, NodeId, Payload, Pid, Place, ProcessLimits,
@@ -212,18 +214,12 @@ fn spawn(
     }
     let (monitor, link) = (flags & 1 != 0, flags & 2 != 0);
     let order = match prepare(&call, entry, argument, limits) {
-        Ok((entry, argument, limits)) => HostCall::Spawn(Box::new(SpawnCall {
-            place,
-            program,
-            entry,
-            argument,
-            monitor,
-            link,
-            limits,
-        })),
+        Ok((entry, argument, limits)) => {
+            SpawnCall { place, program, entry, argument, monitor, link, limits }
+        }
         Err(error) => return Ok(error.code()),
     };
-    let (pid, id) = match ask(order) {
+    let (pid, id) = match ask_to_spawn(&call.data().program, order) {
         HostReply::Spawned { pid, monitor } => (pid, monitor.unwrap_or_default()),
         other => return Ok(failure(&other)),
     };
@@ -233,13 +229,26 @@ fn spawn(
     Ok(0)
 }
 
+/// As [`ask`]. What is of the caller's own program, and has an entry, may be done at once, unless
+/// it asks for so much or so little that it takes making an instance to know whether there is room.
+fn ask_to_spawn(own: &Program, mut order: SpawnCall) -> HostReply {
+    let limits = &order.limits;
+    let is_usual = limits.stack_bytes <= limit::PROCESS_STACK_BYTES
+        && limits.memory_bytes >= own.memory_bytes
+        && order.program.is_none()
+        && own.entry(&order.entry).is_some();
+    let reply = is_usual.then(|| platform::spawn(&mut order, own.memory_bytes)).flatten();
+    let reply = reply.or_else(|| platform::leave_with(HostCall::Spawn(Box::new(order))));
+    reply.unwrap_or(HostReply::Failed(ErrorCode::Invalid))
+}
+
 /// What a spawn says about its child, checked against the system's bounds.
 fn prepare(
     call: &Call<'_>,
     entry: Region,
     argument: Region,
     limits: Region,
-) -> Result<(String, Payload, ProcessLimits), ErrorCode> {
+) -> Result<(Arc<str>, Payload, ProcessLimits), ErrorCode> {
     if !(1..=limit::ENTRY_BYTES_MAX).contains(&entry.len()) {
         return Err(ErrorCode::NoEntry);
     }
@@ -252,7 +261,10 @@ fn prepare(
     let memory = memory(call);
     let entry = core::str::from_utf8(entry.of(memory)).map_err(|_| ErrorCode::NoEntry)?;
     let limits = ProcessLimits::from_bytes(limits.of(memory)).ok_or(ErrorCode::Invalid)?;
-    Ok((String::from(entry), Payload(argument.of(memory).to_vec()), limits))
+    // The program's own text, if it has one.
+    let own = call.data().program.entry(entry).filter(|own| &***own == entry);
+    let entry = own.cloned().unwrap_or_else(|| Arc::from(entry));
+    Ok((entry, Payload(argument.of(memory).to_vec()), limits))
 }
 
 /// How long a guest will wait: so many nanoseconds, or, where it says -1, as is usual.

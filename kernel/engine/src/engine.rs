@@ -6,21 +6,20 @@
 //! comes in as [`Clocks`], everything else through the platform layer.
 
 use crate::instance::{self, Birth, Instance};
+use crate::kept::{Kept, Seat, Warm};
 use crate::platform;
 use crate::process::{Closed, Desk, Envelopes, Exchange};
 use crate::programs::{Program, Programs};
 use crate::{HOST_STACK_BYTES, STACK_BYTES};
+use alloc::string::ToString;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use craton_abi::{
-    Duration, ErrorCode, ExitReason, Instant, Payload, Pid, ProcessLimits, ProgramId, Resource,
-    Slot,
-};
+use craton_abi::{Duration, ErrorCode, ExitReason, Instant, Resource, Slot, TrapKind};
 use craton_hal::fiber::Left;
 use craton_shard::BySlot;
-use craton_shard::port::{Outcome, Resume};
+use craton_shard::port::{Outcome, Resume, Start};
 use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{Rng, SeedableRng};
+use rand_chacha::rand_core::SeedableRng;
 
 /// Where time comes from.
 #[derive(Copy, Clone)]
@@ -38,9 +37,6 @@ const PROCESS_HEAP_BYTES: usize = 256 << 10;
 /// So often it looks whether memory has become too short to keep any of it for later.
 const RUNS_PER_LOOK: u32 = 64;
 
-/// Most instances that are kept for the next processes.
-const WARM_MAX: usize = 32;
-
 /// The host of one CPU's processes. It may be made on another CPU than the one that it is for.
 pub struct Engine {
     programs: Arc<Programs>,
@@ -48,7 +44,7 @@ pub struct Engine {
     seeds: ChaCha8Rng,
     processes: BySlot<Process>,
     /// Instances whose process has ended and which are as good as new, the last one at the end.
-    warm: Vec<Warm>,
+    warm: Kept,
     /// What the programs' count of unloads was when those of `warm` were still loaded.
     unloads: u64,
     /// How often a process ran.
@@ -58,16 +54,6 @@ pub struct Engine {
     /// Processes that ran since [`Engine::take_ran`], those that have ended among them.
     ran: Vec<Slot>,
     envelopes: Envelopes,
-}
-
-/// An instance and the stack that it runs on.
-type Seat = platform::Seat<Instance>;
-
-struct Warm {
-    seat: Seat,
-    program: Arc<Program>,
-    /// Mapped for its memory.
-    bytes: usize,
 }
 
 const _: () = {
@@ -95,7 +81,7 @@ impl Engine {
             clocks,
             seeds,
             processes: BySlot::default(),
-            warm: Vec::new(),
+            warm: Kept::default(),
             runs: 0,
             started: false,
             ran: Vec::new(),
@@ -108,44 +94,36 @@ impl Engine {
         &self.programs
     }
 
-    /// Makes a process that will call `entry`; it runs with [`Engine::run`].
+    /// Makes a process that will call an entry; it runs with [`Engine::run`].
     ///
     /// # Errors
     ///
     /// `NoProgram`, `NoEntry`, `LimitMemory`; `Invalid` if its memory cannot be initialised or the
     /// slot is taken.
-    pub fn start(
-        &mut self,
-        pid: Pid,
-        program: ProgramId,
-        entry: &str,
-        argument: Payload,
-        limits: ProcessLimits,
-    ) -> Result<(), ErrorCode> {
+    pub fn start(&mut self, start: Start) -> Result<(), ErrorCode> {
+        let Start { pid, program, entry, argument, limits } = start;
         self.started = true;
-        let program = self.programs.get(program).ok_or(ErrorCode::NoProgram)?;
         if self.processes.is_taken(pid.slot) {
             return Err(ErrorCode::Invalid);
         }
-        let entry = program.entry(entry).ok_or(ErrorCode::NoEntry)?;
         // One with less stack than usual has less of the usual stack.
         let stack_bytes = (instance::stack_bytes(&limits) + HOST_STACK_BYTES).max(STACK_BYTES);
         if !platform::has_room(PROCESS_HEAP_BYTES + stack_bytes - STACK_BYTES) {
             return Err(ErrorCode::LimitMemory);
         }
-        let mut seed = [0; 32];
-        self.seeds.fill_bytes(&mut seed);
-        let birth = Birth { pid, argument, limits, seed, clocks: self.clocks };
+        let birth = Birth { pid, argument, limits, clocks: self.clocks };
         self.forget_unloaded();
-        let warm = if stack_bytes == STACK_BYTES { self.take_warm(&program) } else { None };
-        let mut seat = match warm {
-            Some(mut seat) => {
-                instance::begin_anew(&mut seat, entry, birth)?;
-                seat
+        let warm = if stack_bytes == STACK_BYTES { self.warm.take(program) } else { None };
+        let (mut seat, program) = match warm {
+            Some(Warm { mut seat, program, .. }) => {
+                instance::begin_anew(&mut seat, &entry, birth)?;
+                (seat, program)
             }
             None => {
-                let fresh = Instance::new(self.programs.engine(), &program, entry, birth)?;
-                Seat::new(fresh, stack_bytes, Instance::run).ok_or(ErrorCode::LimitMemory)?
+                let program = self.programs.get(program).ok_or(ErrorCode::NoProgram)?;
+                let fresh = Instance::new(self.programs.engine(), &program, &entry, birth)?;
+                let seat = Seat::new(fresh, stack_bytes, Instance::run);
+                (seat.ok_or(ErrorCode::LimitMemory)?, program)
             }
         };
         let memory = seat.at_rest().ok_or(ErrorCode::Invalid)?.memory().clone();
@@ -154,23 +132,18 @@ impl Engine {
         Ok(())
     }
 
-    /// The instance of a program that was used last of those that are kept.
-    fn take_warm(&mut self, program: &Arc<Program>) -> Option<Seat> {
-        let place = self.warm.iter().rposition(|warm| Arc::ptr_eq(&warm.program, program))?;
-        Some(self.warm.remove(place).seat)
-    }
-
     /// Drops the instances of programs that were unloaded.
     fn forget_unloaded(&mut self) {
         let unloads = self.programs.unloads();
         if unloads != self.unloads {
             self.unloads = unloads;
-            self.warm.retain(|warm| !warm.program.is_unloaded());
+            self.warm.forget_unloaded();
         }
     }
 
     /// Runs a process until it asks for something, ends, or has used `slice`. Answers with how it
-    /// came back and the time that it used.
+    /// came back and the time that it used. One that is to be born is made first; where it cannot
+    /// be, it comes back as ended, and there is nothing to reclaim.
     ///
     /// # Panics
     ///
@@ -198,13 +171,21 @@ impl Engine {
         now: Instant,
         desk: &mut dyn Desk,
     ) -> Instant {
+        if matches!(resume, Resume::Birth(_))
+            && let Resume::Birth(start) = core::mem::replace(resume, Resume::Start)
+            && let Err(error) = self.start(*start)
+        {
+            *outcome = Outcome::Exited(unborn(error));
+            return (self.clocks.monotonic)().max(now);
+        }
         let Some(process) = self.processes.get_mut(slot) else {
             panic!("{slot} is no process of the engine");
         };
         let is_reply = matches!(resume, Resume::Reply(_));
         assert_eq!(process.waits, is_reply, "{slot}: a reply goes to a waiting process only");
         outcome.put(Outcome::Preempted);
-        let mut exchange = Exchange { desk, resume, outcome, envelopes: &mut self.envelopes };
+        let (envelopes, seeds) = (&mut self.envelopes, &mut self.seeds);
+        let mut exchange = Exchange { desk, resume, outcome, envelopes, seeds };
         process.memory.use_here();
         let mut left = process.seat.run(slice, &mut exchange);
         if left == Left::Starved && give_back(&mut self.warm) {
@@ -246,16 +227,7 @@ impl Engine {
             && instance.wipe()
         {
             let bytes = instance.memory().mapped();
-            self.keep(Warm { seat, program, bytes });
-        }
-    }
-
-    /// Keeps an instance, and drops those that were used least lately where it is too many.
-    fn keep(&mut self, warm: Warm) {
-        self.warm.push(warm);
-        let mut bytes: usize = self.warm.iter().map(|warm| warm.bytes).sum();
-        while self.warm.len() > WARM_MAX || bytes > platform::WARM_BYTES_MAX {
-            bytes -= self.warm.remove(0).bytes;
+            self.warm.keep(Warm { seat, program, bytes });
         }
     }
 
@@ -302,8 +274,15 @@ impl Engine {
 
 /// Gives back instances, and all else that is kept for the next processes. False if that was
 /// nothing.
-fn give_back(warm: &mut Vec<Warm>) -> bool {
-    let some = !warm.is_empty();
-    *warm = Vec::new();
+fn give_back(warm: &mut Kept) -> bool {
+    let some = warm.give_back();
     platform::give_back() || some
+}
+
+/// How a process ended of which no instance could be made.
+fn unborn(error: ErrorCode) -> ExitReason {
+    match error {
+        ErrorCode::LimitMemory => ExitReason::Limit(Resource::Memory),
+        other => ExitReason::Trap(TrapKind::Other, other.to_string()),
+    }
 }

@@ -10,7 +10,6 @@
 use crate::process::{Guest, Limiter, Random, exit_reason};
 use crate::programs::Program;
 use crate::{Clocks, MEMORY, WASM_STACK_BYTES, platform, wasi};
-use alloc::string::String;
 use alloc::sync::Arc;
 use craton_abi::{ErrorCode, ExitReason, Payload, Pid, ProcessLimits, limit};
 use wasmtime::{Store, TypedFunc};
@@ -20,7 +19,6 @@ pub(crate) struct Birth {
     pub(crate) pid: Pid,
     pub(crate) argument: Payload,
     pub(crate) limits: ProcessLimits,
-    pub(crate) seed: [u8; 32],
     pub(crate) clocks: Clocks,
 }
 
@@ -29,7 +27,7 @@ pub(crate) struct Instance {
     store: Store<Guest>,
     instance: wasmtime::Instance,
     memory: platform::Made,
-    entry: String,
+    entry: Arc<str>,
     function: TypedFunc<(), ()>,
     /// Stack that its wasm may fill.
     stack_bytes: usize,
@@ -44,12 +42,13 @@ impl Instance {
         entry: &str,
         birth: Birth,
     ) -> Result<Self, ErrorCode> {
+        let entry = program.entry(entry).ok_or(ErrorCode::NoEntry)?.clone();
         let limits = birth.limits;
         let guest = Guest {
             pid: birth.pid,
             argument: birth.argument,
             memory: None,
-            random: Random::Seed(birth.seed),
+            random: Random::default(),
             clocks: birth.clocks,
             limiter: Limiter::new(&limits),
             program: program.clone(),
@@ -65,7 +64,7 @@ impl Instance {
             if error.is::<wasmtime::Trap>() { ErrorCode::Invalid } else { ErrorCode::LimitMemory }
         })?;
         let exported = instance.get_memory(&mut store, MEMORY).ok_or(ErrorCode::Invalid)?;
-        let function = instance.get_typed_func(&mut store, entry);
+        let function = instance.get_typed_func(&mut store, &entry);
         let function = function.map_err(|_| ErrorCode::NoEntry)?;
         let guest = store.data_mut();
         guest.memory = Some(exported);
@@ -75,7 +74,7 @@ impl Instance {
             // Its first data took what is the kernel's own.
             return Err(ErrorCode::LimitMemory);
         }
-        let (entry, stack_bytes) = (String::from(entry), stack_bytes(&limits));
+        let stack_bytes = stack_bytes(&limits);
         Ok(Instance { store, instance, memory, entry, function, stack_bytes })
     }
 
@@ -104,7 +103,7 @@ impl Instance {
     pub(crate) fn wipe(&mut self) -> bool {
         let guest = self.store.data_mut();
         guest.argument = Payload::default();
-        guest.random = Random::Seed([0; 32]);
+        guest.random = Random::default();
         guest.wasi = None;
         let tables = guest.limiter.has_grown_tables();
         let Some(memory) = guest.memory.filter(|_| !tables) else { return false };
@@ -117,24 +116,32 @@ impl Instance {
             || memory.grow(&mut self.store, 0).is_ok() && memory.data_size(&self.store) == minimum
     }
 
-    fn begin(&mut self, entry: &str, birth: Birth) -> Result<(), ErrorCode> {
+    fn begin(&mut self, entry: &Arc<str>, birth: Birth) -> Result<(), ErrorCode> {
         let bytes = self.memory.minimum() as u64;
         if bytes > birth.limits.memory_bytes {
             return Err(ErrorCode::LimitMemory);
         }
-        if entry != self.entry {
-            let function = self.instance.get_typed_func(&mut self.store, entry);
-            self.function = function.map_err(|_| ErrorCode::NoEntry)?;
-            self.entry.clear();
-            self.entry.push_str(entry);
+        // Most are the program's own, and of the same as the last.
+        if !Arc::ptr_eq(entry, &self.entry) {
+            self.enter_at(entry)?;
         }
         self.stack_bytes = stack_bytes(&birth.limits);
         let guest = self.store.data_mut();
         guest.pid = birth.pid;
         guest.argument = birth.argument;
-        guest.random = Random::Seed(birth.seed);
         guest.clocks = birth.clocks;
         guest.limiter.begin_anew(&birth.limits);
+        Ok(())
+    }
+
+    /// Finds the function that its process will call.
+    fn enter_at(&mut self, entry: &str) -> Result<(), ErrorCode> {
+        let entry = self.store.data().program.entry(entry).ok_or(ErrorCode::NoEntry)?.clone();
+        if entry != self.entry {
+            let function = self.instance.get_typed_func(&mut self.store, &entry);
+            self.function = function.map_err(|_| ErrorCode::NoEntry)?;
+        }
+        self.entry = entry;
         Ok(())
     }
 }
@@ -154,7 +161,7 @@ pub(crate) fn stack_bytes(limits: &ProcessLimits) -> usize {
 /// Gives an instance that was wiped to another process, which will call `entry`.
 pub(crate) fn begin_anew(
     seat: &mut platform::Seat<Instance>,
-    entry: &str,
+    entry: &Arc<str>,
     birth: Birth,
 ) -> Result<(), ErrorCode> {
     let instance = seat.at_rest().ok_or(ErrorCode::Invalid)?;

@@ -21,6 +21,8 @@ mod guest;
 mod imports;
 #[cfg(feature = "metal")]
 mod instance;
+#[cfg(feature = "metal")]
+mod kept;
 #[allow(unsafe_code, reason = "the platform layer: every unsafe block of the engine is in here")]
 mod platform;
 #[cfg(feature = "metal")]

@@ -15,7 +15,9 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt::{self, Write};
 use craton_abi::{Duration, ExitReason, Payload, Pid, ProcessLimits, Resource, TrapKind, limit};
-use craton_shard::port::{HostCall, HostReply, Make, Outcome, ReceiveAtOnce, Resume, Sink};
+use craton_shard::port::{
+    HostCall, HostReply, Make, Outcome, ReceiveAtOnce, Resume, Sink, SpawnCall,
+};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use wasmtime::{Error, Memory, ResourceLimiter, Trap, WasmBacktrace};
@@ -39,20 +41,15 @@ pub(crate) struct Guest {
     pub(crate) wasi: Option<Box<Wasi>>,
 }
 
-/// A process's own generator. Most processes never ask for it: it is made when they do.
-pub(crate) enum Random {
-    Seed([u8; 32]),
-    Made(Box<ChaCha8Rng>),
-}
+/// A process's own generator. Most processes never ask for it: it is made, of a seed that the
+/// engine draws, when they do.
+#[derive(Default)]
+pub(crate) struct Random(Option<Box<ChaCha8Rng>>);
 
 impl Random {
     pub(crate) fn fill(&mut self, bytes: &mut [u8]) {
-        if let Random::Seed(seed) = self {
-            *self = Random::Made(Box::new(ChaCha8Rng::from_seed(*seed)));
-        }
-        if let Random::Made(random) = self {
-            random.fill_bytes(bytes);
-        }
+        let fresh = || Box::new(ChaCha8Rng::from_seed(platform::draw_seed()));
+        self.0.get_or_insert_with(fresh).fill_bytes(bytes);
     }
 }
 
@@ -70,6 +67,10 @@ pub trait Desk {
     /// message `make` makes.
     #[must_use]
     fn send(&mut self, to: &Pid, tag: u64, message: &[u8], make: Make<'_>) -> bool;
+
+    /// As [`Desk::ask`], of [`HostCall::Spawn`]; there is room for so many processes that are not
+    /// born yet, this one among them. `None` if nothing was done.
+    fn spawn(&mut self, call: &mut SpawnCall, unborn_max: usize) -> Option<HostReply>;
 
     /// As [`Desk::ask`], of [`HostCall::Receive`] with this tag and time-out, and room for so much.
     /// Messages are shown to `sink` where they lie.
@@ -93,6 +94,10 @@ impl Desk for Closed {
         false
     }
 
+    fn spawn(&mut self, _call: &mut SpawnCall, _unborn_max: usize) -> Option<HostReply> {
+        None
+    }
+
     fn receive(
         &mut self,
         _: (Option<u64>, Option<Duration>),
@@ -113,6 +118,8 @@ pub(crate) struct Exchange<'a> {
     pub(crate) outcome: &'a mut Outcome,
     /// Room for short messages.
     pub(crate) envelopes: &'a mut Envelopes,
+    /// Where seeds of processes' generators come from.
+    pub(crate) seeds: &'a mut ChaCha8Rng,
 }
 
 /// Vectors that messages came in, for the next ones: most are short, and soon read.

@@ -6,7 +6,7 @@
 //! code mapped nor while an instance is made, let alone while a process runs.
 
 use crate::process::Guest;
-use crate::{BEGINS_ANEW, LoadError, calls, load_module, platform, wasi};
+use crate::{BEGINS_ANEW, LoadError, MEMORY, calls, load_module, platform, wasi};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::String;
@@ -15,7 +15,7 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use craton_abi::ProgramId;
 use craton_bundle::{Bundle, CompilerKey};
 use spin::Mutex;
-use wasmtime::{ExternType, InstancePre, Linker};
+use wasmtime::{ExternType, InstancePre, Linker, Module};
 
 /// Most programs loaded at once on a node.
 pub const PROGRAMS_MAX: usize = 64;
@@ -41,12 +41,15 @@ pub struct Programs {
 
 /// A program, ready to be made instances of.
 pub(crate) struct Program {
+    pub(crate) id: ProgramId,
     name: String,
     pub(crate) prepared: InstancePre<Guest>,
     /// Its exported functions that take and return nothing.
-    entries: BTreeSet<String>,
+    entries: BTreeSet<Arc<str>>,
     /// Whether an instance whose memory was wiped is as good as new.
     pub(crate) begins_anew: bool,
+    /// What its processes have of memory in the beginning.
+    pub(crate) memory_bytes: u64,
     unloaded: AtomicBool,
 }
 
@@ -98,7 +101,7 @@ impl Programs {
         let module = load_module(&self.engine, &verified)?;
         let prepared = self.linker.instantiate_pre(&module);
         let prepared = prepared.map_err(|error| LoadError::Link(format!("{error:#}")))?;
-        self.insert(program, Arc::new(Program::new(verified.name(), prepared)))
+        self.insert(program, Arc::new(Program::new(program, verified.name(), prepared)))
     }
 
     /// Whether a program is loaded already.
@@ -157,17 +160,19 @@ impl Programs {
 }
 
 impl Program {
-    fn new(name: &str, prepared: InstancePre<Guest>) -> Self {
+    fn new(id: ProgramId, name: &str, prepared: InstancePre<Guest>) -> Self {
         let is_plain = |kind: ExternType| match kind {
             ExternType::Func(kind) => kind.params().len() == 0 && kind.results().len() == 0,
             _ => false,
         };
         let exports = prepared.module().exports();
         let plain = exports.filter(|export| is_plain(export.ty()));
-        let mut entries: BTreeSet<String> = plain.map(|export| export.name().into()).collect();
+        let mut entries: BTreeSet<Arc<str>> = plain.map(|export| export.name().into()).collect();
         Program {
+            id,
             name: name.into(),
             begins_anew: entries.remove(BEGINS_ANEW),
+            memory_bytes: memory_bytes(prepared.module()),
             entries,
             prepared,
             unloaded: AtomicBool::new(false),
@@ -176,11 +181,9 @@ impl Program {
 
     /// The exported function that takes and returns nothing for `entry`, if there is one. Where
     /// an ordinary toolchain made the program, its `main` is called `_start`.
-    pub(crate) fn entry<'a>(&self, entry: &'a str) -> Option<&'a str> {
-        if self.entries.contains(entry) {
-            return Some(entry);
-        }
-        (entry == MAIN && self.entries.contains(WASI_START)).then_some(WASI_START)
+    pub(crate) fn entry(&self, entry: &str) -> Option<&Arc<str>> {
+        let named = self.entries.get(entry);
+        named.or_else(|| self.entries.get(WASI_START).filter(|_| entry == MAIN))
     }
 
     /// What people call it.
@@ -191,5 +194,13 @@ impl Program {
     /// Whether it was unloaded: processes of it live on, and no new ones come.
     pub(crate) fn is_unloaded(&self) -> bool {
         self.unloaded.load(Ordering::Acquire)
+    }
+}
+
+/// What a process has of memory in the beginning.
+fn memory_bytes(module: &Module) -> u64 {
+    match module.get_export(MEMORY) {
+        Some(ExternType::Memory(memory)) => memory.minimum().saturating_mul(memory.page_size()),
+        _ => 0,
     }
 }

@@ -22,8 +22,10 @@ use craton_abi::{
     SocketNote, SocketOrder, limit,
 };
 use craton_session::ConnId;
-use craton_shard::port::{Effect, HostAnswer, HostEffect, Input, LogLevel, Outcome, Resume};
-use craton_shard::{Shard, ShardConfig};
+use craton_shard::port::{
+    Effect, HostAnswer, HostEffect, HostReply, Input, LogLevel, Outcome, Resume, SpawnCall,
+};
+use craton_shard::{HandedOver, Shard, ShardConfig};
 
 /// Most shards of a node: the last index is the control's own.
 pub const SHARDS_MAX: u8 = 128;
@@ -393,23 +395,43 @@ impl Part for Node {
         now: Instant,
         resume: &mut Resume,
         out: &mut Vec<NodeEffect>,
-    ) -> Option<Slot> {
+    ) -> HandedOver {
         if slot.shard() != CONTROL {
-            return None;
+            return HandedOver { next: None, reclaim: false };
         }
         let effects = &mut self.effects;
-        let mut next = self.shard.hand_over(slot, outcome, used, now, resume, effects);
-        if let Some(slot) = next.take_if(|slot| !self.control.hosts.is_engine(*slot)) {
+        let mut over = self.shard.hand_over(slot, outcome, used, now, resume, effects);
+        if over.reclaim {
+            self.control.hosts.ended(slot);
+        }
+        if let Some(slot) = over.next.take_if(|slot| !self.control.hosts.is_engine(*slot)) {
             let resume = core::mem::replace(resume, Resume::Continue);
             effects.push(Effect::Host(HostEffect::Run { slot, resume, slice: limit::SLICE }));
         }
         if self.effects.is_empty() {
-            return next;
+            return over;
         }
         let life = self.work.life;
         self.carry_out_all(now, out);
         // Who was to run in a life that is over runs no more.
-        next.filter(|_| self.work.life == life)
+        over.next = over.next.filter(|_| self.work.life == life);
+        over
+    }
+
+    fn spawn_at_once(
+        &mut self,
+        slot: Slot,
+        call: &mut SpawnCall,
+        unborn_max: usize,
+    ) -> Option<HostReply> {
+        let control = &mut self.control;
+        let program = control.spawns_here(slot, call)?;
+        let reply = self.shard.spawn_at_once(slot, call, unborn_max)?;
+        if let HostReply::Spawned { pid, .. } = &reply {
+            control.placed_here();
+            control.hosts.started(pid.slot, program);
+        }
+        Some(reply)
     }
 
     #[inline]

@@ -5,10 +5,10 @@
 use crate::mail::Mail;
 use alloc::vec::Vec;
 use craton_abi::{Duration, Instant, Pid, ShardId, Slot, SocketEvent, SocketNote};
-use craton_shard::Shard;
 use craton_shard::port::{
-    Effect, HostAnswer, HostCall, HostReply, Make, Outcome, ReceiveAtOnce, Resume, Sink,
+    Effect, HostAnswer, HostCall, HostReply, Make, Outcome, ReceiveAtOnce, Resume, Sink, SpawnCall,
 };
+use craton_shard::{HandedOver, Shard};
 
 /// One CPU's part of a node: a shard, and on the first CPU the control with it.
 pub trait Part {
@@ -38,8 +38,9 @@ pub trait Part {
 
     /// As [`Part::hear`] of how a process came back, and [`Part::tick`] if that asks for nothing:
     /// answers with the process that the host is to run next, and says in `resume` how it goes on.
-    /// What becomes known to others in between is told at the next tick, so a host does not go on
-    /// like this for long.
+    /// A process that came back as ended is its host's to drop where the answer says so. What
+    /// becomes known to others in between is told at the next tick, so a host does not go on like
+    /// this for long.
     fn hand_over(
         &mut self,
         slot: Slot,
@@ -48,7 +49,7 @@ pub trait Part {
         now: Instant,
         resume: &mut Resume,
         out: &mut Vec<Self::Effect>,
-    ) -> Option<Slot>;
+    ) -> HandedOver;
 
     /// Asks its shard something while a process keeps the CPU, and carries out what comes of it.
     fn at_once<R>(
@@ -58,8 +59,19 @@ pub trait Part {
         ask: impl FnOnce(&mut Shard, &mut Vec<Effect>) -> R,
     ) -> R;
 
-    /// Answers a call of the process that runs, other than a send or a receive, if that can be done
-    /// at once.
+    /// Brings a child of the process that runs to life, if it is of the same program and for this
+    /// part to place. It is born when it first runs ([`Resume::Birth`]); its host has room for as
+    /// many that are not born yet as `unborn_max`. `None` if nothing was done: the call is to come
+    /// as a [`HostCall`].
+    fn spawn_at_once(
+        &mut self,
+        slot: Slot,
+        call: &mut SpawnCall,
+        unborn_max: usize,
+    ) -> Option<HostReply>;
+
+    /// Answers a call of the process that runs, other than a send, a receive or a spawn, if that
+    /// can be done at once.
     ///
     /// # Errors
     ///

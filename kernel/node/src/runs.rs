@@ -461,7 +461,7 @@ impl Run {
         let spawn = SpawnCall {
             place: self.place,
             program: Some(self.program),
-            entry: String::from("main"),
+            entry: "main".into(),
             argument: Payload(argument.to_bytes()),
             monitor: true,
             link: true,

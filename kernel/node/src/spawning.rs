@@ -15,11 +15,11 @@ use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use craton_abi::{
-    AppId, ErrorCode, Instant, NodeId, Pid, Place, ProgramId, RequestId, ShardId, SpawnOrder,
+    AppId, ErrorCode, Instant, NodeId, Pid, Place, ProgramId, RequestId, ShardId, Slot, SpawnOrder,
     limit, run,
 };
 use craton_session::PeerKey;
-use craton_shard::port::Input;
+use craton_shard::port::{Input, SpawnCall};
 use craton_wire::{Body, Lane};
 
 /// Most orders of this node's processes that wait for an answer.
@@ -58,6 +58,11 @@ pub(crate) struct Spawns {
 }
 
 impl Spawns {
+    /// The next process goes to the shard after this one, of those that have as few.
+    fn placed_on(&mut self, shard: ShardId, shards: u8) {
+        self.shard_next = (shard.index() as u8 + 1) % shards.max(1);
+    }
+
     /// The orders that a node has not answered.
     pub(crate) fn ordered_from(&self, node: NodeId) -> Vec<(Pid, RequestId)> {
         let open = self.ordered.iter().filter(|(_, ordered)| ordered.target == node);
@@ -188,9 +193,36 @@ impl Control {
         }
     }
 
+    /// The program of a child that a process of shard 0 may bring to life there by itself: its own,
+    /// where the child is to be on that shard.
+    pub(crate) fn spawns_here(&self, parent: Slot, call: &SpawnCall) -> Option<ProgramId> {
+        let wanted = match call.place {
+            Place::Here => None,
+            Place::Near(pid) if self.is_here(pid) => Some(pid.slot.shard()),
+            _ => return None,
+        };
+        let program = self.hosts.get(parent)?.program;
+        let same = call.program.is_none_or(|wanted| wanted == program);
+        let here = self.shards == 1 || self.next_shard(wanted) == CONTROL;
+        (same && here).then_some(program)
+    }
+
+    /// A process was placed on shard 0.
+    pub(crate) fn placed_here(&mut self) {
+        self.spawns.placed_on(CONTROL, self.shards);
+    }
+
     /// The shard that is to take a process: the one that is asked for, otherwise the one with the
     /// fewest processes, and each of those in turn.
     fn choose_shard(&mut self, wanted: Option<ShardId>) -> ShardId {
+        let shard = self.next_shard(wanted);
+        if wanted != Some(shard) {
+            self.spawns.placed_on(shard, self.shards);
+        }
+        shard
+    }
+
+    fn next_shard(&self, wanted: Option<ShardId>) -> ShardId {
         let processes = |shard: ShardId| match shard {
             CONTROL => self.hosts.len(),
             worker => self.crew.processes_of(worker),
@@ -202,9 +234,7 @@ impl Control {
         }
         let first = self.spawns.shard_next;
         let turns = (first..self.shards).chain(0..first).map(ShardId::new).filter(there);
-        let shard = turns.min_by_key(|shard| processes(*shard)).unwrap_or(CONTROL);
-        self.spawns.shard_next = (shard.index() as u8 + 1) % self.shards.max(1);
-        shard
+        turns.min_by_key(|shard| processes(*shard)).unwrap_or(CONTROL)
     }
 
     /// The program that somebody waited for cannot be had.

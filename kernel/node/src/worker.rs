@@ -11,10 +11,12 @@ use crate::part::Part;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use craton_abi::{
-    Duration, Incarnation, Instant, Pid, ProgramId, ShardId, Slot, SocketEvent, SocketNote,
+    Duration, Incarnation, Instant, Pid, Place, ProgramId, ShardId, Slot, SocketEvent, SocketNote,
 };
-use craton_shard::port::{Effect, HostAnswer, HostEffect, Input, Outcome, Resume, Source};
-use craton_shard::{Shard, ShardConfig};
+use craton_shard::port::{
+    Effect, HostAnswer, HostEffect, HostReply, Input, Outcome, Resume, Source, SpawnCall,
+};
+use craton_shard::{HandedOver, Shard, ShardConfig};
 
 /// A change of as many processes is told to the control although others are about to run.
 const TALLY_STEP: usize = 32;
@@ -353,13 +355,37 @@ impl Part for Worker {
         now: Instant,
         resume: &mut Resume,
         out: &mut Vec<WorkerEffect>,
-    ) -> Option<Slot> {
+    ) -> HandedOver {
         if !self.is_mine(slot) {
-            return None;
+            return HandedOver { next: None, reclaim: false };
         }
-        let next = self.shard.hand_over(slot, outcome, used, now, resume, &mut self.effects);
+        let over = self.shard.hand_over(slot, outcome, used, now, resume, &mut self.effects);
         self.carry_out_all(now, out);
-        next
+        if over.reclaim {
+            self.host_ended(slot, out);
+        }
+        over
+    }
+
+    /// Of what is to be near a process of this shard: all else is for the control to place.
+    fn spawn_at_once(
+        &mut self,
+        slot: Slot,
+        call: &mut SpawnCall,
+        unborn_max: usize,
+    ) -> Option<HostReply> {
+        let near = match call.place {
+            Place::Near(pid) => self.is_here(pid) && self.is_mine(pid.slot),
+            _ => false,
+        };
+        let own = self.hosts.get(slot).map(|hosted| hosted.program).filter(|_| near);
+        let same = |own: &ProgramId| call.program.is_none_or(|wanted| wanted == *own);
+        let program = own.filter(same)?;
+        let reply = self.shard.spawn_at_once(slot, call, unborn_max)?;
+        if let HostReply::Spawned { pid, .. } = &reply {
+            self.hosts.started(pid.slot, program);
+        }
+        Some(reply)
     }
 
     #[inline]

@@ -373,7 +373,7 @@ fn spreader(_: Pid, entry: &str, _: &[u8]) -> Script {
             Resume::Reply(other) => {
                 return Outcome::Exited(ExitReason::Error(format!("{other:?}").into_bytes()));
             }
-            Resume::Continue => {}
+            Resume::Continue | Resume::Birth(_) => {}
         }
         match nodes.get(spawned / 8) {
             Some(node) => spawn(Place::Node(*node), "child"),

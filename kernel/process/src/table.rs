@@ -39,27 +39,32 @@ impl<T> Table<T> {
         Table { shard, places: Vec::new(), vacant: Vec::new(), tenants: 0, tenants_max }
     }
 
+    /// The slot of the tenant that comes next; `None` if there is no room for one.
+    pub fn slot_next(&self) -> Option<Slot> {
+        if self.tenants >= self.tenants_max {
+            return None;
+        }
+        let index = match self.vacant.last() {
+            Some(&index) => index,
+            None => u32::try_from(self.places.len()).ok()?,
+        };
+        let generation =
+            self.places.get(index as usize).map_or(GENERATION_FIRST, |place| place.generation);
+        Slot::new(self.shard, index, generation)
+    }
+
     /// Gives a tenant a slot; `make` is told which.
     ///
     /// # Errors
     ///
     /// [`TableFull`] if there are as many tenants as may be, or every place is retired.
     pub fn insert_with(&mut self, make: impl FnOnce(Slot) -> T) -> Result<Slot, TableFull> {
-        if self.tenants >= self.tenants_max {
-            return Err(TableFull);
-        }
-        let index = match self.vacant.last() {
-            Some(&index) => index,
-            None => u32::try_from(self.places.len()).map_err(|_| TableFull)?,
-        };
-        let generation =
-            self.places.get(index as usize).map_or(GENERATION_FIRST, |place| place.generation);
-        let slot = Slot::new(self.shard, index, generation).ok_or(TableFull)?;
+        let slot = self.slot_next().ok_or(TableFull)?;
         let tenant = Some(make(slot));
         if self.vacant.pop().is_some() {
-            self.places[index as usize].tenant = tenant;
+            self.places[slot.index()].tenant = tenant;
         } else {
-            self.places.push(Place { generation, tenant });
+            self.places.push(Place { generation: slot.generation(), tenant });
         }
         self.tenants += 1;
         Ok(slot)

@@ -165,7 +165,7 @@ impl Shard {
         is_taken
     }
 
-    fn runs(&self, slot: Slot) -> bool {
+    pub(crate) fn runs(&self, slot: Slot) -> bool {
         self.live(slot).is_some_and(|process| matches!(process.state, State::Running))
     }
 

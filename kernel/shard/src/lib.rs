@@ -49,5 +49,5 @@ mod view;
 mod watch;
 
 pub use craton_process::{BySlot, is_held_back};
-pub use shard::{Shard, ShardConfig};
+pub use shard::{HandedOver, Shard, ShardConfig};
 pub use view::ProcessView;

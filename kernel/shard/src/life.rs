@@ -7,6 +7,7 @@
 use crate::port::{Effect, HostEffect, HostReply, Resume};
 use crate::process::{Identity, Process, State, Tenant};
 use crate::shard::{Shard, Whereabouts};
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use craton_abi::{
     ErrorCode, ExitReason, Incarnation, MonitorId, NodeId, Pid, Signal, SignalBody, Slot,
@@ -29,8 +30,10 @@ impl Shard {
             }
             State::Runnable { resume, .. } => {
                 self.left_run_queue();
-                if let Resume::Reply(HostReply::Spawned { pid: child, .. }) = resume {
-                    orphan = Some(child);
+                match resume {
+                    Resume::Birth(_) => self.unborn -= 1,
+                    Resume::Reply(HostReply::Spawned { pid: child, .. }) => orphan = Some(child),
+                    _ => {}
                 }
             }
             State::Receiving { deadline, .. } => self.timers.cancel(deadline, slot),
@@ -55,6 +58,15 @@ impl Shard {
         }
     }
 
+    /// Ends the process that ran, and came back saying so: its host drops it by itself.
+    pub(crate) fn conclude(&mut self, slot: Slot, reason: ExitReason, out: &mut Vec<Effect>) {
+        let Some(Tenant::Live(process)) = self.processes.remove(slot) else { return };
+        let (pid, reason) = (self.pid(slot), reason.bounded());
+        let news = (!reason.is_orderly()).then(|| reason.clone());
+        self.bury(slot, process, reason, out);
+        out.extend(news.map(|reason| Effect::Exited { pid, reason }));
+    }
+
     /// The host has answered for a process that ended meanwhile: now its slot is free.
     pub(crate) fn host_let_go(&mut self, slot: Slot, out: &mut Vec<Effect>) {
         if let Some(Tenant::Ending(_)) = self.processes.get(slot) {
@@ -64,7 +76,7 @@ impl Shard {
     }
 
     /// Takes a process out of its slot, and the slot out of the table unless its host works on it.
-    fn take_out(&mut self, slot: Slot, host_works: bool) -> Option<Process> {
+    fn take_out(&mut self, slot: Slot, host_works: bool) -> Option<Box<Process>> {
         let tenant = if host_works {
             let process = self.live(slot)?;
             let Identity { program, cpu, ref entry } = process.identity;
@@ -74,7 +86,7 @@ impl Shard {
             self.processes.remove(slot)?
         };
         match tenant {
-            Tenant::Live(process) => Some(*process),
+            Tenant::Live(process) => Some(process),
             Tenant::Ending(_) => None,
         }
     }
@@ -83,17 +95,18 @@ impl Shard {
     pub(crate) fn bury(
         &mut self,
         slot: Slot,
-        process: Process,
+        process: Box<Process>,
         reason: ExitReason,
         out: &mut Vec<Effect>,
     ) {
         let pid = self.pid(slot);
-        let Process { app, trace, mailbox, senders, watchers, links, .. } = process;
-        if process.has_sockets {
+        let (has_sockets, is_named) = (process.has_sockets, process.is_named);
+        let Process { app, trace, mailbox, senders, watchers, links, .. } = *process;
+        if has_sockets {
             let orderly = reason.is_orderly();
             out.push(Effect::Socket(SocketOrder::Release { owner: pid, orderly }));
         }
-        if process.is_named {
+        if is_named {
             out.push(Effect::NamesEnded { pid });
         }
         self.fail_waiting(senders, ErrorCode::NoProcess);

@@ -14,6 +14,7 @@ pub use process::{
 
 use alloc::boxed::Box;
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use craton_abi::{
     AppId, Duration, ErrorCode, ExitReason, Incarnation, NodeId, Payload, Pid, Place,
@@ -162,7 +163,7 @@ pub enum HostAnswer {
     },
 }
 
-/// The process that [`HostEffect::Start`] makes an instance for.
+/// The process that [`HostEffect::Start`] or [`Resume::Birth`] makes an instance for.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Start {
     /// Which process.
@@ -170,7 +171,7 @@ pub struct Start {
     /// Of which program.
     pub program: ProgramId,
     /// The exported function it will call.
-    pub entry: String,
+    pub entry: Arc<str>,
     /// What it reads as its argument.
     pub argument: Payload,
     /// Its bounds.

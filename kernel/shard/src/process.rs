@@ -18,11 +18,11 @@
 use crate::port::Resume;
 use crate::run_queue::Turn;
 use alloc::boxed::Box;
-use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use craton_abi::{
-    AppId, Duration, ExitReason, Instant, MonitorId, Payload, Pid, ProgramId, RequestId, SocketId,
-    TraceId, is_taken_by,
+    AppId, Duration, ExitReason, Instant, MonitorId, Payload, Pid, ProcessLimits, ProgramId,
+    RequestId, SocketId, TraceId, is_taken_by, limit,
 };
 use craton_process::{Links, Mailbox, Ticket, WaitQueue, Watchers};
 
@@ -39,7 +39,7 @@ pub(crate) enum Tenant {
 #[derive(Debug)]
 pub(crate) struct Identity {
     pub(crate) program: ProgramId,
-    pub(crate) entry: String,
+    pub(crate) entry: Arc<str>,
     pub(crate) cpu: Duration,
 }
 
@@ -161,6 +161,28 @@ pub(crate) struct Parcel {
 pub(crate) type EarlyEnds = Vec<(Pid, ExitReason)>;
 
 impl Process {
+    /// A process that nobody knows, on its way to life.
+    pub(crate) fn new(identity: Identity, limits: &ProcessLimits) -> Self {
+        Process {
+            identity,
+            app: AppId::default(),
+            trace: TraceId::default(),
+            parent: Pid::default(),
+            is_heard: false,
+            state: State::Calling,
+            mailbox: Mailbox::new(limits),
+            senders: WaitQueue::new(),
+            watchers: Watchers::new(),
+            links: Links::new(),
+            traps_exits: false,
+            has_sockets: false,
+            is_named: false,
+            virtual_time: Duration::ZERO,
+            // They may come from another node.
+            cpu_share: limits.cpu_share.clamp(1, limit::CPU_SHARE_MAX),
+        }
+    }
+
     /// Whether it is a child of `parent`, who does not know of it yet.
     pub(crate) fn waits_to_be_heard(&self, parent: Pid) -> bool {
         self.parent == parent && !self.is_heard

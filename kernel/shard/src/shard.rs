@@ -49,6 +49,8 @@ pub struct Shard {
     pub(crate) run_queue: RunQueue,
     /// Processes in [`State::Runnable`].
     pub(crate) runnable: usize,
+    /// Those among them that no instance was made for yet.
+    pub(crate) unborn: usize,
     pub(crate) timers: Timers,
     /// Credit for mailboxes elsewhere.
     pub(crate) windows: Windows,
@@ -65,6 +67,17 @@ pub struct Shard {
     pub(crate) ticket_last: Ticket,
     /// Inputs that were refused because somebody broke a rule.
     pub(crate) refused: u64,
+}
+
+/// What comes of a process that came back from running: see [`Shard::hand_over`].
+#[must_use]
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub struct HandedOver {
+    /// The process that runs next, if the host need do nothing before.
+    pub next: Option<Slot>,
+    /// Whether the process that came back has ended, and its host is to drop it: nobody asks for
+    /// that any more.
+    pub reclaim: bool,
 }
 
 /// Where a pid points to.
@@ -89,6 +102,7 @@ impl Shard {
             processes: Table::new(config.shard, processes_max),
             run_queue: RunQueue::new(),
             runnable: 0,
+            unborn: 0,
             timers: Timers::new(),
             windows: Windows::new(),
             pacing: Pacing::new(),
@@ -164,7 +178,8 @@ impl Shard {
 
     /// As [`Input::Ran`] and, if that asks for nothing and no time is up, [`Input::Tick`]: answers
     /// with the process that runs next, and says in `resume` how it goes on. For hosts that run one
-    /// after another.
+    /// after another, and drop whoever ended by themselves. An orderly end is told to those who
+    /// watch alone.
     #[inline]
     pub fn hand_over(
         &mut self,
@@ -174,17 +189,24 @@ impl Shard {
         now: Instant,
         resume: &mut Resume,
         out: &mut Vec<Effect>,
-    ) -> Option<Slot> {
+    ) -> HandedOver {
         self.now = self.now.max(now);
+        let mut reclaim = false;
         if !(matches!(outcome, Outcome::Waiting) && self.waits(slot, used)) {
-            let outcome = core::mem::replace(outcome, Outcome::Waiting);
-            self.ran(slot, outcome, used, out);
+            match core::mem::replace(outcome, Outcome::Waiting) {
+                Outcome::Exited(reason) if self.runs(slot) => {
+                    self.conclude(slot, reason, out);
+                    reclaim = true;
+                }
+                outcome => self.ran(slot, outcome, used, out),
+            }
             if !self.exits.is_empty() {
                 self.pass_exits_on(out);
             }
         }
         let is_due = self.timers.is_due(self.now);
-        if is_due || !out.is_empty() { None } else { self.next_to_run(resume, out) }
+        let asks = is_due || !out.is_empty();
+        HandedOver { next: if asks { None } else { self.next_to_run(resume, out) }, reclaim }
     }
 
     fn tick(&mut self, out: &mut Vec<Effect>) {
@@ -215,8 +237,12 @@ impl Shard {
                 }
             }
             self.runnable -= 1;
-            if let Resume::Reply(HostReply::Spawned { pid: child, .. }) = resume {
-                out.push(Effect::SpawnHeard { child: *child });
+            match resume {
+                Resume::Birth(_) => self.unborn -= 1,
+                Resume::Reply(HostReply::Spawned { pid: child, .. }) => {
+                    out.push(Effect::SpawnHeard { child: *child });
+                }
+                _ => {}
             }
             return Some(slot);
         }

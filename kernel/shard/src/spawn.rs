@@ -13,17 +13,23 @@
 //! Between 2 and 4 the child is *unheard*: if its parent's node is lost it is killed. If the
 //! parent dies before 4 the parent's shard kills the child. So no child lives whose parent never
 //! heard of it.
+//!
+//! Where parent and child are of one shard and the parent still runs, all of it is one step
+//! ([`Shard::spawn_at_once`]): the child stands in the run queue with what its instance is to be
+//! made of, and its host makes that when it first runs. Such a child is *unborn* until then.
 
 use crate::port::{Effect, HostEffect, HostReply, Resume, SpawnCall, Start};
 use crate::process::{Identity, Process, State, Tenant};
 use crate::shard::{SYSTEM, Shard, Whereabouts};
 use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use craton_abi::{
     Duration, ErrorCode, ExitReason, MonitorId, Payload, Pid, Place, RequestId, Signal, SignalBody,
     Slot, SpawnOrder, TraceId, limit,
 };
-use craton_process::{Links, Mailbox, TableFull, WaitQueue, Watchers};
+use craton_process::{Links, TableFull, Watchers};
 
 impl Shard {
     /// The parent's call.
@@ -56,7 +62,7 @@ impl Shard {
             app: process.app,
             trace: process.trace,
             program: program.unwrap_or(process.identity.program),
-            entry,
+            entry: String::from(&*entry),
             argument,
             limits,
             shard: match place {
@@ -79,7 +85,7 @@ impl Shard {
 
     fn try_spawn(&mut self, order: SpawnOrder, out: &mut Vec<Effect>) -> Result<(), ErrorCode> {
         check(&order.entry, &order.argument)?;
-        let SpawnOrder { request, parent, monitor, app, trace, .. } = order;
+        let SpawnOrder { request, parent, monitor, app, trace, program, .. } = order;
         let mut watchers = Watchers::new();
         if let Some(id) = monitor {
             watchers.add(parent, id).map_err(|_| ErrorCode::LimitMonitors)?;
@@ -89,34 +95,98 @@ impl Shard {
             // The first one: there is room.
             let _ = links.linked(parent, 0);
         }
-        let program = order.program;
-        let entry = order.entry.clone();
+        let SpawnOrder { entry, argument, limits, .. } = order;
+        let entry: Arc<str> = entry.into();
+        let identity = Identity { program, entry: entry.clone(), cpu: Duration::ZERO };
         let process = Process {
-            identity: Identity { program, entry, cpu: Duration::ZERO },
             app,
             trace,
             parent,
             is_heard: false,
             state: State::Starting { request, monitor },
-            mailbox: Mailbox::new(&order.limits),
-            senders: WaitQueue::new(),
             watchers,
             links,
-            traps_exits: false,
-            has_sockets: false,
-            is_named: false,
             virtual_time: self.run_queue.floor(),
-            // An order may come from another node.
-            cpu_share: order.limits.cpu_share.clamp(1, limit::CPU_SHARE_MAX),
+            ..Process::new(identity, &limits)
         };
         let slot = self
             .processes
             .insert_with(|_| Tenant::Live(Box::new(process)))
             .map_err(|TableFull| ErrorCode::LimitProcesses)?;
-        let SpawnOrder { entry, argument, limits, .. } = order;
         let start = Start { pid: self.pid(slot), program, entry, argument, limits };
         out.push(Effect::Host(HostEffect::Start(Box::new(start))));
         Ok(())
+    }
+
+    /// Brings a child of the process that runs to life on this shard, while the parent keeps the
+    /// CPU: the answer to its call, whose argument is taken. Whoever asks has looked for room for
+    /// as many unborn processes as `unborn_max`, this one among them. `None` if nothing was done:
+    /// the process is to leave its stack with the call.
+    pub fn spawn_at_once(
+        &mut self,
+        slot: Slot,
+        call: &mut SpawnCall,
+        unborn_max: usize,
+    ) -> Option<HostReply> {
+        let child = self.processes.slot_next()?;
+        if !self.runs(slot) || self.unborn >= unborn_max {
+            return None;
+        }
+        let reply = self.spawn_here(slot, self.pid(child), call);
+        Some(reply.unwrap_or_else(HostReply::Failed))
+    }
+
+    /// As [`Shard::spawn_at_once`], where there is room: `child` is the pid that comes next.
+    fn spawn_here(
+        &mut self,
+        slot: Slot,
+        child: Pid,
+        call: &mut SpawnCall,
+    ) -> Result<HostReply, ErrorCode> {
+        let &mut SpawnCall { program, monitor, link, limits, .. } = call;
+        check(&call.entry, &call.argument)?;
+        if link && !self.may_link(slot) {
+            return Err(ErrorCode::LimitLinks);
+        }
+        let parent = self.pid(slot);
+        let mut watchers = Watchers::new();
+        let monitor = match monitor {
+            true => Some(self.reserve_monitor(slot, Some(child))?),
+            false => None,
+        };
+        if let Some(id) = monitor {
+            // The first one: there is room.
+            let _ = watchers.add(parent, id);
+        }
+        let mut links = Links::new();
+        let process = self.live_mut(slot).ok_or(ErrorCode::NoProcess)?;
+        if link {
+            // There is room: of the parent it was asked, and of the child it is the first.
+            let _ = (process.links.link(child), links.linked(parent, 0));
+        }
+        let (app, trace) = (process.app, process.trace);
+        let program = program.unwrap_or(process.identity.program);
+        let entry = call.entry.clone();
+        let identity = Identity { program, entry: entry.clone(), cpu: Duration::ZERO };
+        let mut virtual_time = Duration::ZERO;
+        let turn = self.run_queue.push(child.slot, &mut virtual_time);
+        let argument = core::mem::take(&mut call.argument);
+        let start = Start { pid: child, program, entry, argument, limits };
+        let process = Process {
+            app,
+            trace,
+            parent,
+            is_heard: true,
+            state: State::Runnable { resume: Resume::Birth(Box::new(start)), turn },
+            watchers,
+            links,
+            virtual_time,
+            ..Process::new(identity, &limits)
+        };
+        let _ = self.processes.insert_with(|_| Tenant::Live(Box::new(process)));
+        self.runnable += 1;
+        self.unborn += 1;
+        Ok(HostReply::Spawned { pid: child, monitor })
     }
 
     /// The host's answer to [`HostEffect::Start`].
@@ -253,7 +323,7 @@ impl Shard {
             process.watchers.remove(parent, id);
         }
         process.links.remove(parent);
-        self.bury(slot, *process, ExitReason::NoProcess, out);
+        self.bury(slot, process, ExitReason::NoProcess, out);
     }
 }
 

@@ -20,9 +20,8 @@ impl Processes {
 
     /// Makes an instance for a process.
     pub(super) fn start(&mut self, start: Start) -> HostAnswer {
-        let Start { pid, program, entry, argument, limits } = start;
-        let result = self.engine.start(pid, program, &entry, argument, limits);
-        HostAnswer::Started { slot: pid.slot, result }
+        let slot = start.pid.slot;
+        HostAnswer::Started { slot, result: self.engine.start(start) }
     }
 
     /// What a process holds.

@@ -15,6 +15,7 @@ use craton_hal::{clock, memory, smp, timer};
 use craton_node::Part;
 use craton_shard::port::{
     HostAnswer, HostCall, HostEffect, HostReply, Make, Outcome, ReceiveAtOnce, Resume, Sink,
+    SpawnCall,
 };
 
 /// Processes that run before the network has its turn.
@@ -228,7 +229,11 @@ impl<T: Tenant> Turns<T> {
                 return self.tenant.part().hear(answer, now, &mut self.effects);
             }
             let (part, effects) = (self.tenant.part(), &mut self.effects);
-            match part.hand_over(slot, &mut outcome, used, now, &mut resume, effects) {
+            let over = part.hand_over(slot, &mut outcome, used, now, &mut resume, effects);
+            if over.reclaim {
+                self.cpu.processes.engine.reclaim(slot);
+            }
+            match over.next {
                 Some(next) => slot = next,
                 None => return,
             }
@@ -308,6 +313,10 @@ impl<P: Part> Desk for PartDesk<'_, P> {
             self.pass_on();
         }
         sent
+    }
+
+    fn spawn(&mut self, call: &mut SpawnCall, unborn_max: usize) -> Option<HostReply> {
+        self.part.spawn_at_once(self.slot, call, unborn_max)
     }
 
     fn receive(

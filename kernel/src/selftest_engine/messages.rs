@@ -13,7 +13,7 @@ use craton_abi::{
 use craton_engine::{Desk, Engine};
 use craton_hal::clock;
 use craton_shard::port::{
-    Effect, HostCall, HostEffect, HostReply, Input, Make, Outcome, ReceiveAtOnce, Sink, Start,
+    Effect, HostCall, HostEffect, HostReply, Input, Make, Outcome, ReceiveAtOnce, Sink, SpawnCall,
 };
 use craton_shard::{Shard, ShardConfig};
 
@@ -39,9 +39,8 @@ impl Host<'_> {
         for effect in effects {
             match effect {
                 Effect::Host(HostEffect::Start(start)) => {
-                    let Start { pid, program, entry, argument, limits } = *start;
-                    let slot = pid.slot;
-                    let result = self.engine.start(pid, program, &entry, argument, limits);
+                    let slot = start.pid.slot;
+                    let result = self.engine.start(*start);
                     self.step(Input::Started { slot, result });
                 }
                 Effect::Host(HostEffect::Run { slot, mut resume, slice }) => {
@@ -109,6 +108,10 @@ impl Desk for ShardDesk<'_> {
 
     fn send(&mut self, to: &Pid, tag: u64, message: &[u8], make: Make<'_>) -> bool {
         self.shard.send_at_once(self.slot, to, tag, (message, make), self.effects)
+    }
+
+    fn spawn(&mut self, call: &mut SpawnCall, unborn_max: usize) -> Option<HostReply> {
+        self.shard.spawn_at_once(self.slot, call, unborn_max)
     }
 
     fn receive(

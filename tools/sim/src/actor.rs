@@ -430,11 +430,10 @@ impl Actor {
             limits.mailbox_messages = 20;
         }
         let argument = Payload(argument);
-        let entry = String::from("actor");
         Outcome::Call(HostCall::Spawn(Box::new(SpawnCall {
             place,
             program: None,
-            entry,
+            entry: "actor".into(),
             argument,
             monitor,
             link: false,

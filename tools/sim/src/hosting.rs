@@ -8,23 +8,26 @@ use crate::machine::{MAIL_MAX, Machine};
 use crate::net::{End, OPERATOR, Place};
 use crate::world::{ACTORS_MAX, Event, Sabotage, World};
 use craton_abi::{
-    Duration, ErrorCode, Incarnation, Instant, Payload, ShardId, Slot, SocketEvent, SocketOrder,
-    SocketReply, limit,
+    Duration, ErrorCode, Incarnation, Instant, Payload, Pid, ShardId, Slot, SocketEvent,
+    SocketOrder, SocketReply, limit,
 };
 use craton_node::{Mail, NodeEffect, NodeInput, Part, WorkerEffect, WorkerInput};
 use craton_session::ConnId;
 use craton_shard::port::{
     HostAnswer, HostCall, HostEffect, HostReply, LogLevel, MessageView, Outcome, ReceiveAtOnce,
-    Received, Resume, Start,
+    Received, Resume, SpawnCall, Start,
 };
 use std::collections::VecDeque;
 
 /// Processes that run one after the other before anything else has its turn.
 const HANDED_OVER_MAX: u32 = 16;
+/// Processes of a CPU that may wait to be born.
+const UNBORN_MAX: usize = 4;
 
 /// Tells a part of a node what its host has to say, as the kernel does: what can be answered at
 /// once is, and the process goes on before anything else is done; else how it came back is handed
-/// over, and the next may run at once. `host` makes an effect of one for the host.
+/// over, and the next may run at once. `host` makes an effect of one for the host. A process that
+/// was spawned at once is the answer.
 fn hear<P: Part>(
     part: &mut P,
     answer: HostAnswer,
@@ -32,26 +35,46 @@ fn hear<P: Part>(
     now: Instant,
     out: &mut Vec<P::Effect>,
     host: fn(HostEffect) -> P::Effect,
-) {
+) -> Option<Unborn> {
     let (slot, outcome, used) = match answer {
         HostAnswer::Ran { slot, outcome, used } if *left > 0 => (slot, outcome, used),
-        other => return part.hear(other, now, out),
+        other => {
+            part.hear(other, now, out);
+            return None;
+        }
     };
     *left -= 1;
     let slice = limit::SLICE;
+    let call = match &outcome {
+        Outcome::Call(HostCall::Spawn(call)) => Some(call.clone()),
+        _ => None,
+    };
     match at_desk(part, slot, outcome, now, out) {
         Ok(reply) => {
+            let child = match (&reply, call) {
+                (HostReply::Spawned { pid, .. }, Some(call)) => Some((*pid, call)),
+                _ => None,
+            };
             let resume = Resume::Reply(reply);
             out.insert(0, host(HostEffect::Run { slot, resume, slice }));
+            child
         }
         Err(mut outcome) => {
             let mut resume = Resume::Continue;
-            if let Some(slot) = part.hand_over(slot, &mut outcome, used, now, &mut resume, out) {
-                out.push(host(HostEffect::Run { slot, resume, slice }));
+            let over = part.hand_over(slot, &mut outcome, used, now, &mut resume, out);
+            if over.reclaim {
+                // First, since its slot may be somebody's already.
+                out.insert(0, host(HostEffect::Reclaim { slot }));
             }
+            let run = |slot| host(HostEffect::Run { slot, resume, slice });
+            out.extend(over.next.map(run));
+            None
         }
     }
 }
+
+/// A process that stands in the run queue and has not run, and what asked for it.
+type Unborn = (Pid, Box<SpawnCall>);
 
 /// Brings what a process asks to where that may be done at once: the answer, or how the process
 /// comes back.
@@ -85,6 +108,10 @@ fn at_desk<P: Part>(
                 }
             }
         }
+        Outcome::Call(HostCall::Spawn(mut call)) => {
+            let spawned = part.spawn_at_once(slot, &mut call, UNBORN_MAX);
+            spawned.ok_or(Outcome::Call(HostCall::Spawn(call)))
+        }
         Outcome::Call(call) => part.answer_at_once(slot, call, now, out).map_err(Outcome::Call),
         other => Err(other),
     }
@@ -111,13 +138,17 @@ impl World {
             let mut effects = Vec::new();
             let machine = &mut self.machines[place];
             let local = machine.local(self.now);
-            match input {
+            let unborn = match input {
                 NodeInput::Host(answer) if inputs.is_empty() => {
                     let (node, host) = (&mut machine.node, NodeEffect::Host);
-                    hear(node, answer, &mut left, local, &mut effects, host);
+                    hear(node, answer, &mut left, local, &mut effects, host)
                 }
-                other => machine.node.step(other, local, &mut effects),
-            }
+                other => {
+                    machine.node.step(other, local, &mut effects);
+                    None
+                }
+            };
+            self.enter(place, unborn);
             for effect in effects {
                 self.carry_out(place, effect, &mut inputs);
             }
@@ -135,12 +166,16 @@ impl World {
             let Some(worker) = machine.cpus.get_mut(cpu).and_then(|cpu| cpu.worker.as_mut()) else {
                 return;
             };
-            match input {
+            let unborn = match input {
                 WorkerInput::Host(answer) if inputs.is_empty() => {
-                    hear(worker, answer, &mut left, local, &mut effects, WorkerEffect::Host);
+                    hear(worker, answer, &mut left, local, &mut effects, WorkerEffect::Host)
                 }
-                other => worker.step(other, local, &mut effects),
-            }
+                other => {
+                    worker.step(other, local, &mut effects);
+                    None
+                }
+            };
+            self.enter(place, unborn);
             for effect in effects {
                 match effect {
                     WorkerEffect::Host(effect) => {
@@ -253,13 +288,7 @@ impl World {
                     let result = Err(ErrorCode::LimitMemory);
                     return Some(HostAnswer::Started { slot, result });
                 }
-                let actor = Actor::new(pid, &entry, &argument.0, self.random.fork());
-                let born = self.checker.born(pid, actor.spawn_number(), actor.is_in_order());
-                self.check(born);
-                if let Some(console) = actor.console() {
-                    self.checker.links_by_console(pid, console);
-                }
-                self.machines[place].actors.insert(slot, (pid, actor));
+                self.give_birth(place, pid, &entry, &argument);
                 Some(HostAnswer::Started { slot, result: Ok(()) })
             }
             HostEffect::Run { slot, resume, slice } => {
@@ -274,6 +303,23 @@ impl World {
                 None
             }
         }
+    }
+
+    /// A process was spawned at once: from now on it can be sent to, watched and killed.
+    fn enter(&mut self, place: Place, unborn: Option<Unborn>) {
+        let Some((pid, call)) = unborn else { return };
+        self.trace.note(self.now, format_args!("{place} unborn {pid} {}", call.entry));
+        self.give_birth(place, pid, &call.entry, &call.argument);
+    }
+
+    fn give_birth(&mut self, place: Place, pid: Pid, entry: &str, argument: &Payload) {
+        let actor = Actor::new(pid, entry, &argument.0, self.random.fork());
+        let born = self.checker.born(pid, actor.spawn_number(), actor.is_in_order());
+        self.check(born);
+        if let Some(console) = actor.console() {
+            self.checker.links_by_console(pid, console);
+        }
+        self.machines[place].actors.insert(pid.slot, (pid, actor));
     }
 
     /// A CPU drops all its processes: their life is over.

@@ -4,7 +4,7 @@
 //! [`run`] was given, which waits below the fiber until it has left its stack. No lock and no
 //! allocation: the two never touch it at once.
 
-use super::warm::has_room;
+use super::warm::{births_max, has_room};
 use crate::process::{Envelopes, Exchange};
 use core::ptr;
 use core::sync::atomic::{AtomicPtr, Ordering};
@@ -12,7 +12,10 @@ use craton_abi::{Duration, ErrorCode, ExitReason, Payload, Pid};
 use craton_hal::cpu::{self, CPUS_MAX};
 use craton_hal::fiber::{self, Fiber, Left};
 use craton_hal::memory::is_short_here;
-use craton_shard::port::{HostCall, HostReply, Outcome, ReceiveAtOnce, Received, Resume, Sink};
+use craton_shard::port::{
+    HostCall, HostReply, Outcome, ReceiveAtOnce, Received, Resume, Sink, SpawnCall,
+};
+use rand_chacha::rand_core::Rng;
 
 /// For each CPU, the exchange of the fiber that runs on it.
 static RUNNING: [AtomicPtr<Exchange<'static>>; CPUS_MAX] =
@@ -64,6 +67,21 @@ pub(crate) fn leave_with(request: HostCall) -> Option<HostReply> {
         Resume::Reply(reply) => Some(reply),
         _ => None,
     })
+}
+
+/// As [`ask`], of a spawn of a process that has so much memory in the beginning. `None` where it
+/// cannot be done at once: it is for [`leave_with`] then.
+pub(crate) fn spawn(call: &mut SpawnCall, memory_bytes: u64) -> Option<HostReply> {
+    with_exchange(|exchange| {
+        if is_short_here() { None } else { exchange.desk.spawn(call, births_max(memory_bytes)) }
+    })
+}
+
+/// A seed for the generator of the running process.
+pub(crate) fn draw_seed() -> [u8; 32] {
+    let mut seed = [0; 32];
+    with_exchange(|exchange| exchange.seeds.fill_bytes(&mut seed));
+    seed
 }
 
 /// Sends a copy of `message`, which is no longer than a message may be, if that can be done at

@@ -20,7 +20,7 @@ mod warm;
 #[cfg(feature = "metal")]
 pub(crate) use depth::limit_stack;
 #[cfg(feature = "metal")]
-pub(crate) use exchange::{ask, end, leave_with, receive, send, with_reply};
+pub(crate) use exchange::{ask, draw_seed, end, leave_with, receive, send, spawn, with_reply};
 #[cfg(feature = "metal")]
 pub(crate) use metal::new_engine;
 #[cfg(feature = "metal")]

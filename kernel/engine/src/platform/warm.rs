@@ -30,6 +30,9 @@ const KEPT_BYTES_MAX: usize = 1 << 20;
 const WARM_MAX: usize = 32;
 /// Nor more bytes of memories; instances that are kept may hold as many.
 pub(crate) const WARM_BYTES_MAX: usize = 4 << 20;
+/// What a process that is not born yet may take when it is: a third more than one of the benchmarks
+/// does that waits.
+const BIRTH_BYTES: usize = 56 << 10;
 /// While less than this can be had, nothing is kept.
 const SPARE_BYTES: usize = WARM_BYTES_MAX + WARM_MAX * STACK_BYTES;
 
@@ -73,6 +76,13 @@ pub(crate) fn has_spare() -> bool {
 /// is kept warm gives way.
 pub(crate) fn has_room(bytes: usize) -> bool {
     memory::has_room(bytes) || give_back() && memory::has_room(bytes)
+}
+
+/// How many processes that have so much memory in the beginning, most of it untouched, can be born
+/// before memory may be short.
+pub(crate) fn births_max(memory_bytes: u64) -> usize {
+    let needed = SPARE_BYTES.saturating_add(memory_bytes as usize);
+    memory::room_bytes().saturating_sub(needed) / BIRTH_BYTES
 }
 
 /// Gives back all that this CPU keeps warm. False if that was nothing.

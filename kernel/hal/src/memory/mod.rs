@@ -57,6 +57,11 @@ pub fn has_room(bytes: usize) -> bool {
     physical::has_room(bytes) || heap::has_listed(bytes) && physical::has_half_of_reserve()
 }
 
+/// Bytes of frames that the kernel can take on processes' behalf and keep what it needs for itself.
+pub fn room_bytes() -> usize {
+    physical::room_bytes()
+}
+
 /// Whether so little is left that the kernel itself may soon fail.
 pub fn is_short() -> bool {
     !physical::has_half_of_reserve()

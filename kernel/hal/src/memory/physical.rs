@@ -86,6 +86,11 @@ pub(super) fn has_room(bytes: usize) -> bool {
     free_frames() >= frames.saturating_add(kernel_reserve_frames())
 }
 
+/// What the kernel can take on processes' behalf and keep its reserve.
+pub(super) fn room_bytes() -> usize {
+    free_frames().saturating_sub(kernel_reserve_frames()) * PAGE_BYTES as usize
+}
+
 /// Whether at least half of the kernel's reserve is free.
 pub(super) fn has_half_of_reserve() -> bool {
     free_frames() >= kernel_reserve_frames() / 2

@@ -2,8 +2,10 @@
 //!
 //! Owns [`HostCall`], [`HostReply`], [`Received`], [`Resume`] and [`Outcome`].
 
+use super::Start;
 use alloc::boxed::Box;
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use craton_abi::{
     Duration, ErrorCode, ExitReason, MonitorId, NodeId, Payload, Pid, Place, ProcessLimits,
@@ -180,7 +182,7 @@ pub struct SpawnCall {
     /// What program; `None` is the caller's own.
     pub program: Option<ProgramId>,
     /// Which exported function.
-    pub entry: String,
+    pub entry: Arc<str>,
     /// What the child reads as its argument.
     pub argument: Payload,
     /// Whether to watch the child from its first instant.
@@ -310,6 +312,9 @@ pub enum Received {
 pub enum Resume {
     /// For the first time: call the entry.
     Start,
+    /// As [`Resume::Start`], of a process that no instance was made for yet: its host makes it now,
+    /// or lets the process come back as ended where it cannot.
+    Birth(Box<Start>),
     /// Where the timer interrupted it.
     Continue,
     /// With the answer to its call.
@@ -337,7 +342,7 @@ impl Resume {
         let last = core::mem::replace(self, next);
         match last {
             Resume::Start | Resume::Continue => core::mem::forget(last),
-            Resume::Reply(_) => drop(last),
+            Resume::Birth(_) | Resume::Reply(_) => drop(last),
         }
     }
 }

@@ -107,7 +107,7 @@ impl Liar {
                 HostCall::Spawn(Box::new(SpawnCall {
                     place,
                     program,
-                    entry,
+                    entry: entry.into(),
                     argument,
                     monitor,
                     link: self.random.chance(30),

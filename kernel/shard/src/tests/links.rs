@@ -296,7 +296,7 @@ fn spawn_link() -> HostCall {
     HostCall::Spawn(Box::new(SpawnCall {
         place: craton_abi::Place::Here,
         program: None,
-        entry: String::from("child"),
+        entry: "child".into(),
         argument: Payload::default(),
         monitor: false,
         link: true,

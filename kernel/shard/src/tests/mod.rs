@@ -7,8 +7,8 @@ use crate::port::{
     Effect, HostCall, HostEffect, HostReply, Input, LivingNode, Outcome, Received, Resume, Source,
     SpawnCall, Start,
 };
-use crate::process::State;
-use crate::{Shard, ShardConfig};
+use crate::process::{Process, State};
+use crate::{HandedOver, Shard, ShardConfig};
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
@@ -172,9 +172,12 @@ impl Rig {
         let (mut out, used) = (Vec::new(), Duration::from_micros(1));
         let (mut outcome, mut resume) = (outcome, Resume::Continue);
         let now = self.now;
-        let next = self.shard.hand_over(pid.slot, &mut outcome, used, now, &mut resume, &mut out);
+        let over = self.shard.hand_over(pid.slot, &mut outcome, used, now, &mut resume, &mut out);
+        if over.reclaim {
+            self.effects.push(reclaim_of(pid));
+        }
         self.note(out);
-        if let Some(slot) = next {
+        if let Some(slot) = over.next {
             assert!(self.running.insert(slot, resume).is_none(), "run while it runs");
         }
         if self.shard.runnable() {
@@ -258,6 +261,10 @@ fn check(shard: &Shard) {
     let live = || shard.processes.iter().filter_map(|(slot, tenant)| Some((slot, tenant.live()?)));
     let runnable = live().filter(|(_, p)| matches!(p.state, State::Runnable { .. })).count();
     assert_eq!(shard.runnable, runnable, "runnable processes");
+    let is_unborn =
+        |p: &&Process| matches!(p.state, State::Runnable { resume: Resume::Birth(_), .. });
+    let unborn = live().map(|(_, process)| process).filter(is_unborn).count();
+    assert_eq!(shard.unborn, unborn, "unborn processes");
     assert!(shard.run_queue.len() >= runnable);
     assert!(shard.run_queue.len() <= 64 + 2 * (runnable + 1) + 1, "stale entries pile up");
     let deadlines = live().filter(|(_, process)| {

@@ -20,6 +20,8 @@ use network::Network;
 const SEEDS: u64 = 200;
 const STEPS: usize = 3_000;
 const PROCESSES_MAX: usize = 10;
+/// Processes of a shard that may wait to be born.
+const UNBORN_MAX: usize = 2;
 /// The smallest mailbox that is asked for.
 const MAILBOX_BYTES_MIN: usize = 100;
 /// Pairs share their lane; credit, spawns and news of lost nodes travel in lanes of their own.
@@ -112,7 +114,9 @@ impl World {
         if let Input::SpawnReply { request, parent, .. } = &input {
             self.placed.remove(&(parent.node, *request));
         }
-        self.note_patience(member, &input);
+        if let Input::Ran { slot, outcome, .. } = &input {
+            self.note_patience(member, *slot, outcome);
+        }
         let mut out = Vec::new();
         self.shards[member].step(input, self.now, &mut out);
         check(&self.shards[member]);
@@ -122,14 +126,14 @@ impl World {
         }
     }
 
-    fn note_patience(&mut self, member: usize, input: &Input) {
-        let Input::Ran { slot, outcome: Outcome::Call(call), .. } = input else { return };
+    fn note_patience(&mut self, member: usize, slot: Slot, outcome: &Outcome) {
+        let Outcome::Call(call) = outcome else { return };
         let (HostCall::Send { to, payload, timeout, .. }
         | HostCall::Request { to, payload, timeout, .. }) = call
         else {
             return;
         };
-        let pid = self.shards[member].pid(*slot);
+        let pid = self.shards[member].pid(slot);
         if *to != pid && payload.0.len() <= MAILBOX_BYTES_MIN {
             self.patient.insert(pid, self.now + *timeout);
         }
@@ -294,6 +298,15 @@ impl World {
         true
     }
 
+    /// A process stands in the run queue of its shard, and is born when it first runs.
+    fn unborn(&mut self, pid: Pid, limits: ProcessLimits) {
+        self.pids.push(pid);
+        let mut actor = Actor::new(limits);
+        actor.host = Host::Idle;
+        assert!(self.actors.insert(pid, actor).is_none(), "a pid again");
+        self.ledger.unborn();
+    }
+
     /// Lets a process ask for as long as its shard answers at once.
     fn run_on(&mut self, pid: Pid) -> bool {
         let (place, slot) = (locate(pid), pid.slot);
@@ -304,11 +317,22 @@ impl World {
             let mut effects = Vec::new();
             let outcome = match outcome {
                 Outcome::Call(call) => {
+                    let limits = match &call {
+                        HostCall::Spawn(call) => call.limits,
+                        _ => ProcessLimits::default(),
+                    };
                     match at_once(&mut self.shards[place], slot, call, &mut effects) {
                         Ok(reply) => {
                             check(&self.shards[place]);
+                            let child = match reply {
+                                HostReply::Spawned { pid, .. } => Some(pid),
+                                _ => None,
+                            };
                             actor.resumed(pid, Resume::Reply(reply), &mut self.ledger);
                             effects.into_iter().for_each(|effect| self.perform(place, effect));
+                            if let Some(child) = child {
+                                self.unborn(child, limits);
+                            }
                             continue;
                         }
                         Err(left) => left,
@@ -318,9 +342,31 @@ impl World {
             };
             assert!(effects.is_empty(), "nothing is done about a call that is given back");
             let used = Duration::from_nanos(self.random.next() % 5_000);
-            self.step(place, Input::Ran { slot, outcome, used });
+            self.hand_over(place, slot, outcome, used);
             return true;
         }
+    }
+
+    /// As a step, by the way of hosts that run one process after another.
+    fn hand_over(&mut self, place: usize, slot: Slot, outcome: Outcome, used: Duration) {
+        self.note_patience(place, slot, &outcome);
+        let shard = &mut self.shards[place];
+        let pid = shard.pid(slot);
+        let orderly = match &outcome {
+            Outcome::Exited(reason) if reason.is_orderly() => Some(reason.clone()),
+            _ => None,
+        };
+        let (mut outcome, mut resume, mut out) = (outcome, Resume::Continue, Vec::new());
+        let over = shard.hand_over(slot, &mut outcome, used, self.now, &mut resume, &mut out);
+        check(shard);
+        assert_eq!(shard.refused, 0, "{out:?}");
+        if over.reclaim {
+            orderly.into_iter().for_each(|reason| self.ledger.ended(pid, reason));
+            out.push(reclaim_of(pid));
+        }
+        let run = |slot| HostEffect::Run { slot, resume, slice: Duration::ZERO };
+        out.extend(over.next.map(run).map(Effect::Host));
+        out.into_iter().for_each(|effect| self.perform(place, effect));
     }
 
     /// The fragile node stops at once and comes back in another life.
@@ -491,6 +537,10 @@ fn at_once(
                 ReceiveAtOnce::Waits => Err(Outcome::Waiting),
                 ReceiveAtOnce::Later => Err(Outcome::Call(call)),
             }
+        }
+        HostCall::Spawn(mut call) => {
+            let spawned = shard.spawn_at_once(slot, &mut call, UNBORN_MAX);
+            spawned.ok_or(Outcome::Call(HostCall::Spawn(call)))
         }
         other => shard.answer_at_once(slot, other, effects).map_err(Outcome::Call),
     }

@@ -127,21 +127,26 @@ fn a_process_hands_over_to_the_next_unless_something_else_is_to_do() {
         HostCall::Receive { tag: None, timeout: Some(Duration::from_millis(1)), capacity: 10 };
     let (mut waits, mut resume) = (Outcome::Call(waits), Resume::Continue);
     let now = Instant::ZERO;
-    let next = shard.hand_over(slots[0], &mut waits, used, now, &mut resume, &mut out);
-    assert_eq!((next, &resume), (Some(slots[1]), &Resume::Start));
+    let over = shard.hand_over(slots[0], &mut waits, used, now, &mut resume, &mut out);
+    assert_eq!((over.next, &resume), (Some(slots[1]), &Resume::Start));
     assert!(out.is_empty(), "{out:?}");
     // The first one's time is up: that comes before anybody runs.
     let late = Instant::from_nanos(2_000_000);
     let mut yields = Outcome::Call(HostCall::Yield);
-    let next = shard.hand_over(slots[1], &mut yields, used, late, &mut resume, &mut out);
-    assert_eq!((next, shard.runnable()), (None, true));
-    // An end is to be told: nobody runs before that.
-    shard.step(Input::Tick, late, &mut out);
-    let mut end = Outcome::Exited(ExitReason::Normal);
-    out.clear();
-    let next = shard.hand_over(slots[1], &mut end, used, late, &mut resume, &mut out);
-    assert_eq!(next, None);
-    assert!(!out.is_empty());
+    let over = shard.hand_over(slots[1], &mut yields, used, late, &mut resume, &mut out);
+    assert_eq!((over.next, shard.runnable()), (None, true));
+    // An end that is news is to be told: nobody runs before that.
+    for (reason, is_news) in [(ExitReason::Killed, true), (ExitReason::Normal, false)] {
+        let (mut shard, slots) = shard_with(2);
+        shard.step(Input::Tick, Instant::ZERO, &mut out);
+        out.clear();
+        let mut end = Outcome::Exited(reason);
+        let over = shard.hand_over(slots[0], &mut end, used, now, &mut resume, &mut out);
+        let next = (!is_news).then_some(slots[1]);
+        assert_eq!(over, HandedOver { next, reclaim: true });
+        assert_eq!((out.len(), shard.len()), (usize::from(is_news), 1), "{out:?}");
+        out.clear();
+    }
 }
 
 #[test]
@@ -189,8 +194,8 @@ fn a_receiver_that_waits_has_a_message_at_once() {
     let mut make = |bytes: &[u8]| Payload(bytes.to_vec());
     let waits = shard.receive_at_once(slots[0], (Some(7), None), 10, &mut sink, &mut out);
     assert_eq!(waits, ReceiveAtOnce::Waits);
-    let next = shard.hand_over(slots[0], &mut Outcome::Waiting, used, now, &mut resume, &mut out);
-    assert_eq!((next, &resume), (Some(slots[1]), &Resume::Start));
+    let over = shard.hand_over(slots[0], &mut Outcome::Waiting, used, now, &mut resume, &mut out);
+    assert_eq!((over.next, &resume), (Some(slots[1]), &Resume::Start));
     let to = shard.pid(slots[0]);
     // What it does not wait for, and what it has no room for, lies in the mailbox.
     for (tag, len) in [(6, 1), (7, 11), (7, 1)] {
@@ -199,9 +204,9 @@ fn a_receiver_that_waits_has_a_message_at_once() {
     }
     let waits = shard.receive_at_once(slots[1], (None, None), 10, &mut sink, &mut out);
     assert_eq!(waits, ReceiveAtOnce::Waits);
-    let next = shard.hand_over(slots[1], &mut Outcome::Waiting, used, now, &mut resume, &mut out);
+    let over = shard.hand_over(slots[1], &mut Outcome::Waiting, used, now, &mut resume, &mut out);
     let longer = Resume::Reply(HostReply::Longer { bytes: 11 });
-    assert_eq!((next, &resume), (Some(slots[0]), &longer));
+    assert_eq!((over.next, &resume), (Some(slots[0]), &longer));
     for _ in 0..2 {
         let taken = shard.receive_at_once(slots[0], (None, None), 20, &mut sink, &mut out);
         assert_eq!(taken, ReceiveAtOnce::Taken);
@@ -211,10 +216,10 @@ fn a_receiver_that_waits_has_a_message_at_once() {
     let (to, payload) = (shard.pid(slots[1]), Payload(vec![5; 10]));
     assert!(shard.send_at_once(slots[0], &to, 1, (&payload.0, &mut make), &mut out));
     let mut end = Outcome::Call(HostCall::Receive { tag: None, timeout: None, capacity: 10 });
-    let next = shard.hand_over(slots[0], &mut end, used, now, &mut resume, &mut out);
+    let over = shard.hand_over(slots[0], &mut end, used, now, &mut resume, &mut out);
     let from = shard.pid(slots[0]);
     let message = HostReply::Received(Received::Message { from, tag: 1, payload });
-    assert_eq!((next, &resume), (Some(slots[1]), &Resume::Reply(message)));
+    assert_eq!((over.next, &resume), (Some(slots[1]), &Resume::Reply(message)));
     assert!(out.is_empty(), "{out:?}");
 }
 

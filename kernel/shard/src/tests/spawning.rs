@@ -8,7 +8,7 @@ fn ask(entry: &str, argument: usize, monitor: bool) -> HostCall {
     HostCall::Spawn(Box::new(SpawnCall {
         place: Place::Anywhere,
         program: None,
-        entry: String::from(entry),
+        entry: entry.into(),
         argument: Payload(vec![0; argument]),
         monitor,
         link: false,
@@ -54,6 +54,96 @@ fn parent_and_child_on_one_shard() {
     rig.ran(child, Outcome::Exited(ExitReason::Normal));
     let id = monitor.expect("asked for");
     assert_eq!(rig.receive(parent), down(child, id, ExitReason::Normal));
+}
+
+/// A parent that runs on with the answer to its spawn, and its child.
+fn spawn_at_once(
+    rig: &mut Rig,
+    parent: Pid,
+    monitor: bool,
+    link: bool,
+) -> (Pid, Option<MonitorId>) {
+    let HostCall::Spawn(call) = ask("child", 3, monitor) else { panic!("no spawn") };
+    let mut call = SpawnCall { link, ..*call };
+    match rig.shard.spawn_at_once(parent.slot, &mut call, usize::MAX) {
+        Some(HostReply::Spawned { pid, monitor }) => (pid, monitor),
+        other => panic!("no child but {other:?}"),
+    }
+}
+
+#[test]
+fn a_child_of_a_parent_that_runs_is_born_when_it_runs() {
+    let mut rig = Rig::new();
+    let parent = rig.process();
+    let (child, monitor) = spawn_at_once(&mut rig, parent, true, false);
+    assert_eq!(rig.effects(), [], "nobody need know");
+    let unheard = |process: &Process| process.waits_to_be_heard(parent);
+    assert!(!rig.shard.live(child.slot).is_some_and(unheard));
+    rig.send(parent, child, 7, 2);
+    match rig.running.get(&child.slot) {
+        Some(Resume::Birth(start)) => {
+            assert_eq!((start.pid, start.program), (child, ProgramId([7; 32])), "the parent's own");
+            assert_eq!((&*start.entry, start.argument.0.len()), ("child", 3));
+        }
+        other => panic!("no birth but {other:?}"),
+    }
+    assert_eq!(rig.receive_tag(child), Some(7));
+    rig.effects();
+    rig.ran(child, Outcome::Exited(ExitReason::Normal));
+    assert_eq!(rig.effects(), [reclaim_of(child)]);
+    let id = monitor.expect("asked for");
+    assert_eq!(rig.receive(parent), down(child, id, ExitReason::Normal));
+}
+
+#[test]
+fn an_unborn_child_ends_as_any_other() {
+    let mut rig = Rig::new();
+    let (parent, killer) = (rig.process(), rig.process());
+    let (child, monitor) = spawn_at_once(&mut rig, parent, true, true);
+    rig.call(parent, HostCall::TrapExits { trap: true });
+    rig.running.remove(&child.slot).expect("it runs first");
+    let (second, _) = spawn_at_once(&mut rig, parent, false, true);
+    let mut out = Vec::new();
+    let kill = Outcome::Call(HostCall::Kill { target: second });
+    rig.running.remove(&killer.slot).expect("it runs");
+    rig.shard.step(
+        Input::Ran { slot: killer.slot, outcome: kill, used: Duration::ZERO },
+        rig.now,
+        &mut out,
+    );
+    rig.note(out);
+    assert_eq!(rig.shard.unborn, 0);
+    assert_eq!(rig.state(second), "gone");
+    assert!(rig.effects().contains(&reclaim_of(second)));
+    let linked = |from, reason| Some(HostReply::Received(Received::Exit { from, reason }));
+    assert_eq!(rig.receive(parent), linked(second, ExitReason::Killed));
+    // Its host found no memory for it.
+    rig.running.insert(child.slot, Resume::Start);
+    let limit = ExitReason::Limit(craton_abi::Resource::Memory);
+    rig.ran(child, Outcome::Exited(limit.clone()));
+    assert_eq!(rig.receive(parent), down(child, monitor.expect("asked for"), limit.clone()));
+    assert_eq!(rig.receive(parent), linked(child, limit));
+}
+
+#[test]
+fn a_spawn_at_once_is_bounded_as_any_other() {
+    let mut rig = Rig::with_room(3);
+    let parent = rig.process();
+    let order = |entry, argument| match ask(entry, argument, true) {
+        HostCall::Spawn(call) => *call,
+        other => panic!("{other:?}"),
+    };
+    let slot = parent.slot;
+    let mut spawn = |mut call, room| rig.shard.spawn_at_once(slot, &mut call, room);
+    assert_eq!(spawn(order("", 0), 1), failed(ErrorCode::Invalid));
+    assert_eq!(spawn(order("e", ARGUMENT_BYTES_MAX + 1), 1), failed(ErrorCode::TooLong));
+    assert_eq!(spawn(order("e", 0), 0), None, "no room for one that is not born");
+    assert!(spawn(order("e", 0), 1).is_some());
+    assert_eq!(spawn(order("e", 0), 1), None, "one waits to be born");
+    assert!(spawn(order("e", 0), 2).is_some());
+    assert_eq!(spawn(order("e", 0), 9), None, "the table is full");
+    let monitors = rig.shard.live(slot).expect("it lives").mailbox.monitors();
+    assert_eq!(monitors, 2, "who has no child watches none");
 }
 
 #[test]

@@ -10,8 +10,8 @@ use craton_abi::{
     Place, ProcessLimits, ProgramId, RequestId, ShardId, Slot, SpawnOrder, TraceId,
 };
 use craton_shard::port::{
-    Effect, HostCall, HostEffect, HostReply, Input, Outcome, ReceiveAtOnce, Received, Resume,
-    SpawnCall, Start,
+    Effect, HostCall, HostEffect, HostReply, Input, MessageView, Outcome, ReceiveAtOnce, Received,
+    Resume, SpawnCall, Start,
 };
 use craton_shard::{BySlot, Shard, ShardConfig};
 use std::cell::{Cell, RefCell};
@@ -223,7 +223,10 @@ impl World {
 
     fn carry_out(&mut self, effect: Effect) {
         match effect {
-            Effect::Host(HostEffect::Start(start)) => self.start(*start),
+            Effect::Host(HostEffect::Start(start)) => {
+                let (slot, result) = (start.pid.slot, self.seat(*start));
+                self.step(Input::Started { slot, result });
+            }
             Effect::Host(HostEffect::Run { slot, resume, .. }) => self.run_in_turn(slot, resume),
             Effect::Host(HostEffect::Reclaim { slot }) => {
                 self.seats.remove(slot);
@@ -253,25 +256,30 @@ impl World {
         }
     }
 
-    fn start(&mut self, start: Start) {
+    /// Makes the program of a process.
+    fn seat(&mut self, start: Start) -> Result<(), ErrorCode> {
         let Start { pid, entry, argument, .. } = start;
-        let found = self.entries.iter().find(|(name, _)| *name == entry);
-        let result = found.map(|(_, program)| {
-            let figure = self.figure.clone();
-            let seat = Seat { pid, asked: Cell::new(None), reply: Cell::new(None), figure };
-            let process = Process(Rc::new(seat));
-            let running = RefCell::new(program(process.clone(), argument.0));
-            self.seats.insert(pid.slot, (process, running));
-        });
-        let result = result.ok_or(ErrorCode::NoEntry);
-        self.step(Input::Started { slot: pid.slot, result });
+        let found = self.entries.iter().find(|(name, _)| *name == &*entry);
+        let (_, program) = found.ok_or(ErrorCode::NoEntry)?;
+        let figure = self.figure.clone();
+        let seat = Seat { pid, asked: Cell::new(None), reply: Cell::new(None), figure };
+        let process = Process(Rc::new(seat));
+        let running = RefCell::new(program(process.clone(), argument.0));
+        self.seats.insert(pid.slot, (process, running));
+        Ok(())
     }
 
     /// Runs a process, and those that go on from what it said, as long as nothing else is to do.
     fn run_in_turn(&mut self, mut slot: Slot, mut resume: Resume) {
         let mut now = self.now();
         for left in (0..RUNS_IN_TURN_MAX).rev() {
-            let mut outcome = self.play(slot, core::mem::replace(&mut resume, Resume::Continue));
+            let mut outcome = match core::mem::replace(&mut resume, Resume::Continue) {
+                Resume::Birth(start) => match self.seat(*start) {
+                    Ok(()) => self.play(slot, Resume::Start),
+                    Err(error) => Outcome::Exited(ExitReason::Error(error.to_string().into())),
+                },
+                resume => self.play(slot, resume),
+            };
             let then = self.now();
             let used = then.since(now);
             now = then;
@@ -279,7 +287,11 @@ impl World {
                 return self.step(Input::Ran { slot, outcome, used });
             }
             let effects = &mut self.effects;
-            match self.shard.hand_over(slot, &mut outcome, used, now, &mut resume, effects) {
+            let over = self.shard.hand_over(slot, &mut outcome, used, now, &mut resume, effects);
+            if over.reclaim {
+                self.seats.remove(slot);
+            }
+            match over.next {
                 Some(next) => slot = next,
                 None => return,
             }
@@ -319,18 +331,30 @@ fn at_desk(
 ) -> Result<HostReply, Outcome> {
     match call {
         HostCall::Send { to, tag, payload, timeout } => {
-            let call = |payload| Outcome::Call(HostCall::Send { to, tag, payload, timeout });
-            let sent = shard.send_at_once(slot, to, tag, payload, out);
-            sent.map(|()| HostReply::Done).map_err(call)
+            let mut make = |bytes: &[u8]| Payload(bytes.to_vec());
+            if shard.send_at_once(slot, &to, tag, (&payload.0, &mut make), out) {
+                return Ok(HostReply::Done);
+            }
+            Err(Outcome::Call(HostCall::Send { to, tag, payload, timeout }))
         }
         HostCall::Receive { tag, timeout, capacity } => {
-            match shard.receive_at_once(slot, tag, timeout, capacity, out) {
+            let mut seen = None;
+            let mut sink = |message: MessageView<'_>| {
+                seen = Some(Received::from(message));
+                None
+            };
+            match shard.receive_at_once(slot, (tag, timeout), capacity, &mut sink, out) {
+                ReceiveAtOnce::Taken => seen.map(HostReply::Received).ok_or(Outcome::Preempted),
                 ReceiveAtOnce::Reply(reply) => Ok(reply),
                 ReceiveAtOnce::Waits => Err(Outcome::Waiting),
                 ReceiveAtOnce::Later => {
                     Err(Outcome::Call(HostCall::Receive { tag, timeout, capacity }))
                 }
             }
+        }
+        HostCall::Spawn(mut call) => {
+            let spawned = shard.spawn_at_once(slot, &mut call, usize::MAX);
+            spawned.ok_or(Outcome::Call(HostCall::Spawn(call)))
         }
         call => shard.answer_at_once(slot, call, out).map_err(Outcome::Call),
     }

@@ -256,7 +256,7 @@ impl Actor {
         HostCall::Spawn(Box::new(SpawnCall {
             place: Place::Anywhere,
             program: None,
-            entry: String::from("child"),
+            entry: "child".into(),
             argument: Payload::default(),
             monitor,
             link: false,

@@ -46,6 +46,8 @@ pub(super) struct Totals {
     demonitored: u64,
     notices_taken_back: u64,
     children: u64,
+    /// Children that were spawned while their parents ran.
+    unborn: u64,
     ends: u64,
     crashes: u64,
     /// Samples of processes that waited for credit, or with a deadline.
@@ -151,6 +153,10 @@ impl Ledger {
         self.totals.children += 1;
     }
 
+    pub(super) fn unborn(&mut self) {
+        self.totals.unborn += 1;
+    }
+
     pub(super) fn ended(&mut self, pid: Pid, reason: ExitReason) {
         assert!(self.ended.insert(pid, reason).is_none(), "{pid} ended twice");
         self.totals.ends += 1;
@@ -222,6 +228,7 @@ impl Totals {
         self.demonitored += more.demonitored;
         self.notices_taken_back += more.notices_taken_back;
         self.children += more.children;
+        self.unborn += more.unborn;
         self.ends += more.ends;
         self.crashes += more.crashes;
         self.waited_for_credit += more.waited_for_credit;
@@ -241,6 +248,7 @@ impl Totals {
             self.demonitored,
             self.notices_taken_back,
             self.children,
+            self.unborn,
             self.ends,
             self.crashes,
             self.waited_for_credit,
