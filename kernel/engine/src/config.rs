@@ -8,9 +8,9 @@ use core::num::NonZeroUsize;
 use wasmtime::Config;
 
 /// Which engine an artifact is for: wasmtime's version, and the revision of [`config`]. Raise the
-/// revision with every change that makes older artifacts unusable; `tools/compile` has a test that
-/// notices one.
-pub const ENGINE_VERSION: &str = "wasmtime-48.0.8/1";
+/// revision with every change that makes older artifacts unusable, or newer ones on older nodes;
+/// `tools/compile` has a test that notices one.
+pub const ENGINE_VERSION: &str = "wasmtime-48.0.8/2";
 
 /// The target that artifacts are compiled for: the one that the kernel itself is built for, since
 /// wasmtime compares the two.

@@ -26,6 +26,11 @@ pub const MEMORY: &str = "memory";
 /// globals anew, and that it changes nothing else for good. No program may export it itself.
 pub const BEGINS_ANEW: &str = "craton: begins anew";
 
+/// Name under which a compiled program says that its active data are in none of its code: memories
+/// that its processes get hold them from the beginning ([`crate::data_of`]). No program may export
+/// it itself.
+pub const DATA_IN_PAGES: &str = "craton: data in pages";
+
 /// The type of a parameter or result.
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]
 pub enum Scalar {

@@ -56,9 +56,9 @@ impl Instance {
         };
         let mut store = Store::new(engine, guest);
         store.limiter(|guest| &mut guest.limiter);
-        let (made, memory) = platform::with_memory_limit(limits.memory_bytes, || {
-            program.prepared.instantiate(&mut store)
-        });
+        let (bytes, image) = (limits.memory_bytes, program.image.clone());
+        let (made, memory) =
+            platform::with_memory_of(bytes, image, || program.prepared.instantiate(&mut store));
         // What does not trap (a segment outside of its memory does) failed for want of memory.
         let instance = made.map_err(|error| {
             if error.is::<wasmtime::Trap>() { ErrorCode::Invalid } else { ErrorCode::LimitMemory }

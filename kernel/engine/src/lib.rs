@@ -14,6 +14,7 @@ extern crate alloc;
 #[cfg(feature = "metal")]
 mod calls;
 mod config;
+mod data;
 #[cfg(feature = "metal")]
 mod engine;
 #[cfg(any(feature = "metal", test))]
@@ -37,10 +38,12 @@ mod wasi;
 pub use config::{
     CPU_FEATURES, ENGINE_VERSION, HOST_STACK_BYTES, STACK_BYTES, TARGET, WASM_STACK_BYTES, config,
 };
+pub use data::data_of;
 #[cfg(feature = "metal")]
 pub use engine::{Clocks, Engine};
 pub use imports::{
-    BEGINS_ANEW, IMPORTS, Import, MEMORY, MODULE, Scalar, WASI_IMPORTS, WASI_MODULE, imports_of,
+    BEGINS_ANEW, DATA_IN_PAGES, IMPORTS, Import, MEMORY, MODULE, Scalar, WASI_IMPORTS, WASI_MODULE,
+    imports_of,
 };
 #[cfg(feature = "compiler")]
 pub use platform::compiler_config;

@@ -6,14 +6,18 @@
 //! code mapped nor while an instance is made, let alone while a process runs.
 
 use crate::process::Guest;
-use crate::{BEGINS_ANEW, LoadError, MEMORY, calls, load_module, platform, wasi};
+use crate::{
+    BEGINS_ANEW, DATA_IN_PAGES, LoadError, MEMORY, calls, data_of, load_module, platform, wasi,
+};
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use craton_abi::ProgramId;
-use craton_bundle::{Bundle, CompilerKey};
+use craton_bundle::{Bundle, CompilerKey, Verified};
+use craton_hal::memory::{Image, PageContent};
 use spin::Mutex;
 use wasmtime::{ExternType, InstancePre, Linker, Module};
 
@@ -27,6 +31,7 @@ const _: () = assert!(
 
 /// The entry where a run begins.
 const MAIN: &str = "main";
+const PAGE_BYTES: usize = size_of::<PageContent>();
 /// What a program for WASI calls its own.
 const WASI_START: &str = "_start";
 
@@ -50,6 +55,8 @@ pub(crate) struct Program {
     pub(crate) begins_anew: bool,
     /// What its processes have of memory in the beginning.
     pub(crate) memory_bytes: u64,
+    /// What memories hold in the beginning, if its code does not see to it.
+    pub(crate) image: Option<Arc<Image>>,
     unloaded: AtomicBool,
 }
 
@@ -101,7 +108,7 @@ impl Programs {
         let module = load_module(&self.engine, &verified)?;
         let prepared = self.linker.instantiate_pre(&module);
         let prepared = prepared.map_err(|error| LoadError::Link(format!("{error:#}")))?;
-        self.insert(program, Arc::new(Program::new(program, verified.name(), prepared)))
+        self.insert(program, Arc::new(Program::new(program, &verified, prepared)?))
     }
 
     /// Whether a program is loaded already.
@@ -160,7 +167,11 @@ impl Programs {
 }
 
 impl Program {
-    fn new(id: ProgramId, name: &str, prepared: InstancePre<Guest>) -> Self {
+    fn new(
+        id: ProgramId,
+        verified: &Verified<'_>,
+        prepared: InstancePre<Guest>,
+    ) -> Result<Self, LoadError> {
         let is_plain = |kind: ExternType| match kind {
             ExternType::Func(kind) => kind.params().len() == 0 && kind.results().len() == 0,
             _ => false,
@@ -168,15 +179,20 @@ impl Program {
         let exports = prepared.module().exports();
         let plain = exports.filter(|export| is_plain(export.ty()));
         let mut entries: BTreeSet<Arc<str>> = plain.map(|export| export.name().into()).collect();
-        Program {
+        let image = match entries.remove(DATA_IN_PAGES) {
+            true => Some(Arc::new(image_of(verified.wasm())?)),
+            false => None,
+        };
+        Ok(Program {
             id,
-            name: name.into(),
+            name: verified.name().into(),
             begins_anew: entries.remove(BEGINS_ANEW),
             memory_bytes: memory_bytes(prepared.module()),
+            image,
             entries,
             prepared,
             unloaded: AtomicBool::new(false),
-        }
+        })
     }
 
     /// The exported function that takes and returns nothing for `entry`, if there is one. Where
@@ -203,4 +219,26 @@ fn memory_bytes(module: &Module) -> u64 {
         Some(ExternType::Memory(memory)) => memory.minimum().saturating_mul(memory.page_size()),
         _ => 0,
     }
+}
+
+/// The pages of a program's data.
+fn image_of(wasm: &[u8]) -> Result<Image, LoadError> {
+    let Some(data) = data_of(wasm) else {
+        return Err(LoadError::Engine(String::from("its data are not what its compiler found")));
+    };
+    let mut pages: BTreeMap<u32, Box<PageContent>> = BTreeMap::new();
+    for (start, mut bytes) in data {
+        let mut at = start as usize;
+        while !bytes.is_empty() {
+            let (number, place) = ((at / PAGE_BYTES) as u32, at % PAGE_BYTES);
+            let (part, rest) = bytes.split_at(bytes.len().min(PAGE_BYTES - place));
+            if !pages.contains_key(&number) && !platform::has_room(PAGE_BYTES) {
+                return Err(LoadError::Memory);
+            }
+            let page = pages.entry(number).or_insert_with(|| Box::new([0; PAGE_BYTES]));
+            page[place..place + part.len()].copy_from_slice(part);
+            (at, bytes) = (at + part.len(), rest);
+        }
+    }
+    Ok(Image::new(pages))
 }

@@ -4,7 +4,8 @@
 //! types, its memory is exported, it has an entry, and nothing runs before the entry is called.
 
 use craton_engine::{
-    BEGINS_ANEW, Import, MEMORY, MODULE, Scalar, WASI_IMPORTS, WASI_MODULE, imports_of,
+    BEGINS_ANEW, DATA_IN_PAGES, Import, MEMORY, MODULE, Scalar, WASI_IMPORTS, WASI_MODULE,
+    imports_of,
 };
 use std::fmt;
 use wasmparser::{CompositeInnerType, ExternalKind, FuncType, Parser, Payload, TypeRef, ValType};
@@ -42,7 +43,7 @@ pub enum Flaw {
     /// It exports no function without parameters and results.
     NoEntry,
     /// It exports a name that only the compiler may.
-    ReservedExport,
+    ReservedExport(&'static str),
     /// It has a start function, which would run before the process does.
     StartFunction,
 }
@@ -109,8 +110,9 @@ impl Shape {
             Payload::ExportSection(exports) => {
                 for export in exports {
                     let export = export.map_err(not_wasm)?;
-                    if export.name == BEGINS_ANEW {
-                        return Err(Flaw::ReservedExport);
+                    let reserved = [BEGINS_ANEW, DATA_IN_PAGES];
+                    if let Some(name) = reserved.into_iter().find(|name| *name == export.name) {
+                        return Err(Flaw::ReservedExport(name));
                     }
                     self.memory |= export.kind == ExternalKind::Memory && export.name == MEMORY;
                     if export.kind == ExternalKind::Func {
@@ -201,8 +203,8 @@ impl fmt::Display for Flaw {
             Flaw::NoEntry => f.write_str(
                 "it exports no function that takes and returns nothing, so there is no entry",
             ),
-            Flaw::ReservedExport => {
-                write!(f, "it exports {BEGINS_ANEW:?}, a name that only the compiler gives")
+            Flaw::ReservedExport(name) => {
+                write!(f, "it exports {name:?}, a name that only the compiler gives")
             }
             Flaw::StartFunction => {
                 f.write_str("it has a start function; export an entry and do that work there")

@@ -6,8 +6,9 @@
 //! - a bulk instruction (`memory.fill`, `memory.copy` and their like) whose length is not a small
 //!   constant becomes a call of a function that does it in chunks, with the same outcome, traps
 //!   before the first write included;
-//! - data and memory that would take long to set up are set up by the entry, as the first thing it
-//!   does, and no longer while the process is made.
+//! - memory that would take long to set up is set up by the entry, as the first thing it does, and
+//!   no longer while the process is made. So are data, unless they are as simple as most: then they
+//!   are in no code at all, and come page by page ([`DATA_IN_PAGES`]).
 //!
 //! What else an entry does first: it calls `_initialize` where a library for WASI has that.
 //!
@@ -22,7 +23,7 @@
 mod helpers;
 mod survey;
 
-use craton_engine::BEGINS_ANEW;
+use craton_engine::{BEGINS_ANEW, DATA_IN_PAGES};
 use std::borrow::Cow;
 use std::ops::Range;
 use survey::{Bulk, Survey};
@@ -30,7 +31,7 @@ use wasm_encoder::{
     CodeSection, DataCountSection, DataSection, Encode, ExportKind, ExportSection, Function,
     Instruction, MemorySection, MemoryType, Module, RawSection, SectionId,
 };
-use wasmparser::{BinaryReader, Error, ExternalKind, FunctionBody, Parser, Payload};
+use wasmparser::{BinaryReader, DataKind, Error, ExternalKind, FunctionBody, Parser, Payload};
 
 type Result<T> = std::result::Result<T, Error>;
 
@@ -132,18 +133,29 @@ impl<'w> Rewriter<'w> {
             let entry = entry.filter(|_| kind == ExportKind::Func);
             exports.export(export.name, kind, entry.unwrap_or(export.index));
         }
+        let mut mark = |name| {
+            exports.export(name, ExportKind::Func, self.survey.start_function());
+        };
         if self.survey.can_begin_anew() {
-            exports.export(BEGINS_ANEW, ExportKind::Func, self.survey.start_function());
+            mark(BEGINS_ANEW);
+        }
+        if self.survey.data_in_pages {
+            mark(DATA_IN_PAGES);
         }
         self.module.section(&exports);
         Ok(())
     }
 
-    /// Makes all data wait for the start.
+    /// Makes all data wait for the start, or leaves them out: an active segment that is used up is
+    /// as an empty one.
     fn data(&mut self, section: wasmparser::DataSectionReader<'_>) -> Result<()> {
         let mut data = DataSection::new();
         for datum in section {
-            data.passive(datum?.data.iter().copied());
+            let datum = datum?;
+            let left_out =
+                self.survey.data_in_pages && matches!(datum.kind, DataKind::Active { .. });
+            let bytes = if left_out { &[] } else { datum.data };
+            data.passive(bytes.iter().copied());
         }
         self.module.section(&data);
         Ok(())
@@ -202,7 +214,9 @@ impl<'w> Rewriter<'w> {
             helpers::grow_or_trap(&mut function, missing as u32);
         }
         for (index, segment) in self.survey.data.iter().enumerate() {
-            let Some(offset) = segment.offset else { continue };
+            let Some(offset) = segment.offset.filter(|_| !self.survey.data_in_pages) else {
+                continue;
+            };
             let data_index = index as u32;
             function.raw(offset.iter().copied());
             function.instruction(&Instruction::I32Const(0));

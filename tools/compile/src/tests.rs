@@ -70,7 +70,7 @@ fn the_configuration_has_not_changed_without_its_revision() {
     let engine = Engine::new(&compiler_config().expect("known target")).expect("valid");
     let mut hasher = DefaultHasher::new();
     engine.precompile_compatibility_hash().hash(&mut hasher);
-    assert_eq!((ENGINE_VERSION, hasher.finish()), ("wasmtime-48.0.8/1", CONFIGURATION_HASH));
+    assert_eq!((ENGINE_VERSION, hasher.finish()), ("wasmtime-48.0.8/2", CONFIGURATION_HASH));
 }
 
 const CONFIGURATION_HASH: u64 = 7161723287574221697;

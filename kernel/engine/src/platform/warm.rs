@@ -1,9 +1,9 @@
 //! Linear memories and stacks from the kernel's page tables, those of dead processes first.
 //!
 //! Owns the `MemoryCreator` that wasmtime asks, and for each CPU the memories and stacks that are
-//! kept warm for its next processes. A memory stays mapped and is full of zeros again, since
-//! [`Sparse::zero`] wipes what the last process wrote before the next one can see it. All of
-//! it is made, grown and dropped on the CPU whose engine has its process, and given back when
+//! kept warm for its next processes. A memory stays mapped and is what it was in the beginning,
+//! since [`Sparse::restore`] wipes what the last process wrote before the next one can see it. All
+//! of it is made, grown and dropped on the CPU whose engine has its process, and given back when
 //! memory is wanted for anything else.
 
 use super::PAGE_BYTES;
@@ -14,7 +14,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use craton_hal::cpu::{self, CPUS_MAX};
 use craton_hal::fiber::Fiber;
-use craton_hal::memory::{self, Sparse};
+use craton_hal::memory::{self, Image, Sparse};
 use spin::Mutex;
 use wasmtime::{Error, LinearMemory, MemoryCreator, MemoryType, Result};
 
@@ -40,6 +40,8 @@ const SPARE_BYTES: usize = WARM_BYTES_MAX + WARM_MAX * STACK_BYTES;
 struct Local {
     /// How far the memory may grow that is made next.
     limit: u64,
+    /// What it holds in the beginning.
+    image: Option<Arc<Image>>,
     /// The memory that was made last.
     made: Option<Made>,
     memories: Vec<Sparse>,
@@ -49,8 +51,14 @@ struct Local {
 }
 
 impl Local {
-    const EMPTY: Local =
-        Local { limit: 0, made: None, memories: Vec::new(), memories_bytes: 0, stacks: Vec::new() };
+    const EMPTY: Local = Local {
+        limit: 0,
+        image: None,
+        made: None,
+        memories: Vec::new(),
+        memories_bytes: 0,
+        stacks: Vec::new(),
+    };
 }
 
 /// Each CPU locks its own alone, so nobody waits.
@@ -60,9 +68,16 @@ fn local() -> &'static Mutex<Local> {
     &LOCAL[cpu::index()]
 }
 
-/// Says how far the memory may grow that this CPU makes next, in `make`; answers with it too.
-pub(crate) fn with_memory_limit<R>(bytes: u64, make: impl FnOnce() -> R) -> (R, Option<Made>) {
-    local().lock().limit = bytes;
+/// Says how far the memory may grow that this CPU makes next, in `make`, and what it holds in the
+/// beginning; answers with it too.
+pub(crate) fn with_memory_of<R>(
+    bytes: u64,
+    image: Option<Arc<Image>>,
+    make: impl FnOnce() -> R,
+) -> (R, Option<Made>) {
+    let mut place = local().lock();
+    (place.limit, place.image) = (bytes, image);
+    drop(place);
     let result = make();
     (result, local().lock().made.take())
 }
@@ -121,7 +136,7 @@ impl Local {
         Some(pages)
     }
 
-    /// Keeps a memory, zeroed, or gives it back where it is not worth keeping.
+    /// Keeps a memory, full of zeros, or gives it back where it is not worth keeping.
     fn keep(&mut self, pages: Sparse) -> Option<Sparse> {
         let bytes = pages.mapped_bytes();
         let fits = self.memories.len() < WARM_MAX && self.memories_bytes + bytes <= WARM_BYTES_MAX;
@@ -155,7 +170,7 @@ unsafe impl MemoryCreator for Memories {
         // The process's limiter holds it to its limit; the next process may have a higher one.
         let limit = limit.max(craton_abi::limit::PROCESS_MEMORY_BYTES as usize);
         let capacity = maximum.unwrap_or(limit).min(limit).max(minimum).max(PAGE_BYTES);
-        let warm = local.take(minimum);
+        let (warm, image) = (local.take(minimum), local.image.take());
         drop(local);
         if !has_room(minimum) {
             return Err(String::from("no memory"));
@@ -164,8 +179,9 @@ unsafe impl MemoryCreator for Memories {
         let Ok(mut pages) = pages else {
             return Err(String::from("no addresses"));
         };
+        pages.set_image(image);
         pages.allow(minimum);
-        // Its first data comes next.
+        // Its first data may come next.
         pages.use_here();
         let memory = Pages { pages: Some(pages), bytes: minimum, minimum, capacity };
         let made = Made(Arc::new(Mutex::new(memory)));
@@ -187,9 +203,9 @@ struct Pages {
 pub(crate) struct Made(Arc<Mutex<Pages>>);
 
 impl Made {
-    /// Makes the memory what it was in the beginning, full of zeros, unless it is too large to be
-    /// worth it. Answers whether it is. Nothing runs that uses it, and a memory that had grown is
-    /// to be grown by nothing then, for wasmtime to take note.
+    /// Makes the memory what it was in the beginning, unless it is too large to be worth it: whether
+    /// it is. Nothing runs that uses it, and a memory that had grown is to be grown by nothing then,
+    /// for wasmtime to take note.
     pub(crate) fn wipe(&self) -> bool {
         let mut memory = self.0.lock();
         let minimum = memory.minimum;
@@ -197,7 +213,7 @@ impl Made {
         if pages.mapped_bytes() > KEPT_BYTES_MAX {
             return false;
         }
-        pages.zero();
+        pages.restore();
         pages.allow(minimum);
         memory.bytes = minimum;
         true
@@ -273,7 +289,8 @@ impl Drop for Linear {
         if pages.mapped_bytes() > KEPT_BYTES_MAX || !has_spare() {
             return;
         }
-        pages.zero();
+        pages.restore();
+        pages.set_image(None);
         pages.allow(0);
         let refused = local().lock().keep(pages);
         drop(refused);

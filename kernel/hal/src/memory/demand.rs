@@ -15,6 +15,7 @@
 //! module text is left for good; kernel code gets one of the kernel's reserve, and the process is
 //! [`Sparse::is_short`] from then on.
 
+use super::image::Image;
 use super::layout::{LARGE_PAGE_BYTES, PAGE_BYTES};
 use super::paging::{Cache, Mapper, Protection};
 use super::physical::{self, Purpose};
@@ -22,6 +23,7 @@ use super::vm::{self, MachineTables, VmError, with_space};
 use crate::cpu::{self, CPUS_MAX};
 use crate::interrupt::cpu as this_cpu;
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 use core::ops::Range;
 use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -38,8 +40,6 @@ const STACK_PAGES_MAX: usize = STACK_WORDS * u64::BITS as usize;
 const SPARE_FRAMES: usize = 16;
 /// Pages of a memory that are listed one by one; of a larger one the tables are searched.
 const LISTED_PAGES: usize = 20;
-/// Pages that [`Sparse::zero`] looks at in one go in a large memory.
-const ZERO_PAGES: usize = 64;
 
 /// Frames at hand for the stack of the fiber that runs, a list: each begins with the address of the
 /// next. Touched by their CPU alone: filled while no fiber runs, taken from in its page faults.
@@ -220,9 +220,9 @@ impl Drop for Stack {
     }
 }
 
-/// A process's memory: addresses of which the first so many bytes may be used, and pages of zeros
-/// that come when they are touched on the CPU that has it [in use](Sparse::use_here). Dropping it
-/// gives all of it back. One CPU alone uses it.
+/// A process's memory: addresses of which the first so many bytes may be used, and pages that come
+/// when they are touched on the CPU that has it [in use](Sparse::use_here): copies of its image's,
+/// or zeros. Dropping it gives all of it back. One CPU alone uses it.
 #[derive(Debug)]
 pub struct Sparse {
     /// In a box since page faults find it by its address.
@@ -239,6 +239,8 @@ struct Pages {
     /// The first pages that were mapped, by their number.
     listed: [AtomicU32; LISTED_PAGES],
     short: AtomicBool,
+    /// What it holds in the beginning, if that is not zeros alone.
+    image: Option<Arc<Image>>,
 }
 
 impl Sparse {
@@ -254,6 +256,7 @@ impl Sparse {
             mapped: AtomicUsize::new(0),
             listed: [const { AtomicU32::new(0) }; LISTED_PAGES],
             short: AtomicBool::new(false),
+            image: None,
         });
         Ok(Sparse { pages })
     }
@@ -309,42 +312,62 @@ impl Sparse {
         this_cpu().set_memory(&raw const *self.pages as u64);
     }
 
-    /// Fills with zeros what was written to since it was mapped or last zeroed: the dirty bits of
-    /// the page tables know (Intel SDM vol. 3, 4.8). Nothing refers to the bytes meanwhile.
-    pub fn zero(&mut self) {
+    /// Makes it what it is in the beginning, where it was written to since it was mapped or last
+    /// restored: the dirty bits of the page tables know (Intel SDM vol. 3, 4.8). Nothing refers to
+    /// the bytes meanwhile.
+    pub fn restore(&mut self) {
         let pages = &self.pages;
         let mapped = pages.mapped.load(Relaxed);
         if mapped <= LISTED_PAGES {
-            return zero_dirty(pages.listed[..mapped].iter().map(|page| {
-                let page = pages.page(page.load(Relaxed));
-                page..page + PAGE_BYTES
-            }));
+            return pages.restore(pages.listed[..mapped].iter().map(|page| page.load(Relaxed)));
         }
-        let end = pages.base + pages.allowed.load(Relaxed).next_multiple_of(PAGE_BYTES);
-        let step = ZERO_PAGES as u64 * PAGE_BYTES;
-        for start in (pages.base..end).step_by(step as usize) {
-            zero_dirty(core::iter::once(start..end.min(start + step)));
+        let end = pages.allowed.load(Relaxed).div_ceil(PAGE_BYTES) as u32;
+        for start in (0..end).step_by(LISTED_PAGES) {
+            pages.restore(start..end.min(start + LISTED_PAGES as u32));
+        }
+    }
+
+    /// Gives it another image, or none, after it was [restored](Sparse::restore): so it is what
+    /// that says.
+    pub fn set_image(&mut self, image: Option<Arc<Image>>) {
+        let last = core::mem::replace(&mut self.pages.image, image);
+        let pages = &self.pages;
+        for image in [&last, &pages.image].into_iter().flatten() {
+            for number in image.numbers() {
+                let mapping = with_space(|space| space.mapper.lookup(pages.page(number))).flatten();
+                if let Some(mapping) = mapping.filter(|_| (number as usize) < pages.pages_max) {
+                    pages.fill(number, mapping.physical);
+                }
+            }
         }
     }
 }
 
-/// Zeroes the dirty pages of ranges that have no more than [`ZERO_PAGES`] together.
-fn zero_dirty(ranges: impl Iterator<Item = Range<u64>>) {
-    let (mut frames, mut count) = ([0; ZERO_PAGES], 0);
-    with_space(|space| {
-        for range in ranges {
-            space.mapper.take_dirty(range.start, range.end, |page, frame| {
+impl Pages {
+    /// Restores the dirty ones of pages, of which there are no more than [`LISTED_PAGES`].
+    fn restore(&self, numbers: impl Iterator<Item = u32>) {
+        let (mut dirty, mut count) = ([(0, 0); LISTED_PAGES], 0);
+        with_space(|space| {
+            let pages = numbers.map(|number| self.page(number));
+            space.mapper.take_dirty(pages, |page, frame| {
                 tlb::flush(VirtAddr::new_truncate(page));
-                frames[count] = frame;
+                dirty[count] = (((page - self.base) / PAGE_BYTES) as u32, frame);
                 count += 1;
             });
-        }
-    });
-    // Through the physical map, which sets no dirty bit here, and with the lock free.
-    frames[..count].iter().for_each(|&frame| physical::zero(frame));
-}
+        });
+        // With the lock free.
+        dirty[..count].iter().for_each(|&(number, frame)| self.fill(number, frame));
+    }
 
-impl Pages {
+    /// Fills a frame with what a page holds in the beginning: through the physical map, which sets
+    /// no dirty bit here.
+    fn fill(&self, number: u32, frame: u64) {
+        match self.image.as_ref().and_then(|image| image.page(number)) {
+            Some(content) => physical::fill(frame, content),
+            None => physical::zero(frame),
+        }
+    }
+
     fn page(&self, number: u32) -> u64 {
         self.base + u64::from(number) * PAGE_BYTES
     }
@@ -357,8 +380,9 @@ impl Pages {
 
     /// Maps the page of an address that it covers.
     fn touch(&self, address: u64, purpose: Purpose) -> bool {
-        let Some(frame) = physical::take_zeroed(purpose) else { return false };
+        let Some(frame) = physical::take(purpose) else { return false };
         let number = ((address - self.base) / PAGE_BYTES) as u32;
+        self.fill(number, frame);
         let page = self.page(number);
         let mapped = with_space(|space| {
             space.mapper.map(page, frame, Protection::ReadWrite, Cache::WriteBack).is_ok()

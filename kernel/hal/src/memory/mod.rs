@@ -10,6 +10,7 @@ pub(crate) mod classes;
 pub(crate) mod demand;
 pub(crate) mod frames;
 pub mod heap;
+mod image;
 pub mod layout;
 #[cfg(feature = "metal")]
 pub(crate) mod low_text;
@@ -25,6 +26,7 @@ pub(crate) mod tlb;
 pub mod vm;
 
 pub use demand::{Sparse, give_back as give_back_stack_frames, is_short_here};
+pub use image::{Image, PageContent};
 pub use paging::Protection;
 pub use physical::DmaBuffer;
 #[cfg(feature = "metal")]

@@ -248,15 +248,29 @@ impl<S: TableStore> Mapper<S> {
 
     /// Visits the pages of a range that were written to since they were mapped or visited here: the
     /// address of each and its frame. The caller flushes them, or the CPU notes no later write.
-    pub(crate) fn take_dirty(&mut self, start: u64, end: u64, mut each: impl FnMut(u64, u64)) {
-        self.find_entry(start, end, |page, entry| {
-            let flags = entry.flags();
-            if flags.contains(PageTableFlags::PRESENT | PageTableFlags::DIRTY) {
-                entry.set_flags(flags - PageTableFlags::DIRTY);
-                each(page, entry.addr().as_u64());
+    pub(crate) fn take_dirty(
+        &mut self,
+        pages: impl Iterator<Item = u64>,
+        mut each: impl FnMut(u64, u64),
+    ) {
+        let mut pages = pages;
+        let mut next = pages.next();
+        while let Some(page) = next {
+            // Neighbours have one table.
+            let large = page / LARGE_PAGE_BYTES;
+            let mut table = self.table_of(page).ok();
+            while let Some(page) = next.filter(|page| page / LARGE_PAGE_BYTES == large) {
+                if let Some(table) = &mut table {
+                    let entry = &mut table[index(page, 1)];
+                    let flags = entry.flags();
+                    if flags.contains(PageTableFlags::PRESENT | PageTableFlags::DIRTY) {
+                        entry.set_flags(flags - PageTableFlags::DIRTY);
+                        each(page, entry.addr().as_u64());
+                    }
+                }
+                next = pages.next();
             }
-            None::<()>
-        });
+        }
     }
 
     /// The first page of 4 KiB that is mapped in a range, and its frame.

@@ -5,6 +5,7 @@
 //! space, then frames.
 
 use super::frames::FrameMap;
+use super::image::PageContent;
 use super::layout::{PAGE_BYTES, PHYSICAL_MAP_BASE};
 use super::quarantine::Quarantine;
 use super::tlb::{self, Lock};
@@ -185,6 +186,13 @@ pub(super) fn zero(frame: u64) {
     // SAFETY: The physical map has every frame that is not executable writable, and the caller
     // answers for nobody referring to this one.
     unsafe { start.as_ptr().write_bytes(0, PAGE_BYTES as usize) };
+}
+
+/// Fills a frame as [`zero`] does, with this.
+pub(super) fn fill(frame: u64, content: &PageContent) {
+    let start = pointer(frame);
+    // SAFETY: As in `zero`; the content, which is Rust's, lies elsewhere.
+    unsafe { start.as_ptr().copy_from_nonoverlapping(content.as_ptr(), content.len()) };
 }
 
 /// Takes neighbouring frames for the kernel.

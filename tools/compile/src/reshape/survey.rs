@@ -61,6 +61,8 @@ pub(super) struct Survey<'a> {
     /// Pages of memory in the beginning.
     pub(super) memory: u64,
     pub(super) data: Vec<Data<'a>>,
+    /// Whether nodes give memories their data.
+    pub(super) data_in_pages: bool,
     /// Whether it says how many data segments it has before its code.
     pub(super) counts_data: bool,
     elements: Vec<u32>,
@@ -149,7 +151,8 @@ impl<'a> Survey<'a> {
             _ => true,
         };
         survey.bulk.retain(is_long);
-        if survey.begins_itself() {
+        survey.data_in_pages = survey.begins_itself() && craton_engine::data_of(wasm).is_some();
+        if survey.begins_itself() && !survey.data_in_pages {
             let long = survey.data.iter().enumerate().filter(|(_, data)| data.is_long());
             survey.bulk.extend(long.map(|(index, _)| Bulk::MemoryInit(index as u32)));
         }
@@ -334,7 +337,8 @@ impl<'a> Survey<'a> {
 
     /// Pages of memory that a process has before its entry is called.
     pub(super) fn memory_at_start(&self) -> u64 {
-        self.memory.min(MEMORY_AT_START_MAX)
+        // Its data are there from the beginning, so it must be.
+        if self.data_in_pages { self.memory } else { self.memory.min(MEMORY_AT_START_MAX) }
     }
 
     /// The types that are added, how many and encoded: those of the functions, in their order.

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::tests::wasm;
+use craton_engine::data_of;
 use wasmtime::{
     Engine, Instance, Module, Store, StoreLimits, StoreLimitsBuilder, Trap, WasmParams,
 };
@@ -71,6 +72,26 @@ impl Machine {
         store.limiter(|limits| limits);
         let instance = Instance::new(&mut store, &module, &[]).expect("no imports");
         Machine { store, instance }
+    }
+
+    /// As a node has it: with the data that lie in pages.
+    fn shaped(wasm: &[u8], limits: StoreLimits) -> Self {
+        let reshaped = reshape(wasm).expect("it is valid");
+        let mut machine = Machine::new(&reshaped, limits);
+        machine.restore(wasm);
+        machine
+    }
+
+    /// Makes the memory what a node makes it for the next process.
+    fn restore(&mut self, wasm: &[u8]) {
+        let mark = self.instance.get_func(&mut self.store, DATA_IN_PAGES);
+        let data = data_of(wasm).filter(|_| mark.is_some()).unwrap_or_default();
+        let memory = self.instance.get_memory(&mut self.store, "memory").expect("exported");
+        let bytes = memory.data_mut(&mut self.store);
+        bytes.fill(0);
+        for (start, data) in data {
+            bytes[start as usize..start as usize + data.len()].copy_from_slice(data);
+        }
     }
 
     fn call<P: WasmParams>(&mut self, name: &str, operands: P) -> std::result::Result<(), String> {
@@ -200,16 +221,15 @@ const CHANGES: &str = r#"(module
 
 #[test]
 fn an_entry_begins_anew_in_a_wiped_memory() {
-    let reshaped = reshape(&wasm(CHANGES)).expect("it is valid").into_owned();
-    let mut machine = Machine::new(&reshaped, StoreLimits::default());
+    let original = wasm(CHANGES);
+    let mut machine = Machine::shaped(&original, StoreLimits::default());
     let mark = machine.instance.get_func(&mut machine.store, BEGINS_ANEW);
     assert!(mark.is_some(), "nobody is told");
     let mut found = Vec::new();
     for _ in 0..3 {
         machine.call("main", ()).expect("nothing to fail");
         found.push(machine.memory()[..128].to_vec());
-        let memory = machine.instance.get_memory(&mut machine.store, "memory").expect("exported");
-        memory.data_mut(&mut machine.store).fill(0);
+        machine.restore(&original);
     }
     assert_eq!(&found[0][..24], b"\x05\0\0\0\0\0\0\0\x06\0\0\0\x01\0\0\0first\0\0\0");
     assert!(found[1] == found[0] && found[2] == found[0], "{found:?}");
@@ -239,7 +259,8 @@ fn what_no_entry_can_set_anew_is_not_promised() {
 /// A program whose memory and data are set up by its entries.
 const LATE: &str = r#"(module
     (memory (export "memory") 40 50)
-    (data $first (i32.const 5) "five") (data $passive "passive") (data (i32.const 2000000) "LONG")
+    (data $first (i32.add (i32.const 2) (i32.const 3)) "five") (data $passive "passive")
+    (data (i32.const 2000000) "LONG")
     (data (i32.const 6) "IV")
     (func (export "main") (local i32)
         (i32.store (i32.const 1000) (memory.size))
@@ -270,6 +291,28 @@ fn an_entry_finds_what_a_late_start_has_set_up() {
     let dropped = plain.call("again", ());
     assert!(dropped.is_err(), "an active segment is used up");
     assert_eq!(late.call("again", ()), dropped);
+}
+
+/// The same with data that are simple, and lie in pages.
+#[test]
+fn an_entry_finds_data_that_no_code_has_copied() {
+    let original = wasm(
+        &LATE
+            .replace("LONG", &"long".repeat(50_000))
+            .replace("(i32.add (i32.const 2) (i32.const 3))", "(i32.const 5)"),
+    );
+    let reshaped = reshape(&original).expect("it is valid");
+    assert!(reshaped.len() + 190_000 < original.len(), "the data are left out");
+    let [mut plain, mut paged] = [
+        Machine::new(&original, StoreLimits::default()),
+        Machine::shaped(&original, StoreLimits::default()),
+    ];
+    assert!(paged.instance.get_func(&mut paged.store, DATA_IN_PAGES).is_some());
+    for name in ["main", "again"] {
+        assert_eq!(paged.call(name, ()), plain.call(name, ()));
+        assert!(paged.memory() == plain.memory());
+    }
+    assert_eq!(&paged.memory()[5..9], b"fIVe", "segments in another order");
 }
 
 #[test]
@@ -309,10 +352,9 @@ fn a_library_is_initialized_before_each_of_its_entries() {
         let plain = wasm(&text(tables));
         let mut machine = Machine::new(&plain, StoreLimits::default());
         assert!(machine.call("main", ()).is_err(), "as it is nothing initializes it");
-        let shaped = reshape(&plain).expect("valid");
-        let mut machine = Machine::new(&shaped, StoreLimits::default());
+        let mut machine = Machine::shaped(&plain, StoreLimits::default());
         assert_eq!(machine.call("main", ()), Ok(()));
-        let mut machine = Machine::new(&shaped, StoreLimits::default());
+        let mut machine = Machine::shaped(&plain, StoreLimits::default());
         assert_eq!(machine.call("_initialize", ()), Ok(()));
     }
 }
