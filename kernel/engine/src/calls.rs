@@ -213,13 +213,13 @@ fn spawn(
         return Ok(ErrorCode::Invalid.code());
     }
     let (monitor, link) = (flags & 1 != 0, flags & 2 != 0);
-    let order = match prepare(&call, entry, argument, limits) {
-        Ok((entry, argument, limits)) => {
-            SpawnCall { place, program, entry, argument, monitor, link, limits }
+    let (order, is_own) = match prepare(&call, entry, argument, limits) {
+        Ok((entry, argument, limits, is_own)) => {
+            (SpawnCall { place, program, entry, argument, monitor, link, limits }, is_own)
         }
         Err(error) => return Ok(error.code()),
     };
-    let (pid, id) = match ask_to_spawn(&call.data().program, order) {
+    let (pid, id) = match ask_to_spawn(&call.data().program, order, is_own) {
         HostReply::Spawned { pid, monitor } => (pid, monitor.unwrap_or_default()),
         other => return Ok(failure(&other)),
     };
@@ -231,24 +231,25 @@ fn spawn(
 
 /// As [`ask`]. What is of the caller's own program, and has an entry, may be done at once, unless
 /// it asks for so much or so little that it takes making an instance to know whether there is room.
-fn ask_to_spawn(own: &Program, mut order: SpawnCall) -> HostReply {
+fn ask_to_spawn(own: &Program, mut order: SpawnCall, is_own: bool) -> HostReply {
     let limits = &order.limits;
-    let is_usual = limits.stack_bytes <= limit::PROCESS_STACK_BYTES
+    let is_usual = is_own
+        && limits.stack_bytes <= limit::PROCESS_STACK_BYTES
         && limits.memory_bytes >= own.memory_bytes
-        && order.program.is_none()
-        && own.entry(&order.entry).is_some();
+        && order.program.is_none();
     let reply = is_usual.then(|| platform::spawn(&mut order, own.memory_bytes)).flatten();
     let reply = reply.or_else(|| platform::leave_with(HostCall::Spawn(Box::new(order))));
     reply.unwrap_or(HostReply::Failed(ErrorCode::Invalid))
 }
 
-/// What a spawn says about its child, checked against the system's bounds.
+/// What a spawn says about its child, checked against the system's bounds, and whether the caller's
+/// program has the entry.
 fn prepare(
     call: &Call<'_>,
     entry: Region,
     argument: Region,
     limits: Region,
-) -> Result<(Arc<str>, Payload, ProcessLimits), ErrorCode> {
+) -> Result<(Arc<str>, Payload, ProcessLimits, bool), ErrorCode> {
     if !(1..=limit::ENTRY_BYTES_MAX).contains(&entry.len()) {
         return Err(ErrorCode::NoEntry);
     }
@@ -261,10 +262,11 @@ fn prepare(
     let memory = memory(call);
     let entry = core::str::from_utf8(entry.of(memory)).map_err(|_| ErrorCode::NoEntry)?;
     let limits = ProcessLimits::from_bytes(limits.of(memory)).ok_or(ErrorCode::Invalid)?;
+    let own = call.data().program.entry(entry);
     // The program's own text, if it has one.
-    let own = call.data().program.entry(entry).filter(|own| &***own == entry);
-    let entry = own.cloned().unwrap_or_else(|| Arc::from(entry));
-    Ok((entry, Payload(argument.of(memory).to_vec()), limits))
+    let same = own.filter(|own| &***own == entry);
+    let entry = same.cloned().unwrap_or_else(|| Arc::from(entry));
+    Ok((entry, Payload(argument.of(memory).to_vec()), limits, own.is_some()))
 }
 
 /// How long a guest will wait: so many nanoseconds, or, where it says -1, as is usual.

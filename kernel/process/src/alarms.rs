@@ -58,6 +58,9 @@ impl Alarms {
 
     /// Those that are not due yet.
     pub(crate) fn into_pending(self) -> Vec<(Instant, TimerId)> {
+        if self.set.is_empty() {
+            return Vec::new();
+        }
         let pending = self.set.into_iter().filter(|(_, alarm)| alarm.notice.is_none());
         pending.map(|(id, alarm)| (alarm.due, id)).collect()
     }

@@ -113,6 +113,9 @@ impl Links {
     /// Everybody who is to hear of the end, also those who may wait for an acknowledgement that
     /// does not come any more.
     pub fn into_all(self) -> Vec<Pid> {
+        if self.all.is_empty() {
+            return Vec::new();
+        }
         self.all.into_keys().collect()
     }
 

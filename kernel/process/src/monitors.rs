@@ -118,6 +118,9 @@ impl Monitors {
 
     /// The monitors that have not fired, where the target is known.
     pub(crate) fn into_watched(self) -> Vec<(MonitorId, Pid)> {
+        if self.held.is_empty() {
+            return Vec::new();
+        }
         let watched = |(id, held): (MonitorId, Held)| match held {
             Held { target: Some(target), notice: None, .. } => Some((id, target)),
             _ => None,

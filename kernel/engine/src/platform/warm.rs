@@ -203,9 +203,9 @@ struct Pages {
 pub(crate) struct Made(Arc<Mutex<Pages>>);
 
 impl Made {
-    /// Makes the memory what it was in the beginning, unless it is too large to be worth it: whether
-    /// it is. Nothing runs that uses it, and a memory that had grown is to be grown by nothing then,
-    /// for wasmtime to take note.
+    /// Makes the memory what it was in the beginning, unless it is too large to be worth it.
+    /// Answers whether it is. Nothing runs that uses it, and a memory that had grown is to be grown
+    /// by nothing then, for wasmtime to take note.
     pub(crate) fn wipe(&self) -> bool {
         let mut memory = self.0.lock();
         let minimum = memory.minimum;

@@ -39,10 +39,28 @@ const fn class_align(class: usize) -> usize {
 
 /// The class for a layout: large enough, and all of its objects aligned well enough. `None` if it
 /// is for whole pages.
+#[inline]
 pub(super) fn class_for(layout: Layout) -> Option<usize> {
-    let units = layout.size().div_ceil(UNIT_BYTES).max(1);
-    (class_of(units)..CLASSES).find(|&class| class_align(class) >= layout.align())
+    let units = layout.size().div_ceil(UNIT_BYTES);
+    if layout.align() <= UNIT_BYTES {
+        // Every object is aligned to a unit.
+        return CLASS_OF_UNITS.get(units).map(|&class| usize::from(class));
+    }
+    (class_of(units.max(1))..CLASSES).find(|&class| class_align(class) >= layout.align())
 }
+
+/// The class of so many units: looked up at every allocation.
+static CLASS_OF_UNITS: [u8; SMALL_BYTES_MAX / UNIT_BYTES + 1] = {
+    let mut classes = [0; SMALL_BYTES_MAX / UNIT_BYTES + 1];
+    let mut units = 1;
+    while units < classes.len() {
+        classes[units] = class_of(units) as u8;
+        units += 1;
+    }
+    classes
+};
+
+const _: () = assert!(CLASSES <= u8::MAX as usize, "a class fits a byte");
 
 /// Objects that move at once.
 pub(super) const fn batch(class: usize) -> usize {
