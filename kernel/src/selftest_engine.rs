@@ -44,6 +44,7 @@ const TESTS: &[Test] = &[
     ("engine_log_yield_exit", calls::log_yield_exit),
     ("engine_spawn", calls::spawn),
     ("engine_send_and_receive", calls::send_and_receive),
+    ("engine_receives_several", messages::several),
     ("engine_requests_and_timers", calls::requests_and_timers),
     ("engine_names", calls::names),
     ("engine_watch_and_nodes", calls::watch_and_nodes),

@@ -702,6 +702,37 @@
   (func $next
     (drop (call $receive (i32.const 1024) (i32.const 64) (i32.const 0) (i64.const 0)
                          (i64.const -1) (i32.const 2048))))
+  (func $to_itself (param $tag i64) (param $len i32)
+    (call $assert (i32.eqz (call $send (i32.const 5100) (local.get $tag) (i32.const 16)
+      (local.get $len) (i64.const 0)))))
+  (func $take_several (result i32)
+    (call $receive (i32.const 4096) (i32.const 150) (i32.const 3) (i64.const 0) (i64.const 0)
+      (i32.const 5000)))
+  ;; Four messages to itself, taken by two receives.
+  (func (export "several")
+    (call $self_pid (i32.const 5100))
+    (call $to_itself (i64.const 1) (i32.const 9))
+    (call $to_itself (i64.const 2) (i32.const 3))
+    (call $to_itself (i64.const 3) (i32.const 40))
+    (call $to_itself (i64.const 4) (i32.const 0))
+    ;; the second follows the first, the third has no room
+    (call $assert (i32.eq (call $take_several) (i32.const 1)))
+    (call $assert (i32.eq (i32.load (i32.const 5004)) (i32.const 9)))
+    (call $assert (i64.eq (i64.load (i32.const 5032)) (i64.const 1)))
+    (call $assert (i32.eq (i32.load8_u (i32.const 4104)) (i32.const 101)))
+    (call $assert (i32.eqz (i32.load (i32.const 4112))))
+    (call $assert (i32.eq (i32.load (i32.const 4116)) (i32.const 3)))
+    (call $assert (i64.eq (i64.load (i32.const 4120)) (i64.load (i32.const 5100))))
+    (call $assert (i64.eq (i64.load (i32.const 4144)) (i64.const 2)))
+    (call $assert (i32.eq (i32.load8_u (i32.const 4160)) (i32.const 97)))
+    (call $assert (i64.eqz (i64.load (i32.const 4168))))
+    ;; it is there still, and one of nothing behind it
+    (call $assert (i32.eq (call $take_several) (i32.const 1)))
+    (call $assert (i32.eq (i32.load (i32.const 5004)) (i32.const 40)))
+    (call $assert (i64.eq (i64.load (i32.const 5032)) (i64.const 3)))
+    (call $assert (i32.eqz (i32.load (i32.const 4140))))
+    (call $assert (i64.eq (i64.load (i32.const 4168)) (i64.const 4)))
+    (call $assert (i32.eq (call $take_several) (i32.const -4))))
   ;; Sends everything back.
   (func (export "pong")
     (loop $more

@@ -7,8 +7,8 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use craton_abi::{
-    AppId, Duration, Incarnation, Payload, Pid, ProcessLimits, ProgramId, RequestId, ShardId, Slot,
-    SpawnOrder, TraceId,
+    AppId, Duration, ExitReason, Incarnation, Payload, Pid, ProcessLimits, ProgramId, RequestId,
+    ShardId, Slot, SpawnOrder, TraceId,
 };
 use craton_engine::{Desk, Engine};
 use craton_hal::clock;
@@ -23,7 +23,7 @@ struct Host<'a> {
     program: ProgramId,
     request: RequestId,
     effects: Vec<Effect>,
-    /// The processes that have ended.
+    /// The processes that have ended as they should.
     ended: Vec<Pid>,
 }
 
@@ -52,7 +52,7 @@ impl Host<'_> {
                     self.step(Input::Ran { slot, outcome, used: then - now });
                 }
                 Effect::Host(HostEffect::Reclaim { slot }) => self.engine.reclaim(slot),
-                Effect::Exited { pid, .. } => self.ended.push(pid),
+                Effect::Exited { pid, reason: ExitReason::Normal } => self.ended.push(pid),
                 _ => {}
             }
         }
@@ -124,22 +124,38 @@ impl Desk for ShardDesk<'_> {
     }
 }
 
+impl Bench {
+    /// A shard with nothing in it, and the engine.
+    fn host(&mut self) -> Host<'_> {
+        let config = ShardConfig {
+            node: NODE,
+            incarnation: Incarnation::new(1),
+            shard: ShardId::new(0),
+            processes_max: 16,
+        };
+        Host {
+            shard: Shard::new(config),
+            engine: &mut self.engine,
+            program: self.program,
+            request: RequestId::new(1),
+            effects: Vec::new(),
+            ended: Vec::new(),
+        }
+    }
+}
+
+/// A receive of several messages takes those that lie there and fit.
+pub(super) fn several(bench: &mut Bench) -> Outcomes {
+    let mut host = bench.host();
+    let process = host.spawn("several", Vec::new())?;
+    let outcome = host.run_until_ended(process);
+    host.engine.reclaim_all();
+    outcome
+}
+
 /// The time for `rounds` round trips of 8 bytes between two processes.
 pub(super) fn round_trips(bench: &mut Bench, rounds: u32) -> Result<Duration, String> {
-    let config = ShardConfig {
-        node: NODE,
-        incarnation: Incarnation::new(1),
-        shard: ShardId::new(0),
-        processes_max: 16,
-    };
-    let mut host = Host {
-        shard: Shard::new(config),
-        engine: &mut bench.engine,
-        program: bench.program,
-        request: RequestId::new(1),
-        effects: Vec::new(),
-        ended: Vec::new(),
-    };
+    let mut host = bench.host();
     let pong = host.spawn("pong", Vec::new())?;
     let mut argument = rounds.to_le_bytes().to_vec();
     argument.extend_from_slice(&pong.to_bytes());
