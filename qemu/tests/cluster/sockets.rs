@@ -1,12 +1,18 @@
 //! Programs that serve the network, asked by clients that nobody here wrote.
 
-use crate::bed::{Bed, run_well};
+use crate::bed::{Bed, program_for, run_well};
 use crate::clients::{connect, curl, echo_much};
-use craton_tool::client::RunIo;
+use crate::linux::{open_many_files, to};
+use craton_abi::{Place, limit};
+use craton_qemu::testing::{in_network_namespace, kernel, launch};
+use craton_qemu::{MachineConfig, Tap, node_mac};
+use craton_tool::client::{Client, RunIo};
+use craton_tool::keys::Keys;
 use craton_wire::OutputStream;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::mpsc::channel;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 const HTTP: u16 = 8080;
@@ -43,7 +49,7 @@ pub fn run_and_serve(
     };
     let arguments = arguments.iter().map(|&text| text.into()).collect();
     let bundle = bed.program(program);
-    let end = bed.client(at).run(&bundle, arguments, craton_abi::Place::Here, io);
+    let end = bed.client(at).run(&bundle, arguments, Place::Here, io);
     let end = end.unwrap_or_else(|error| panic!("{error}"));
     assert!(end.stopped || end.reason.is_orderly(), "{}: {said}", end.reason);
     (said, end.stopped)
@@ -173,4 +179,46 @@ fn a_killed_process_gives_its_sockets_back() {
         round();
         bed.expect_memory_back(0, &before);
     }
+}
+
+/// Connections that one process holds where there is the memory for their buffers: 80 MiB, of half
+/// of half of what is free.
+const MANY_CONNECTIONS: usize = 10_000;
+const MANY_MIB: u32 = 512;
+
+#[test]
+#[ignore = "opens twenty thousand connections, for a minute; `make test-all` runs it"]
+fn one_process_holds_ten_thousand_connections() {
+    in_network_namespace("sockets::one_process_holds_ten_thousand_connections", || {
+        open_many_files();
+        let (tap, keys) = (Tap::start("tap0").unwrap(), Keys::generate("tester").unwrap());
+        let config = keys.node_config("n1").unwrap().render();
+        let machine = MachineConfig::new(kernel()).memory_mib(MANY_MIB).node_config(config);
+        let machine = launch(machine.tap(&tap, node_mac(0)));
+        machine.expect_line(" node: address ");
+        let mut said = String::new();
+        // The operator must be able to answer meanwhile.
+        let mut clients: Option<JoinHandle<Vec<TcpStream>>> = None;
+        let io = RunIo {
+            input: Box::new(std::io::empty()),
+            output: &mut |_, bytes| {
+                let text = std::str::from_utf8(bytes).expect("text");
+                said.push_str(text);
+                if text == "listening\n" {
+                    drop(clients.take().map(JoinHandle::join));
+                    let all = || (0..MANY_CONNECTIONS).map(|_| connect(to(HELD))).collect();
+                    clients = Some(std::thread::spawn(all));
+                }
+                Ok(())
+            },
+            progress: &mut |_| {},
+            stop: None,
+        };
+        let mut client = Client::connect(to(limit::SESSION_PORT), &keys).unwrap();
+        let arguments = ["sockets".into(), HELD.to_string(), MANY_CONNECTIONS.to_string()];
+        let bundle = program_for("stress", &keys);
+        let end = client.run(&bundle, arguments.into(), Place::Here, io).unwrap();
+        assert!(end.reason.is_orderly(), "{}: {said}", end.reason);
+        assert!(said.ends_with(&format!("held {MANY_CONNECTIONS} connections twice\n")), "{said}");
+    });
 }

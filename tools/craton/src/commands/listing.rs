@@ -229,3 +229,34 @@ impl Logs {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use craton_abi::{Incarnation, NodeId, Pid, ProgramId, ShardId, Slot};
+
+    #[test]
+    fn whom_a_process_waits_for_is_said_as_a_pid() {
+        let pid = |index| Pid {
+            node: NodeId::new(1),
+            incarnation: Incarnation::new(2),
+            slot: Slot::new(ShardId::new(0), index, 3).expect("in range"),
+        };
+        let mut process = ProcessInfo {
+            pid: pid(1),
+            program: ProgramId::default(),
+            entry: "main".into(),
+            state: format!("sending to {}", pid(2)),
+            waits_for: Some(pid(2)),
+            mailbox_messages: 0,
+            mailbox_bytes: 0,
+            memory_bytes: 0,
+            cpu_nanos: 0,
+        };
+        let json = |process: &ProcessInfo| process_json(&("n1".into(), process.clone()));
+        assert_eq!(json(&process)["waits_for"], pid(2).to_string());
+        assert_eq!(json(&process)["pid"], pid(1).to_string());
+        process.waits_for = None;
+        assert!(json(&process)["waits_for"].is_null(), "{}", json(&process));
+    }
+}

@@ -6,7 +6,7 @@
 //! - `shares SHARE...`: processes that compute on one CPU, with these shares, until it is stopped.
 //! - `together`: processes of two nodes spawned together, channels between them, or not at all.
 //! - `remote`: messages to and from every other node, their order and their bytes; monitor, kill.
-//! - `sockets PORT N`: holds N connections to PORT and all other sockets, is killed; twice.
+//! - `sockets PORT N`: holds N connections to PORT and a thousand other sockets, is killed; twice.
 //! - `connect HOST PORT`: bytes to an echo server and back, and calls that lead nowhere.
 //! - `pingpong N [remote]`, `spawnexit N [remote]`: nanoseconds for one, as `NAME PLACE N NANOS`.
 //!
