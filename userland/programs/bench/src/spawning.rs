@@ -63,6 +63,10 @@ pub fn idlers(count: u64, _: Cpus) -> Result<Figure> {
         let monitor = Monitor::new(last).map_err(|error| failed(&error))?;
         expect("whether the last one has ended", monitor.cancel(), false)?;
     }
+    // Processes are born when they first run, in turn: whoever comes behind them runs after all.
+    let behind = NOTHING.spawn(&(), SpawnOptions::here().monitored());
+    let behind = behind.map_err(|error| failed(&error))?;
+    expect("the end of one behind them", end(&mut mailbox, behind.pid)?, ExitReason::Normal)?;
     let used = now() - before;
     for pid in &alive {
         kill(pid).map_err(|error| failed(&error))?;
