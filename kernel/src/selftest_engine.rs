@@ -9,6 +9,7 @@ mod ends;
 mod kills;
 mod measure;
 mod messages;
+mod moves;
 mod preemption;
 mod soak;
 mod sockets;
@@ -56,6 +57,8 @@ const TESTS: &[Test] = &[
     ("engine_wasi_sleeps", wasi::sleeps),
     ("engine_preempts_endless_loops", preemption::endless_loops),
     ("engine_preemption_changes_no_result", preemption::results_are_equal),
+    ("engine_goes_from_cpu_to_cpu", moves::results_are_equal),
+    ("engine_leaves_nothing_on_another_cpu", moves::slots_are_clean),
     ("engine_unload_under_a_process", preemption::unload_under_a_process),
     ("engine_kills", kills::ten_thousand_kills),
     ("engine_soak", soak::soak),

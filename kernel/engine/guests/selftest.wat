@@ -189,6 +189,16 @@
       (local.set $at (i32.add (local.get $at) (i32.const 8)))
       (br_if $more (i32.lt_u (local.get $at) (i32.const 262144)))))
 
+  ;; The same in memory that does not grow.
+  (func (export "mark")
+    (memory.fill (i32.const 1024) (i32.const 255) (i32.const 130048)))
+  (func (export "unmarked") (local $at i32)
+    (local.set $at (i32.const 1024))
+    (loop $more
+      (call $assert (i64.eqz (i64.load (local.get $at))))
+      (local.set $at (i32.add (local.get $at) (i32.const 8)))
+      (br_if $more (i32.lt_u (local.get $at) (i32.const 131072)))))
+
   ;; The limit on tables is one for all of them.
   (func (export "grow_tables")
     (call $assert (i32.eq (table.grow $functions (ref.null func) (i32.const 40000)) (i32.const 4)))

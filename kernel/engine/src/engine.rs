@@ -2,8 +2,9 @@
 //!
 //! Owns [`Engine`], the host that answers a shard's effects `Start`, `Run` and `Reclaim` for
 //! programs in WebAssembly. Every CPU has its own, over the [`Programs`] that all share; a process
-//! stays with the engine that started it. It never looks at a clock or a device of its own: time
-//! comes in as [`Clocks`], everything else through the platform layer.
+//! is with one of them at a time, and `transit` has the way from one to another. It never looks at
+//! a clock or a device of its own: time comes in as [`Clocks`], everything else through the
+//! platform layer.
 
 use crate::instance::{self, Birth, Instance};
 use crate::kept::{Kept, Seat, Warm};
@@ -11,6 +12,7 @@ use crate::platform;
 use crate::process::{Closed, Desk, Envelopes, Exchange};
 use crate::programs::{Program, Programs};
 use crate::{HOST_STACK_BYTES, STACK_BYTES};
+use alloc::collections::BTreeMap;
 use alloc::string::ToString;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -42,7 +44,12 @@ pub struct Engine {
     programs: Arc<Programs>,
     clocks: Clocks,
     seeds: ChaCha8Rng,
+    /// Its own number among those over the same programs.
+    number: usize,
+    /// Those that it started.
     processes: BySlot<Process>,
+    /// Those that another engine started and gave.
+    lodgers: BTreeMap<Slot, Process>,
     /// Instances whose process has ended and which are as good as new, the last one at the end.
     warm: Kept,
     /// What the programs' count of unloads was when those of `warm` were still loaded.
@@ -61,7 +68,9 @@ const _: () = {
     is_send::<Engine>();
 };
 
-struct Process {
+pub(crate) struct Process {
+    /// The engine that started it, by its number.
+    home: usize,
     seat: Seat,
     program: Arc<Program>,
     memory: platform::Made,
@@ -71,17 +80,25 @@ struct Process {
     ran: bool,
 }
 
+impl Process {
+    pub(crate) fn memory(&self) -> &platform::Made {
+        &self.memory
+    }
+}
+
 impl Engine {
     /// An engine for processes of `programs`, which draw their randomness from `seed`.
     pub fn new(programs: Arc<Programs>, seed: [u8; 32], clocks: Clocks) -> Engine {
         let seeds = ChaCha8Rng::from_seed(seed);
         Engine {
             unloads: programs.unloads(),
+            number: programs.number_engine(),
             programs,
             clocks,
             seeds,
             processes: BySlot::default(),
             warm: Kept::default(),
+            lodgers: BTreeMap::new(),
             runs: 0,
             started: false,
             ran: Vec::new(),
@@ -127,9 +144,32 @@ impl Engine {
             }
         };
         let memory = seat.at_rest().ok_or(ErrorCode::Invalid)?.memory().clone();
+        let home = self.number;
         self.processes
-            .insert(pid.slot, Process { seat, program, memory, waits: false, ran: false });
+            .insert(pid.slot, Process { home, seat, program, memory, waits: false, ran: false });
         Ok(())
+    }
+
+    pub(crate) fn number(&self) -> usize {
+        self.number
+    }
+
+    /// Takes a process that came from another engine, or has come back.
+    pub(crate) fn insert(&mut self, slot: Slot, mut process: Process) {
+        process.ran = false;
+        if process.home == self.number {
+            self.processes.insert(slot, process);
+        } else {
+            self.lodgers.insert(slot, process);
+        }
+    }
+
+    pub(crate) fn remove(&mut self, slot: Slot) -> Option<Process> {
+        self.processes.remove(slot).or_else(|| self.lodgers.remove(&slot))
+    }
+
+    fn get(&self, slot: Slot) -> Option<&Process> {
+        self.processes.get(slot).or_else(|| self.lodgers.get(&slot))
     }
 
     /// Drops the instances of programs that were unloaded.
@@ -178,8 +218,12 @@ impl Engine {
             *outcome = Outcome::Exited(unborn(error));
             return (self.clocks.monotonic)().max(now);
         }
-        let Some(process) = self.processes.get_mut(slot) else {
-            panic!("{slot} is no process of the engine");
+        let process = match self.processes.get_mut(slot) {
+            Some(process) => process,
+            None => match self.lodgers.get_mut(&slot) {
+                Some(lodger) => lodger,
+                None => panic!("{slot} is no process of the engine"),
+            },
         };
         let is_reply = matches!(resume, Resume::Reply(_));
         assert_eq!(process.waits, is_reply, "{slot}: a reply goes to a waiting process only");
@@ -215,9 +259,11 @@ impl Engine {
         end
     }
 
-    /// Drops a process, wherever it is. Unknown slots are ignored: a start may have failed.
+    /// Drops a process, wherever it is, also if another engine gave it and nobody took it. Unknown
+    /// slots are ignored: a start may have failed.
     pub fn reclaim(&mut self, slot: Slot) {
-        let Some(Process { mut seat, program, .. }) = self.processes.remove(slot) else { return };
+        let process = self.remove(slot).or_else(|| self.programs.transit().take(slot));
+        let Some(Process { mut seat, program, .. }) = process else { return };
         self.forget_unloaded();
         let wanted = program.begins_anew
             && !program.is_unloaded()
@@ -234,6 +280,8 @@ impl Engine {
     /// Drops every process: the node starts a new life.
     pub fn reclaim_all(&mut self) {
         self.processes = BySlot::default();
+        self.lodgers = BTreeMap::new();
+        self.programs.transit().drop_given(self.number);
         self.give_back();
     }
 
@@ -247,7 +295,9 @@ impl Engine {
 
     /// Gives back the instances, stacks and memories that are kept for the next processes.
     pub fn give_back(&mut self) {
-        self.ran.retain(|slot| self.processes.get(*slot).is_some());
+        let (processes, lodgers) = (&self.processes, &self.lodgers);
+        let is_here = |slot: Slot| processes.get(slot).is_some() || lodgers.contains_key(&slot);
+        self.ran.retain(|slot| is_here(*slot));
         self.ran.shrink_to_fit();
         self.envelopes.give_back();
         self.processes.give_back();
@@ -257,9 +307,12 @@ impl Engine {
     /// The processes that ran since this was asked last: only their memory can have changed.
     pub fn take_ran(&mut self) -> Vec<Slot> {
         let mut slots = core::mem::take(&mut self.ran);
-        slots.retain(|slot| match self.processes.get_mut(*slot) {
-            Some(process) => core::mem::take(&mut process.ran),
-            None => false,
+        slots.retain(|slot| {
+            let process = match self.processes.get_mut(*slot) {
+                Some(process) => Some(process),
+                None => self.lodgers.get_mut(slot),
+            };
+            process.is_some_and(|process| core::mem::take(&mut process.ran))
         });
         slots
     }
@@ -268,7 +321,7 @@ impl Engine {
     /// none.
     pub fn memory_bytes(&self, slot: Slot) -> u64 {
         let bytes = |process: &Process| process.memory.mapped() + process.seat.stack_bytes();
-        self.processes.get(slot).map_or(0, |process| bytes(process) as u64)
+        self.get(slot).map_or(0, |process| bytes(process) as u64)
     }
 }
 

@@ -33,6 +33,8 @@ mod programs;
 #[cfg(feature = "metal")]
 mod sockets;
 #[cfg(feature = "metal")]
+mod transit;
+#[cfg(feature = "metal")]
 mod wasi;
 
 pub use config::{

@@ -6,6 +6,7 @@
 //! code mapped nor while an instance is made, let alone while a process runs.
 
 use crate::process::Guest;
+use crate::transit::Transit;
 use crate::{
     BEGINS_ANEW, DATA_IN_PAGES, LoadError, MEMORY, calls, data_of, load_module, platform, wasi,
 };
@@ -14,7 +15,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use craton_abi::ProgramId;
 use craton_bundle::{Bundle, CompilerKey, Verified};
 use craton_hal::memory::{Image, PageContent};
@@ -42,6 +43,10 @@ pub struct Programs {
     loaded: Mutex<BTreeMap<ProgramId, Arc<Program>>>,
     /// How many were unloaded ever.
     unloads: AtomicU64,
+    /// Processes of them that go from one engine to another.
+    transit: Transit,
+    /// Engines over them that there were ever.
+    engines: AtomicUsize,
 }
 
 /// A program, ready to be made instances of.
@@ -81,6 +86,8 @@ impl Programs {
             linker,
             loaded: Mutex::default(),
             unloads: AtomicU64::new(0),
+            transit: Transit::default(),
+            engines: AtomicUsize::new(0),
         }))
     }
 
@@ -144,6 +151,16 @@ impl Programs {
             self.unloads.fetch_add(1, Ordering::Release);
         }
         // The lock is free again here, where dropping it may unmap its code.
+    }
+
+    /// Where processes lie that one engine gave and another is to take.
+    pub(crate) fn transit(&self) -> &Transit {
+        &self.transit
+    }
+
+    /// A number for an engine over these programs.
+    pub(crate) fn number_engine(&self) -> usize {
+        self.engines.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Changes whenever a program was unloaded.

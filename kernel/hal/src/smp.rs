@@ -57,6 +57,11 @@ pub fn is_idle(cpu: usize) -> bool {
     cpu != 0 && cpu::of(cpu).is_some_and(|target| target.job.is_idle())
 }
 
+/// Whether a CPU sleeps and nobody has woken it yet. It may be awake by the time the caller knows.
+pub fn is_asleep(cpu: usize) -> bool {
+    cpu::of(cpu).is_some_and(|target| target.activity.is_asleep())
+}
+
 /// Gets the attention of a CPU that sleeps or runs a process; one that works in its loop will look
 /// by itself before it does either. What was written before is seen in the turn of the loop that
 /// follows. Costs an interrupt at most once a turn. From any context.

@@ -12,9 +12,9 @@ use craton_shard::port::{HostCall, Outcome, Resume};
 /// that ended from one that would not, on the busiest host too.
 const OVERRUN_MAX: Duration = Duration::from_secs(2);
 /// Rounds of the guest's `compute`: tens of milliseconds.
-const ROUNDS: u32 = 300_000;
+pub(super) const ROUNDS: u32 = 300_000;
 /// What `compute` answers for [`ROUNDS`], as wasmtime on a host has it.
-const RESULT: u64 = 0x40c6_4dc3_7335_b44d;
+pub(super) const RESULT: u64 = 0x40c6_4dc3_7335_b44d;
 
 pub(super) fn endless_loops(bench: &mut Bench) -> Outcomes {
     for entry in ["spin", "fill", "fill_large", "clock_forever"] {
@@ -33,7 +33,7 @@ pub(super) fn endless_loops(bench: &mut Bench) -> Outcomes {
     Ok(())
 }
 
-fn result(reason: ExitReason) -> Result<u64, String> {
+pub(super) fn result(reason: ExitReason) -> Result<u64, String> {
     match &reason {
         ExitReason::Error(bytes) => match bytes.as_slice().try_into() {
             Ok(bytes) => Ok(u64::from_le_bytes(bytes)),

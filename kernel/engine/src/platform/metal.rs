@@ -48,8 +48,10 @@ pub(crate) fn new_fiber(stack_bytes: usize, body: Body) -> Option<Fiber> {
     // of `calls.rs`). Between them lie wasmtime's frames of a call and of a host call, which hold
     // references into the store and plain values; killing ten thousand processes in every such
     // state with no byte lost is the self-test's guard of that for the pinned version. Nothing
-    // points into the stack but the store, which is dropped with the fiber (`seat.rs`). The engine
-    // that has the fiber is one CPU's, and the kernel is built with `panic = abort`.
+    // points into the stack but the store, which is dropped with the fiber (`seat.rs`). One engine
+    // at a time has the fiber, and that is one CPU's; between two it passes through a lock
+    // (`transit.rs`). No frame that can be suspended or preempted holds what is a CPU's: it is
+    // looked up by whoever needs it (`exchange.rs`). The kernel is built with `panic = abort`.
     match warm::take_stack(stack_bytes) {
         Some(mut fiber) => {
             // SAFETY: see above.

@@ -226,6 +226,20 @@ impl Made {
         }
     }
 
+    /// Lets this CPU touch it no more: another may.
+    pub(crate) fn leave(&self) {
+        if let Some(pages) = &self.0.lock().pages {
+            pages.leave_here();
+        }
+    }
+
+    /// To be called on another CPU than it was used on last, before it is used there.
+    pub(crate) fn arrive(&self) {
+        if let Some(pages) = &self.0.lock().pages {
+            pages.arrive_here();
+        }
+    }
+
     /// Whether host calls have used memory for it that is the kernel's own.
     pub(crate) fn is_short(&self) -> bool {
         self.0.lock().pages.as_ref().is_some_and(Sparse::is_short)

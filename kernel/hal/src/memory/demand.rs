@@ -222,7 +222,8 @@ impl Drop for Stack {
 
 /// A process's memory: addresses of which the first so many bytes may be used, and pages that come
 /// when they are touched on the CPU that has it [in use](Sparse::use_here): copies of its image's,
-/// or zeros. Dropping it gives all of it back. One CPU alone uses it.
+/// or zeros. Dropping it gives all of it back. One CPU at a time uses it: it lets it go
+/// ([`Sparse::leave_here`]) before another has it ([`Sparse::arrive_here`]).
 #[derive(Debug)]
 pub struct Sparse {
     /// In a box since page faults find it by its address.
@@ -310,6 +311,19 @@ impl Sparse {
     #[inline]
     pub fn use_here(&self) {
         this_cpu().set_memory(&raw const *self.pages as u64);
+    }
+
+    /// Lets this CPU touch it no more.
+    pub fn leave_here(&self) {
+        if this_cpu().memory() == &raw const *self.pages as u64 {
+            this_cpu().set_memory(0);
+        }
+    }
+
+    /// It comes from another CPU. This one may have used it before and remember that its pages are
+    /// dirty, which [`Sparse::restore`] made a secret of on the other: then it would note no write.
+    pub fn arrive_here(&self) {
+        tlb::flush_all();
     }
 
     /// Makes it what it is in the beginning, where it was written to since it was mapped or last
@@ -402,10 +416,8 @@ impl Pages {
 
 impl Drop for Sparse {
     fn drop(&mut self) {
+        self.leave_here();
         let pages = &self.pages;
-        if this_cpu().memory() == &raw const **pages as u64 {
-            this_cpu().set_memory(0);
-        }
         let mapped = pages.mapped.load(Relaxed);
         with_space(|space| {
             if mapped <= LISTED_PAGES {

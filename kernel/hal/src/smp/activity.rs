@@ -29,7 +29,7 @@
 //! interrupt sent, which ends the slice; a W before it is seen by `begin_run`, whose caller makes
 //! the slice short.
 
-use core::sync::atomic::{AtomicU32, Ordering::AcqRel, Ordering::Acquire};
+use core::sync::atomic::{AtomicU32, Ordering::AcqRel, Ordering::Acquire, Ordering::Relaxed};
 
 /// Runs its loop, or nothing that has to do with one.
 const WORKING: u32 = 0;
@@ -68,6 +68,11 @@ impl Activity {
     /// The CPU does not halt any more, or never did; begins a turn.
     pub(crate) fn end_sleep(&self) {
         self.0.swap(WORKING, AcqRel);
+    }
+
+    /// Whether the CPU sleeps and was not woken.
+    pub(crate) fn is_asleep(&self) -> bool {
+        self.0.load(Relaxed) == ASLEEP
     }
 
     /// A process is about to run. True if the CPU was woken since its turn began.
