@@ -5,7 +5,7 @@
 //! former life is still under way, and neither life must hear of the other.
 
 use alloc::vec::Vec;
-use craton_abi::{Incarnation, NodeId, Pid, ProgramId, ShardId, SocketNote};
+use craton_abi::{Duration, Incarnation, NodeId, Pid, ProgramId, ShardId, Slot, SocketNote};
 use craton_shard::is_held_back;
 use craton_shard::port::{Effect, Input};
 use craton_wire::ProcessInfo;
@@ -75,6 +75,9 @@ pub(crate) enum MailBody {
     /// From a worker: its shard was told that this life of a node is lost, and all that it said
     /// before is under way already.
     LostHeard(NodeId, Incarnation),
+    /// To the home of a process, from the shard that runs it: the memory that it holds, and the CPU
+    /// time that it used since this was told last.
+    Holds(Slot, u64, Duration),
     /// From a worker: how many processes it has.
     Tally(Tally),
     /// From a worker: no process of this program is left.

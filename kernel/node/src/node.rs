@@ -12,20 +12,21 @@ use crate::error::NodeError;
 use crate::hosts::Host;
 use crate::mail::{CONTROL, Mail, MailBody};
 use crate::part::Part;
+use crate::signals::destination;
 use crate::work::Work;
 use crate::worker::Worker;
 use alloc::format;
 use alloc::string::ToString;
 use alloc::vec::Vec;
 use craton_abi::{
-    Duration, ExitReason, Incarnation, Instant, NodeId, Pid, ShardId, Slot, SocketEvent,
-    SocketNote, SocketOrder, limit,
+    Duration, ExitReason, Incarnation, Instant, NodeId, ShardId, Slot, SocketEvent, SocketNote,
+    SocketOrder, limit,
 };
 use craton_session::ConnId;
 use craton_shard::port::{
     Effect, HostAnswer, HostEffect, HostReply, Input, LogLevel, Outcome, Resume, SpawnCall,
 };
-use craton_shard::{HandedOver, Shard, ShardConfig};
+use craton_shard::{HandedOver, Shard};
 
 /// Most shards of a node: the last index is the control's own.
 pub const SHARDS_MAX: u8 = 128;
@@ -59,7 +60,7 @@ impl Node {
             return Err(NodeError::Shards);
         }
         let control = Control::new(config, incarnation, shards, seed, now)?;
-        let shard = Shard::new(config_of(&control, CONTROL));
+        let shard = Shard::new(control.config_of(CONTROL));
         let (effects, work) = (Vec::new(), Work::default());
         Ok(Node { shard, control, workers_made: false, effects, work })
     }
@@ -70,7 +71,7 @@ impl Node {
         let first = if core::mem::replace(&mut self.workers_made, true) { SHARDS_MAX } else { 1 };
         let (control, life) = (&self.control, self.work.life);
         let make =
-            |shard| Worker::new(config_of(control, ShardId::new(shard)), control.shards, life);
+            |shard| Worker::new(control.config_of(ShardId::new(shard)), control.shards, life);
         (first..control.shards).map(make).collect()
     }
 
@@ -171,6 +172,9 @@ impl Node {
             NodeInput::Carried { bundle } => control.carried(bundle, now, work),
             NodeInput::Loaded { program, result } => control.loaded(program, result, now, work),
             NodeInput::Host(answer) => {
+                if let Some((home, body)) = self.lodger_holds(&answer) {
+                    work.post(home, body);
+                }
                 work.inputs.extend(self.host_said(answer));
             }
             NodeInput::Socket(event) => self.network_said(event, work),
@@ -182,20 +186,33 @@ impl Node {
         }
     }
 
+    /// Whether the host runs a process for shard 0, or may have been asked to.
+    #[inline]
+    fn runs(&self, slot: Slot) -> bool {
+        slot.shard() == CONTROL || self.shard.has_lodger(slot)
+    }
+
+    /// What the home of a lodger is told of what the host says that it holds.
+    fn lodger_holds(&mut self, answer: &HostAnswer) -> Option<(ShardId, MailBody)> {
+        let &HostAnswer::Memory { slot, bytes } = answer else { return None };
+        let used = self.shard.take_used(slot)?;
+        Some((slot.shard(), MailBody::Holds(slot, bytes, used)))
+    }
+
     /// What shard 0 is told of what the host of its processes says.
     fn host_said(&mut self, answer: HostAnswer) -> Option<Input> {
-        let hosts = &mut self.control.hosts;
         match answer {
             HostAnswer::Started { slot, result } if slot.shard() == CONTROL => {
                 if result.is_err() {
-                    hosts.ended(slot);
+                    self.control.hosts.ended(slot);
                 }
                 return Some(Input::Started { slot, result });
             }
-            HostAnswer::Ran { slot, outcome, used } if slot.shard() == CONTROL => {
+            HostAnswer::Ran { slot, outcome, used } if self.runs(slot) => {
                 return Some(Input::Ran { slot, outcome, used });
             }
-            HostAnswer::Memory { slot, bytes } => hosts.set_memory(slot, bytes),
+            HostAnswer::NotThere { slot } => return Some(Input::NotThere { slot }),
+            HostAnswer::Memory { slot, bytes } => self.control.hosts.set_memory(slot, bytes),
             HostAnswer::Started { .. } | HostAnswer::Ran { .. } => {}
         }
         None
@@ -232,6 +249,10 @@ impl Node {
                 control.crew.heard_lost(from, node, incarnation);
             }
             MailBody::Settled(claimer) => control.names_settled(claimer, work),
+            MailBody::Holds(slot, bytes, used) => {
+                control.hosts.set_memory(slot, bytes);
+                self.shard.used_elsewhere(slot, used);
+            }
             MailBody::Tally(tally) => control.crew.told(from, tally),
             MailBody::Unused(program, tally) => control.crew.unused(from, program, tally),
             MailBody::Listing(id, part) => control.listed(id, part, now, work),
@@ -247,7 +268,7 @@ impl Node {
             if work.fenced {
                 work.fenced = false;
                 self.control.restart(now, work);
-                self.shard = Shard::new(config_of(&self.control, CONTROL));
+                self.shard = Shard::new(self.control.config_of(CONTROL));
             } else if let Some(input) = work.inputs.pop_front() {
                 self.step_shard(input, now, work);
             } else if !self.control.pump(now, work) {
@@ -291,6 +312,7 @@ impl Node {
             Effect::Credit { to, mailbox, messages, bytes } => {
                 control.return_credit(to, mailbox, (messages, bytes), now, work);
             }
+            Effect::Lending { to, slot, word } => work.input(to, Input::Lending { slot, word }),
             Effect::WantRoom { node } => control.wants_room.push((node, from)),
             Effect::Gone { to, pid } => control.tell_gone(to, pid, now, work),
             Effect::Place { place, order } => control.place(place, order, now, work),
@@ -349,6 +371,9 @@ impl Node {
                 Some(Host::Console | Host::Stdin) => control.part_reclaimed(slot),
                 None => {}
             },
+            HostEffect::Give { .. } | HostEffect::Take { .. } => {
+                work.effect(NodeEffect::Host(effect));
+            }
         }
     }
 }
@@ -366,6 +391,10 @@ impl Part for Node {
 
     /// As a step, for shard 0 and the control have nothing left to pass on between two.
     fn hear(&mut self, answer: HostAnswer, now: Instant, out: &mut Vec<NodeEffect>) {
+        if let Some((to, body)) = self.lodger_holds(&answer) {
+            let mail = Mail { life: self.work.life, from: CONTROL, body };
+            out.push(NodeEffect::Post { to, mail });
+        }
         if let Some(input) = self.host_said(answer) {
             self.shard.step(input, now, &mut self.effects);
             self.carry_out_all(now, out);
@@ -396,7 +425,7 @@ impl Part for Node {
         resume: &mut Resume,
         out: &mut Vec<NodeEffect>,
     ) -> HandedOver {
-        if slot.shard() != CONTROL {
+        if !self.runs(slot) {
             return HandedOver { next: None, reclaim: false };
         }
         let effects = &mut self.effects;
@@ -459,35 +488,6 @@ impl Part for Node {
 
     fn runnable(&self) -> bool {
         self.shard.runnable()
-    }
-}
-
-/// The life of a node that an effect is for, if it is for one.
-fn destination(effect: &Effect) -> Option<(NodeId, Incarnation)> {
-    let of_pid = |pid: &Pid| (pid.node, pid.incarnation);
-    match effect {
-        Effect::Signal(signal) => Some(of_pid(&signal.to)),
-        Effect::Credit { to, .. } | Effect::Gone { to, .. } => Some((to.node, to.incarnation)),
-        Effect::SpawnReply { parent, .. } => Some(of_pid(parent)),
-        Effect::SpawnHeard { child } => Some(of_pid(child)),
-        Effect::Host(_)
-        | Effect::WantRoom { .. }
-        | Effect::Place { .. }
-        | Effect::AskNodes { .. }
-        | Effect::Socket(_)
-        | Effect::AskNames { .. }
-        | Effect::NamesEnded { .. }
-        | Effect::Log { .. }
-        | Effect::Exited { .. } => None,
-    }
-}
-
-fn config_of(control: &Control, shard: ShardId) -> ShardConfig {
-    ShardConfig {
-        node: control.me.node,
-        incarnation: control.me.incarnation,
-        shard,
-        processes_max: limit::PROCESSES_PER_SHARD_MAX,
     }
 }
 

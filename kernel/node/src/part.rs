@@ -118,6 +118,24 @@ pub trait Part {
         })
     }
 
+    /// Lets the CPU that `idle` finds run some of the processes that wait too long for this one.
+    /// Does not ask where none do.
+    #[inline]
+    fn share(
+        &mut self,
+        now: Instant,
+        out: &mut Vec<Self::Effect>,
+        idle: impl FnOnce() -> Option<ShardId>,
+    ) {
+        self.at_once(now, out, |shard, effects| {
+            if shard.has_spare(now)
+                && let Some(to) = idle()
+            {
+                shard.lend(to, effects);
+            }
+        });
+    }
+
     /// Whether what it asks for is to post mail.
     fn is_post(effect: &Self::Effect) -> bool;
 

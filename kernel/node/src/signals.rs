@@ -6,13 +6,24 @@ use crate::control::Control;
 use crate::links::Stamp;
 use crate::work::Work;
 use craton_abi::{
-    AppId, ErrorCode, ExitReason, Incarnation, Instant, NodeId, Pid, RequestId, Signal, SignalBody,
-    TraceId,
+    AppId, ErrorCode, ExitReason, Incarnation, Instant, NodeId, Pid, RequestId, ShardId, Signal,
+    SignalBody, TraceId, limit,
 };
-use craton_shard::port::{Input, Source};
+use craton_shard::ShardConfig;
+use craton_shard::port::{Effect, Input, Source};
 use craton_wire::{Body, Lane};
 
 impl Control {
+    /// What a shard of this node is told at its birth.
+    pub(crate) fn config_of(&self, shard: ShardId) -> ShardConfig {
+        ShardConfig {
+            node: self.me.node,
+            incarnation: self.me.incarnation,
+            shard,
+            processes_max: limit::PROCESSES_PER_SHARD_MAX,
+        }
+    }
+
     /// A signal of a process of this node, or of the node itself.
     pub(crate) fn carry(&mut self, signal: Signal, now: Instant, work: &mut Work) {
         let to = signal.to;
@@ -149,5 +160,26 @@ impl Control {
             let stamp = Stamp { lane, app: AppId::new(0), trace: TraceId::new(0) };
             self.send(to, stamp, body, now, work);
         }
+    }
+}
+
+/// The life of a node that an effect is for, if it is for one.
+pub(crate) fn destination(effect: &Effect) -> Option<(NodeId, Incarnation)> {
+    let of_pid = |pid: &Pid| (pid.node, pid.incarnation);
+    match effect {
+        Effect::Signal(signal) => Some(of_pid(&signal.to)),
+        Effect::Credit { to, .. } | Effect::Gone { to, .. } => Some((to.node, to.incarnation)),
+        Effect::SpawnReply { parent, .. } => Some(of_pid(parent)),
+        Effect::SpawnHeard { child } => Some(of_pid(child)),
+        Effect::Host(_)
+        | Effect::WantRoom { .. }
+        | Effect::Place { .. }
+        | Effect::Lending { .. }
+        | Effect::AskNodes { .. }
+        | Effect::Socket(_)
+        | Effect::AskNames { .. }
+        | Effect::NamesEnded { .. }
+        | Effect::Log { .. }
+        | Effect::Exited { .. } => None,
     }
 }

@@ -117,6 +117,12 @@ impl Worker {
         slot.shard() == self.shard()
     }
 
+    /// Whether its host runs a process for it, or may have been asked to.
+    #[inline]
+    fn runs(&self, slot: Slot) -> bool {
+        self.is_mine(slot) || self.shard.has_lodger(slot)
+    }
+
     fn host_said(&mut self, answer: HostAnswer, now: Instant, out: &mut Vec<WorkerEffect>) {
         match answer {
             HostAnswer::Started { slot, result } if self.is_mine(slot) => {
@@ -125,10 +131,18 @@ impl Worker {
                 }
                 self.advance(Input::Started { slot, result }, now, out);
             }
-            HostAnswer::Ran { slot, outcome, used } if self.is_mine(slot) => {
+            HostAnswer::Ran { slot, outcome, used } if self.runs(slot) => {
                 self.advance(Input::Ran { slot, outcome, used }, now, out);
             }
-            HostAnswer::Memory { slot, bytes } => self.hosts.set_memory(slot, bytes),
+            HostAnswer::NotThere { slot } => self.advance(Input::NotThere { slot }, now, out),
+            HostAnswer::Memory { slot, bytes } if self.is_mine(slot) => {
+                self.hosts.set_memory(slot, bytes);
+            }
+            HostAnswer::Memory { slot, bytes } => {
+                if let Some(used) = self.shard.take_used(slot) {
+                    self.post(slot.shard(), MailBody::Holds(slot, bytes, used), out);
+                }
+            }
             HostAnswer::Started { .. } | HostAnswer::Ran { .. } => {}
         }
     }
@@ -171,6 +185,10 @@ impl Worker {
             MailBody::Input(input) => self.advance(input, now, out),
             MailBody::Sockets(note) => out.push(WorkerEffect::SocketNote { from, note }),
             MailBody::Ask(id, survey) => self.answer(id, survey, out),
+            MailBody::Holds(slot, bytes, used) => {
+                self.hosts.set_memory(slot, bytes);
+                self.shard.used_elsewhere(slot, used);
+            }
             MailBody::Settle(claimer) => self.post(CONTROL, MailBody::Settled(claimer), out),
             // For the control only.
             MailBody::Effect(_)
@@ -242,6 +260,9 @@ impl Worker {
             Effect::SpawnHeard { child } if self.is_here(child) => {
                 self.tell(child.slot.shard(), Input::SpawnHeard { child }, out);
             }
+            Effect::Lending { to, slot, word } => {
+                self.tell(to, Input::Lending { slot, word }, out);
+            }
             Effect::Socket(order) => out.push(WorkerEffect::Socket(order)),
             // An orderly end is news to nobody.
             Effect::Exited { reason, .. } if reason.is_orderly() => {}
@@ -255,7 +276,7 @@ impl Worker {
                 self.hosts.started(start.pid.slot, start.program);
             }
             HostEffect::Reclaim { slot } => self.host_ended(*slot, out),
-            HostEffect::Run { .. } => {}
+            HostEffect::Run { .. } | HostEffect::Give { .. } | HostEffect::Take { .. } => {}
         }
         out.push(WorkerEffect::Host(effect));
     }
@@ -356,7 +377,7 @@ impl Part for Worker {
         resume: &mut Resume,
         out: &mut Vec<WorkerEffect>,
     ) -> HandedOver {
-        if !self.is_mine(slot) {
+        if !self.runs(slot) {
             return HandedOver { next: None, reclaim: false };
         }
         let over = self.shard.hand_over(slot, outcome, used, now, resume, &mut self.effects);

@@ -28,7 +28,9 @@ impl Shard {
         if !self.runs(slot) {
             return Err(call);
         }
-        self.request_at_once(slot, call, out)
+        let answer = self.request_at_once(slot, call, out);
+        self.settle(out);
+        answer
     }
 
     /// Sends a message of the process that runs to another of this node, if there is room or credit
@@ -71,7 +73,9 @@ impl Shard {
             return false;
         }
         match target.state {
-            State::Receiving { want, capacity, deadline } if want.takes(tag) && len <= capacity => {
+            State::Receiving { want, capacity, deadline }
+                if want.takes(tag) && len <= capacity && !target.is_lent() =>
+            {
                 self.timers.cancel(deadline, to.slot);
                 let turn = self.run_queue.push(to.slot, &mut target.virtual_time);
                 let received = Received::Message { from, tag, payload: make(message) };
@@ -82,6 +86,7 @@ impl Shard {
             State::Receiving { .. } => {
                 target.mailbox.push_copy(from, tag, message, make);
                 self.arrived(to.slot, out);
+                self.settle(out);
             }
             _ => target.mailbox.push_copy(from, tag, message, make),
         }
@@ -131,6 +136,7 @@ impl Shard {
         if !(empty && timeout.is_none())
             && let Some(reply) = self.take_at_once(slot, tag, timeout, capacity, out)
         {
+            self.settle(out);
             return ReceiveAtOnce::Reply(reply);
         }
         match self.live_mut(slot) {
@@ -160,6 +166,7 @@ impl Shard {
             (is_taken, room) = (true, more);
             if !(paid == Paid::Local && process.senders.is_empty()) {
                 self.was_taken(slot, paid, out);
+                self.settle(out);
             }
         }
         is_taken

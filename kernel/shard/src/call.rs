@@ -18,19 +18,22 @@ impl Process {
     /// Counts the CPU time that it used.
     fn charge(&mut self, used: Duration) {
         self.identity.cpu = self.identity.cpu + used;
-        let cost = used + RUN_COST;
-        let cost = if self.cpu_share == limit::CPU_SHARE { cost } else { self.weighed(cost) };
-        self.virtual_time = self.virtual_time + cost;
+        self.virtual_time = self.virtual_time + cost(used, self.cpu_share);
     }
 }
 
-impl Process {
-    /// What a cost counts in the run queue for a process that has not the usual share.
-    #[cold]
-    fn weighed(&self, cost: Duration) -> Duration {
-        let usual = u64::from(limit::CPU_SHARE);
-        Duration::from_nanos(cost.saturating_mul(usual).as_nanos() / u64::from(self.cpu_share))
-    }
+/// What a run that used so much counts in the run queue.
+#[inline]
+pub(crate) fn cost(used: Duration, cpu_share: u32) -> Duration {
+    let cost = used + RUN_COST;
+    if cpu_share == limit::CPU_SHARE { cost } else { weighed(cost, cpu_share) }
+}
+
+/// What a cost counts for a process that has not the usual share.
+#[cold]
+fn weighed(cost: Duration, cpu_share: u32) -> Duration {
+    let usual = u64::from(limit::CPU_SHARE);
+    Duration::from_nanos(cost.saturating_mul(usual).as_nanos() / u64::from(cpu_share))
 }
 
 impl Shard {
@@ -52,12 +55,20 @@ impl Shard {
             }
             Some(Tenant::Ending(_)) => return self.host_let_go(slot, out),
             _ => {
+                if self.has_lodger(slot) {
+                    return self.lodger_ran(slot, outcome, used, out);
+                }
                 let pid = self.pid(slot);
                 return self.refuse(pid, "an answer to no run", pid, out);
             }
         };
         process.charge(used);
         process.state = State::Calling;
+        self.came_back(slot, outcome, out);
+    }
+
+    /// Does what follows from how a process came back, wherever it was run.
+    pub(crate) fn came_back(&mut self, slot: Slot, outcome: Outcome, out: &mut Vec<Effect>) {
         match outcome {
             // It does not: nothing was taken.
             Outcome::Waiting => self.reply(slot, HostReply::Failed(ErrorCode::Invalid)),

@@ -21,6 +21,8 @@
 //!   node said before it was lost. What is for a node that is unknown comes back: of a message its
 //!   credit, of a monitor a `Down` of no connection. A message to a shard that does not exist is
 //!   answered by [`port::Input::Gone`], a monitor on it by a `Down` of no process.
+//! - [`port::Effect::Lending`] comes as [`port::Input::Lending`], in order between any two shards;
+//!   what a host gave lies ready for another by then.
 //! - A host answers each [`port::HostEffect::Start`] and [`port::HostEffect::Run`] once, also if
 //!   the process has ended meanwhile: its slot is free only then.
 
@@ -31,8 +33,10 @@ extern crate alloc;
 
 mod at_once;
 mod call;
+mod lend;
 mod life;
 mod link;
+mod lodge;
 mod message;
 mod names;
 pub mod port;

@@ -4,8 +4,8 @@
 //! it or counts on credit from it is told, and what it held on others is taken back. Only its slot
 //! may outlive it, while its host has not answered yet.
 
-use crate::port::{Effect, HostEffect, HostReply, Resume};
-use crate::process::{Identity, Process, State, Tenant};
+use crate::port::{Effect, HostEffect, HostReply, Lending, Resume};
+use crate::process::{Identity, Process, Runs, State, Tenant};
 use crate::shard::{Shard, Whereabouts};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -21,7 +21,12 @@ impl Shard {
         let Some(process) = self.live_mut(slot) else { return };
         let parent = process.parent;
         let mut orphan = None;
-        let host_works = matches!(process.state, State::Starting { .. } | State::Running);
+        let lent = match process.runs {
+            Runs::Lent(to) => Some(to),
+            Runs::Here | Runs::Anywhere => None,
+        };
+        let host_works =
+            lent.is_some() || matches!(process.state, State::Starting { .. } | State::Running);
         match core::mem::replace(&mut process.state, State::Calling) {
             State::Starting { request, .. } => {
                 // It was born, and died: the parent hears both.
@@ -29,7 +34,9 @@ impl Shard {
                 out.push(Effect::SpawnReply { request, parent, result });
             }
             State::Runnable { resume, .. } => {
-                self.left_run_queue();
+                if lent.is_none() {
+                    self.left_run_queue();
+                }
                 match resume {
                     Resume::Birth(_) => self.unborn -= 1,
                     Resume::Reply(HostReply::Spawned { pid: child, .. }) => orphan = Some(child),
@@ -42,12 +49,16 @@ impl Shard {
                 self.leave(to, ticket, out);
             }
             State::Answering { to, ticket, .. } => self.leave_answering(to, ticket),
-            State::Running | State::Calling | State::Spawning { .. } => {}
+            State::Running => orphan = self.lender.take_told(slot),
+            State::Calling | State::Spawning { .. } => {}
             State::Asking | State::OnSocket { .. } => {}
         }
         let Some(process) = self.take_out(slot, host_works) else { return };
         if !host_works {
             out.push(Effect::Host(HostEffect::Reclaim { slot }));
+        }
+        if let Some(to) = lent {
+            out.push(Effect::Lending { to, slot, word: Lending::Recall });
         }
         let pid = self.pid(slot);
         let reason = reason.bounded();

@@ -5,8 +5,10 @@
 //! native program in the simulator, the control part of the node for the operator's consoles. All
 //! of them speak [`HostCall`], [`HostReply`] and [`Outcome`], and the shard cannot tell them apart.
 
+mod lending;
 mod process;
 
+pub use lending::Lending;
 pub use process::{
     HostCall, HostReply, LivingNode, LogLevel, Make, NameCall, Outcome, ReceiveAtOnce, Received,
     Resume, Sink, SpawnCall,
@@ -18,7 +20,8 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use craton_abi::{
     AppId, Duration, ErrorCode, ExitReason, Incarnation, NodeId, Payload, Pid, Place,
-    ProcessLimits, ProgramId, RequestId, Signal, Slot, SocketEvent, SocketOrder, SpawnOrder,
+    ProcessLimits, ProgramId, RequestId, ShardId, Signal, Slot, SocketEvent, SocketOrder,
+    SpawnOrder,
 };
 pub use craton_process::{MessageView, Source};
 
@@ -70,6 +73,19 @@ pub enum Input {
         messages: u32,
         /// Bytes taken.
         bytes: u32,
+    },
+    /// Another shard of the node answers [`Effect::Lending`], or speaks first.
+    Lending {
+        /// Of which process.
+        slot: Slot,
+        /// What.
+        word: Lending,
+    },
+    /// The host's answer to a [`HostEffect::Take`] of what is not there: the life of the node is
+    /// over, and the word of that is on its way.
+    NotThere {
+        /// Which process.
+        slot: Slot,
     },
     /// The node cannot keep a process any longer.
     End {
@@ -128,9 +144,20 @@ pub enum HostEffect {
         /// How long it may compute.
         slice: Duration,
     },
-    /// Drop an instance: its process is gone. Its host answers nothing more for it.
+    /// Drop an instance: its process is gone. Its host answers nothing more for it. What another
+    /// host of the node gave is dropped where it lies.
     Reclaim {
         /// Which process.
+        slot: Slot,
+    },
+    /// Put an instance, which does not run, where another host of the node can take it.
+    Give {
+        /// Which process.
+        slot: Slot,
+    },
+    /// Take the instance that another host gave, to run it. If it is not there that is said.
+    Take {
+        /// Which process, of whatever shard.
         slot: Slot,
     },
 }
@@ -153,6 +180,11 @@ pub enum HostAnswer {
         outcome: Outcome,
         /// CPU time used.
         used: Duration,
+    },
+    /// To [`HostEffect::Take`], if there is nothing to take.
+    NotThere {
+        /// Which process.
+        slot: Slot,
     },
     /// How much memory a process holds, for listings; said whenever it changed.
     Memory {
@@ -209,6 +241,15 @@ pub enum Effect {
         to: Source,
         /// The process that is not.
         pid: Pid,
+    },
+    /// Step another shard of this node with [`Input::Lending`].
+    Lending {
+        /// Which shard.
+        to: ShardId,
+        /// Of which process.
+        slot: Slot,
+        /// What.
+        word: Lending,
     },
     /// Find a place for a spawn and order it there; answer with [`Input::SpawnReply`].
     Place {

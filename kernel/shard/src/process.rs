@@ -22,7 +22,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use craton_abi::{
     AppId, Duration, ExitReason, Instant, MonitorId, Payload, Pid, ProcessLimits, ProgramId,
-    RequestId, SocketId, TraceId, is_taken_by, limit,
+    RequestId, ShardId, SocketId, TraceId, is_taken_by, limit,
 };
 use craton_process::{Links, Mailbox, Ticket, WaitQueue, Watchers};
 
@@ -53,6 +53,7 @@ pub(crate) struct Process {
     /// The parent knows of it, or never will.
     pub(crate) is_heard: bool,
     pub(crate) state: State,
+    pub(crate) runs: Runs,
     pub(crate) mailbox: Mailbox,
     /// Processes of this shard that wait for room in the mailbox.
     pub(crate) senders: WaitQueue,
@@ -70,6 +71,17 @@ pub(crate) struct Process {
     pub(crate) cpu_share: u32,
 }
 
+/// Which shard runs a process.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Runs {
+    /// This one: its spawner wanted it so.
+    Here,
+    /// This one, as long as no other is idle.
+    Anywhere,
+    /// Another, to which it is lent.
+    Lent(ShardId),
+}
+
 /// What a process is doing.
 #[derive(Debug)]
 pub(crate) enum State {
@@ -80,14 +92,14 @@ pub(crate) enum State {
         /// The parent's monitor.
         monitor: Option<MonitorId>,
     },
-    /// It stands in the run queue.
+    /// It stands in the run queue; or it was lent and is on its way back.
     Runnable {
         /// How it will go on.
         resume: Resume,
         /// Its entry.
         turn: Turn,
     },
-    /// Its host runs it.
+    /// Its host runs it, or the shard that it is lent to.
     Running,
     /// It asked for something that is being done within this step.
     Calling,
@@ -170,6 +182,7 @@ impl Process {
             parent: Pid::default(),
             is_heard: false,
             state: State::Calling,
+            runs: Runs::Here,
             mailbox: Mailbox::new(limits),
             senders: WaitQueue::new(),
             watchers: Watchers::new(),
@@ -181,6 +194,10 @@ impl Process {
             // They may come from another node.
             cpu_share: limits.cpu_share.clamp(1, limit::CPU_SHARE_MAX),
         }
+    }
+
+    pub(crate) fn is_lent(&self) -> bool {
+        matches!(self.runs, Runs::Lent(_))
     }
 
     /// Whether it is a child of `parent`, who does not know of it yet.

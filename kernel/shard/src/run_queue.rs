@@ -19,6 +19,11 @@ const LENGTH_MIN: usize = 64;
 #[derive(Copy, Clone, Debug, Eq, PartialEq, Ord, PartialOrd)]
 pub(crate) struct Turn(u64);
 
+impl Turn {
+    /// No entry's.
+    pub(crate) const NONE: Turn = Turn(0);
+}
+
 /// Virtual time, turn and slot: the smallest runs next.
 type Entry = (Duration, Turn, Slot);
 

@@ -2,11 +2,14 @@
 //!
 //! Owns [`Shard`] and [`ShardConfig`], the run queue's use and the timers' firing. The rest of its
 //! verbs are in `call` (what a process asks), `message` (sending, receiving, credit), `watch`
-//! (monitors), `request` (answers, timers), `spawn` and `life` (beginnings and ends).
+//! (monitors), `request` (answers, timers), `spawn` and `life` (beginnings and ends), `lend` and
+//! `lodge` (processes that another shard runs).
 
+use crate::lend::{Lender, turn_of};
+use crate::lodge::Lodger;
 use crate::port::{Effect, HostEffect, HostReply, Input, LogLevel, Outcome, Resume};
-use crate::process::{Process, State, Tenant};
-use crate::run_queue::RunQueue;
+use crate::process::{Process, Runs, State, Tenant};
+use crate::run_queue::{RunQueue, Turn};
 use crate::timers::Timers;
 use crate::view::ProcessView;
 use alloc::collections::{BTreeMap, VecDeque};
@@ -47,10 +50,13 @@ pub struct Shard {
     pub(crate) now: Instant,
     pub(crate) processes: Table<Tenant>,
     pub(crate) run_queue: RunQueue,
-    /// Processes in [`State::Runnable`].
+    /// Processes in [`State::Runnable`] that are not lent, and lodgers that stand in the run queue.
     pub(crate) runnable: usize,
     /// Those among them that no instance was made for yet.
     pub(crate) unborn: usize,
+    pub(crate) lender: Lender,
+    /// Processes of other shards that this one runs.
+    pub(crate) lodgers: BTreeMap<Slot, Lodger>,
     pub(crate) timers: Timers,
     /// Credit for mailboxes elsewhere.
     pub(crate) windows: Windows,
@@ -103,6 +109,8 @@ impl Shard {
             run_queue: RunQueue::new(),
             runnable: 0,
             unborn: 0,
+            lender: Lender::default(),
+            lodgers: BTreeMap::new(),
             timers: Timers::new(),
             windows: Windows::new(),
             pacing: Pacing::new(),
@@ -131,6 +139,8 @@ impl Shard {
             Input::Credit { mailbox, messages, bytes } => {
                 self.credit(mailbox, messages, bytes, out);
             }
+            Input::Lending { slot, word } => self.lending(slot, word, out),
+            Input::NotThere { slot } => self.not_there(slot, out),
             Input::End { slot, reason } => self.end(slot, reason, out),
             Input::Room { node } => self.room(node, out),
             Input::Gone { pid } => self.gone(pid),
@@ -141,8 +151,17 @@ impl Shard {
             Input::SpawnHeard { child } => self.spawn_heard(child),
             Input::NodeLost { node, incarnation } => self.node_lost(node, incarnation, out),
         }
+        self.settle(out);
+    }
+
+    /// Does what a step leaves for its end.
+    #[inline]
+    pub(crate) fn settle(&mut self, out: &mut Vec<Effect>) {
         if !self.exits.is_empty() {
             self.pass_exits_on(out);
+        }
+        if !self.lender.answered.is_empty() {
+            self.pass_answers_on(out);
         }
     }
 
@@ -200,9 +219,7 @@ impl Shard {
                 }
                 outcome => self.ran(slot, outcome, used, out),
             }
-            if !self.exits.is_empty() {
-                self.pass_exits_on(out);
-            }
+            self.settle(out);
         }
         let is_due = self.timers.is_due(self.now);
         let asks = is_due || !out.is_empty();
@@ -226,7 +243,12 @@ impl Shard {
     /// Takes the process whose turn it is from the run queue, and how it goes on.
     fn next_to_run(&mut self, resume: &mut Resume, out: &mut Vec<Effect>) -> Option<Slot> {
         while let Some((slot, turn)) = self.run_queue.pop() {
-            let Some(process) = self.live_mut(slot) else { continue };
+            let Some(process) = self.live_mut(slot) else {
+                if self.lodger_runs(slot, turn, resume) {
+                    return Some(slot);
+                }
+                continue;
+            };
             match core::mem::replace(&mut process.state, State::Running) {
                 State::Runnable { resume: its_own, turn: last } if last == turn => {
                     resume.put(its_own);
@@ -273,19 +295,26 @@ impl Shard {
     /// Puts a process in the run queue, if it lives.
     pub(crate) fn ready(&mut self, slot: Slot, resume: Resume) {
         let Some(process) = self.processes.get_mut(slot).and_then(Tenant::live_mut) else { return };
+        if process.is_lent() {
+            process.state = State::Runnable { resume, turn: Turn::NONE };
+            return self.lender.answered.push(slot);
+        }
+        let waits_alone = matches!(resume, Resume::Start | Resume::Continue);
+        let is_spare = waits_alone && process.runs == Runs::Anywhere;
         let turn = self.run_queue.push(slot, &mut process.virtual_time);
         process.state = State::Runnable { resume, turn };
         self.runnable += 1;
+        if is_spare {
+            self.offer(slot, turn);
+        }
     }
 
     /// A process that stood in the run queue ended.
     pub(crate) fn left_run_queue(&mut self) {
         self.runnable -= 1;
-        let processes = &self.processes;
-        self.run_queue.clean(self.runnable, |slot, turn| {
-            let state = processes.get(slot).and_then(Tenant::live).map(|process| &process.state);
-            matches!(state, Some(State::Runnable { turn: last, .. }) if *last == turn)
-        });
+        let (processes, lodgers) = (&self.processes, &self.lodgers);
+        self.run_queue
+            .clean(self.runnable, |slot, turn| turn_of(processes, lodgers, slot) == Some(turn));
     }
 
     /// Counts what somebody did against the rules, and says so at the first and at each doubling,

@@ -19,7 +19,7 @@
 //! made of, and its host makes that when it first runs. Such a child is *unborn* until then.
 
 use crate::port::{Effect, HostEffect, HostReply, Resume, SpawnCall, Start};
-use crate::process::{Identity, Process, State, Tenant};
+use crate::process::{Identity, Process, Runs, State, Tenant};
 use crate::shard::{SYSTEM, Shard, Whereabouts};
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -104,6 +104,7 @@ impl Shard {
             parent,
             is_heard: false,
             state: State::Starting { request, monitor },
+            runs: if order.shard.is_some() { Runs::Here } else { Runs::Anywhere },
             watchers,
             links,
             virtual_time: self.run_queue.floor(),
@@ -178,6 +179,7 @@ impl Shard {
             parent,
             is_heard: true,
             state: State::Runnable { resume: Resume::Birth(Box::new(start)), turn },
+            runs: if call.place == Place::Here { Runs::Anywhere } else { Runs::Here },
             watchers,
             links,
             virtual_time,

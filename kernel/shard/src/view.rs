@@ -2,7 +2,7 @@
 //!
 //! Owns [`ProcessView`], a borrowed snapshot that `craton ps` is made of.
 
-use crate::process::{Process, State, Tenant, Want};
+use crate::process::{Process, Runs, State, Tenant, Want};
 use alloc::format;
 use alloc::string::String;
 use craton_abi::{Duration, Pid, ProgramId};
@@ -33,7 +33,7 @@ impl<'a> ProcessView<'a> {
         let (identity, state, waits_for, mailbox) = match tenant {
             Tenant::Live(process) => {
                 let waits_for = waits_for(process);
-                let state = describe(&process.state, waits_for);
+                let state = describe(process, waits_for);
                 (&process.identity, state, waits_for, process.mailbox.amount())
             }
             Tenant::Ending(identity) => {
@@ -61,8 +61,11 @@ fn waits_for(process: &Process) -> Option<Pid> {
     }
 }
 
-fn describe(state: &State, waits_for: Option<Pid>) -> String {
-    String::from(match state {
+fn describe(process: &Process, waits_for: Option<Pid>) -> String {
+    String::from(match &process.state {
+        State::Running if let Runs::Lent(to) = process.runs => {
+            return format!("running on CPU {}", to.index());
+        }
         State::Starting { .. } => "starting",
         State::Runnable { .. } => "runnable",
         State::Running | State::Calling => "running",

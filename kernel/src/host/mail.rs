@@ -66,6 +66,11 @@ impl Post {
         }
     }
 
+    /// How many CPUs there are.
+    pub(super) fn cpus(&self) -> usize {
+        self.rings.inboxes.len()
+    }
+
     /// Sends a letter to the CPU of a shard. It is on its way after the next [`Post::flush`], but
     /// for one that can wait: that is after the next [`Post::send_kept`] at the latest.
     pub(super) fn send(&mut self, to: ShardId, mail: Mail) {

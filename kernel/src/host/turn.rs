@@ -9,7 +9,7 @@ use super::mail::Post;
 use super::processes::Processes;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use craton_abi::{Duration, Instant, Pid, Slot};
+use craton_abi::{Duration, Instant, Pid, ShardId, Slot};
 use craton_engine::Desk;
 use craton_hal::{clock, memory, smp, timer};
 use craton_node::Part;
@@ -108,6 +108,7 @@ impl<T: Tenant> Turns<T> {
             busy |= self.tenant.poll(now, &mut self.effects);
             self.take_mail(now);
             self.housekeep(now);
+            self.share(now);
             self.perform();
             // Who cannot pass on what it has said says no more: it runs nothing.
             busy |= self.cpu.post.flush() && self.run_processes();
@@ -146,6 +147,17 @@ impl<T: Tenant> Turns<T> {
             self.linger_until = now + LINGER;
             self.tenant.part().take_mail(mail, now, &mut self.effects);
         }
+    }
+
+    /// Lets a CPU that has nothing to do run some of what waits too long for this one. That CPU
+    /// sleeps until it has mail: nobody looks for work.
+    fn share(&mut self, now: Instant) {
+        let cpu = &self.cpu;
+        self.tenant.part().share(now, &mut self.effects, || {
+            let others = (0..cpu.post.cpus()).filter(|other| *other != cpu.own);
+            let idle = others.into_iter().find(|other| smp::is_asleep(*other))?;
+            Some(ShardId::new(u8::try_from(idle).ok()?))
+        });
     }
 
     /// Takes mail and runs processes until none can, their time is over, or a frame came. True if
@@ -207,6 +219,13 @@ impl<T: Tenant> Turns<T> {
             }
             HostEffect::Run { slot, resume, slice } => self.run_in_turn(slot, resume, slice),
             HostEffect::Reclaim { slot } => self.cpu.processes.engine.reclaim(slot),
+            HostEffect::Give { slot } => self.cpu.processes.engine.give(slot),
+            HostEffect::Take { slot } => {
+                if !self.cpu.processes.engine.take(slot) {
+                    let answer = HostAnswer::NotThere { slot };
+                    self.tenant.part().hear(answer, clock::now(), &mut self.effects);
+                }
+            }
         }
     }
 

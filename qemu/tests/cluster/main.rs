@@ -18,6 +18,7 @@ mod datagrams;
 mod density;
 mod faults;
 mod hostile;
+mod lending;
 mod linux;
 mod loss;
 mod netem;

@@ -344,7 +344,7 @@ impl Actor {
             (54, Some(target)) if self.console != Some(target) => {
                 Outcome::Call(HostCall::Kill { target })
             }
-            (55, _) => Outcome::Preempted,
+            (55 | 81..=84, _) => Outcome::Preempted,
             (56, _) if !self.traps => {
                 self.asked = Asked::Trap;
                 Outcome::Call(HostCall::TrapExits { trap: true })

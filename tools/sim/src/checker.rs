@@ -75,6 +75,8 @@ struct Life {
     /// It takes only the next message, never by tag.
     in_order: bool,
     ended_at: Option<Instant>,
+    /// Another CPU than its home's runs it, who hears a little later of its end.
+    lent: bool,
     reason: Option<ExitReason>,
 }
 
@@ -118,6 +120,8 @@ pub struct Checker {
     answers: BTreeMap<(Pid, MonitorId), Pid>,
     spawns: BTreeMap<u64, Spawn>,
     gaps: Vec<Gap>,
+    /// Processes that were said to have ended while they were lent.
+    presumed: BTreeSet<Pid>,
     /// Lives of nodes that another holds dead, that one first.
     held_dead: BTreeSet<(NodeId, NodeId, Incarnation)>,
     pub(crate) linked: Linked,
@@ -159,6 +163,32 @@ impl Checker {
 
     pub(crate) fn ended_at(&self, pid: Pid) -> Option<Instant> {
         self.lives.get(&pid)?.ended_at
+    }
+
+    /// A process is lent to another CPU, or is back.
+    pub fn lent(&mut self, pid: Pid, lent: bool) {
+        self.lives.entry(pid).or_default().lent = lent;
+    }
+
+    /// Whether a process may be said to have ended. If it is lent that must show later.
+    pub(crate) fn may_have_ended(&mut self, pid: Pid) -> bool {
+        if self.has_ended(pid) {
+            return true;
+        }
+        let lent = self.is_lent(pid);
+        if lent {
+            self.presumed.insert(pid);
+        }
+        lent
+    }
+
+    fn is_lent(&self, pid: Pid) -> bool {
+        self.lives.get(&pid).is_some_and(|life| life.lent)
+    }
+
+    /// Whether a process lives. Of one that is lent its home may know more.
+    pub(crate) fn surely_lives(&self, pid: Pid) -> bool {
+        !self.has_ended(pid) && !self.is_lent(pid)
     }
 
     /// A life of a node began.
@@ -235,7 +265,8 @@ impl Checker {
         number: u64,
         result: Result<(), ErrorCode>,
     ) -> Check {
-        let gone = self.has_ended(to) || self.gap_since(from, to, Instant::ZERO);
+        let lost = matches!(result, Err(ErrorCode::NoProcess | ErrorCode::NoConnection));
+        let excused = !lost || self.gap_since(from, to, Instant::ZERO) || self.may_have_ended(to);
         let Some(sent) = self.sent(from, to, number) else { return Ok(()) };
         match result {
             Ok(()) => sent.state = SendState::Done,
@@ -244,7 +275,7 @@ impl Checker {
                 if sent.received {
                     return broken(format!("{from} -> {to}: a failed send was delivered"));
                 }
-                if matches!(error, ErrorCode::NoProcess | ErrorCode::NoConnection) && !gone {
+                if !excused {
                     return broken(format!("{from} -> {to}: {error}, but the receiver lives"));
                 }
             }
@@ -360,20 +391,23 @@ impl Checker {
             }
             Watch::Active => {}
         }
-        let ended = self.has_ended(target);
-        let own = self.lives.get(&target).and_then(|life| life.reason.as_ref());
+        let own = self.lives.get(&target).and_then(|life| life.reason.clone());
         let right = match reason {
             ExitReason::NoConnection => {
                 let held = (watcher.node, target.node, target.incarnation);
                 // A later life of the watcher's node may never have met the target's.
                 let met_anew = self.over.iter().any(|(node, _)| *node == watcher.node);
                 let held_dead = met_anew || self.held_dead.contains(&held);
+                let ended = self.has_ended(target);
                 ended || adrift || held_dead || self.gap_since(watcher, target, made_at)
             }
-            ExitReason::NoProcess | ExitReason::Killed => ended,
+            ExitReason::NoProcess | ExitReason::Killed => self.may_have_ended(target),
             ExitReason::Limit(_) => true,
             // Who was linked may have ended with the reason of another.
-            other => ended && (own == Some(other) || self.linked.has(target)),
+            other => {
+                let known = own.as_ref() == Some(other) || self.linked.has(target);
+                known && self.may_have_ended(target)
+            }
         };
         if !right {
             return broken(format!("{who}: told '{reason}', which is not so"));
@@ -404,6 +438,9 @@ impl Checker {
     /// Everything is healed and every living process has emptied its mailbox: what must have come
     /// has come.
     pub fn at_rest(&self) -> Check {
+        if let Some(pid) = self.presumed.iter().find(|pid| !self.has_ended(**pid)) {
+            return broken(format!("{pid} lives, but somebody was told of its end"));
+        }
         for (&(from, to), stream) in &self.streams {
             let missing = stream.iter().enumerate().find(|(_, sent)| {
                 sent.state == SendState::Done

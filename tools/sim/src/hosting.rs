@@ -177,26 +177,36 @@ impl World {
             };
             self.enter(place, unborn);
             for effect in effects {
-                match effect {
-                    WorkerEffect::Host(effect) => {
-                        inputs.extend(self.host(place, effect).map(WorkerInput::Host));
-                    }
-                    // As for the node.
-                    WorkerEffect::Socket(SocketOrder::Call { from, .. }) => {
-                        let reply = SocketReply::Failed(ErrorCode::Unreachable);
-                        let done = SocketEvent::Done { to: from, reply };
-                        inputs.push_back(WorkerInput::Socket(done));
-                    }
-                    WorkerEffect::Socket(_) | WorkerEffect::SocketNote { .. } => {}
-                    WorkerEffect::ReclaimAll => {
-                        inputs.clear();
-                        self.reclaim_all(place, cpu);
-                    }
-                    WorkerEffect::Post { to, mail } => self.post(place, cpu, to, mail),
-                }
+                self.carry_out_for_worker(place, cpu, effect, &mut inputs);
             }
         }
         self.schedule_tick(place, cpu);
+    }
+
+    pub(crate) fn carry_out_for_worker(
+        &mut self,
+        place: Place,
+        cpu: usize,
+        effect: WorkerEffect,
+        inputs: &mut VecDeque<WorkerInput>,
+    ) {
+        match effect {
+            WorkerEffect::Host(effect) => {
+                inputs.extend(self.host(place, cpu, effect).map(WorkerInput::Host));
+            }
+            // As for the node.
+            WorkerEffect::Socket(SocketOrder::Call { from, .. }) => {
+                let reply = SocketReply::Failed(ErrorCode::Unreachable);
+                let done = SocketEvent::Done { to: from, reply };
+                inputs.push_back(WorkerInput::Socket(done));
+            }
+            WorkerEffect::Socket(_) | WorkerEffect::SocketNote { .. } => {}
+            WorkerEffect::ReclaimAll => {
+                inputs.clear();
+                self.reclaim_all(place, cpu);
+            }
+            WorkerEffect::Post { to, mail } => self.post(place, cpu, to, mail),
+        }
     }
 
     /// Puts mail under way to another CPU of the machine: mostly it is fast, but nothing says that
@@ -259,7 +269,7 @@ impl World {
             }
             NodeEffect::Unload { .. } => {}
             NodeEffect::Host(effect) => {
-                inputs.extend(self.host(place, effect).map(NodeInput::Host));
+                inputs.extend(self.host(place, 0, effect).map(NodeInput::Host));
             }
             NodeEffect::Post { to, mail } => self.post(place, 0, to, mail),
             // The network here is between nodes only.
@@ -278,7 +288,7 @@ impl World {
     }
 
     /// Does what a shard asks of the host of its processes.
-    fn host(&mut self, place: Place, effect: HostEffect) -> Option<HostAnswer> {
+    fn host(&mut self, place: Place, cpu: usize, effect: HostEffect) -> Option<HostAnswer> {
         match effect {
             HostEffect::Start(start) => {
                 let Start { pid, entry, argument, .. } = *start;
@@ -292,13 +302,39 @@ impl World {
                 Some(HostAnswer::Started { slot, result: Ok(()) })
             }
             HostEffect::Run { slot, resume, slice } => {
-                let (outcome, used) = self.run_actor(place, slot, resume, slice);
+                let (outcome, used) = self.run_actor(place, (cpu, slot), resume, slice);
                 Some(HostAnswer::Ran { slot, outcome, used })
             }
             HostEffect::Reclaim { slot } => {
-                if let Some((pid, _)) = self.machines[place].actors.remove(&slot) {
+                let machine = &mut self.machines[place];
+                let given = || machine.transit.remove(&slot).map(|(_, instance)| instance);
+                if let Some((pid, _)) = machine.actors.remove(&(cpu, slot)).or_else(given) {
                     self.trace.note(self.now, format_args!("{place} end {pid}"));
                     self.checker.ended(pid, self.now);
+                }
+                None
+            }
+            HostEffect::Give { slot } => {
+                let machine = &mut self.machines[place];
+                let Some(instance) = machine.actors.remove(&(cpu, slot)) else {
+                    let text = format!("{place}: {slot} is given by CPU {cpu}, which has it not");
+                    self.check(Err(Violation(text)));
+                    return None;
+                };
+                self.trace.note(self.now, format_args!("{place} {} leaves {cpu}", instance.0));
+                self.checker.lent(instance.0, true);
+                machine.transit.insert(slot, (cpu, instance));
+                None
+            }
+            HostEffect::Take { slot } => {
+                let machine = &mut self.machines[place];
+                let Some((_, instance)) = machine.transit.remove(&slot) else {
+                    return Some(HostAnswer::NotThere { slot });
+                };
+                self.checker.lent(instance.0, slot.shard().index() != cpu);
+                self.taken += 1;
+                if let Some((pid, _)) = machine.actors.insert((cpu, slot), instance) {
+                    self.check(Err(Violation(format!("{pid} is there twice"))));
                 }
                 None
             }
@@ -319,12 +355,14 @@ impl World {
         if let Some(console) = actor.console() {
             self.checker.links_by_console(pid, console);
         }
-        self.machines[place].actors.insert(pid.slot, (pid, actor));
+        let key = (pid.slot.shard().index(), pid.slot);
+        self.machines[place].actors.insert(key, (pid, actor));
     }
 
-    /// A CPU drops all its processes: their life is over.
+    /// A CPU drops all its processes, and those that it gave: their life is over.
     fn reclaim_all(&mut self, place: Place, cpu: usize) {
-        self.machines[place].actors.retain(|slot, _| slot.shard().index() != cpu);
+        self.machines[place].actors.retain(|(at, _), _| *at != cpu);
+        self.machines[place].transit.retain(|_, (by, _)| *by != cpu);
     }
 
     pub(crate) fn end(&self, place: Place, conn: ConnId) -> End {
@@ -378,15 +416,16 @@ impl World {
     pub(crate) fn run_actor(
         &mut self,
         place: Place,
-        slot: Slot,
+        (cpu, slot): (usize, Slot),
         resume: Resume,
         slice: Duration,
     ) -> (Outcome, Duration) {
         let crowded = self.machines.iter().map(|m| m.actors.len()).sum::<usize>() >= ACTORS_MAX;
         let resume = self.sabotage(place, slot, resume);
         let alive = self.machines[place].node.nodes_alive();
-        let Some((pid, actor)) = self.machines[place].actors.get_mut(&slot) else {
-            self.check(Err(Violation(format!("{place}: {slot} is run, but is not there"))));
+        let Some((pid, actor)) = self.machines[place].actors.get_mut(&(cpu, slot)) else {
+            let text = format!("{place}: {slot} is run by CPU {cpu}, but is not there");
+            self.check(Err(Violation(text)));
             return (Outcome::Preempted, slice);
         };
         let pid = *pid;
@@ -409,7 +448,7 @@ impl World {
         let used = if outcome == Outcome::Preempted { slice } else { used };
         self.trace.note(self.now, format_args!("{place} {pid} {outcome:?}"));
         let machine = &mut self.machines[place];
-        let cpu = &mut machine.cpus[slot.shard().index()];
+        let cpu = &mut machine.cpus[cpu];
         cpu.busy_until = cpu.busy_until.max(self.now) + used;
         (outcome, used)
     }

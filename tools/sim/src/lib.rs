@@ -9,6 +9,7 @@ mod checker;
 mod faults;
 mod hosting;
 mod keys;
+mod lending;
 mod linked;
 mod machine;
 mod named;

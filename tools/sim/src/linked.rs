@@ -78,7 +78,7 @@ impl Checker {
             made.holds = false;
         }
         let lost = matches!(reason, ExitReason::NoConnection | ExitReason::Limit(_));
-        if lost || self.has_ended(from) {
+        if lost || self.may_have_ended(from) {
             self.heard_of_end(me, from, reason);
             return Ok(());
         }

@@ -41,7 +41,10 @@ pub(crate) struct Machine {
     pub(crate) paused_until: Instant,
     pub(crate) cpus: Vec<Cpu>,
     pub(crate) conn_next: u64,
-    pub(crate) actors: BTreeMap<Slot, (Pid, Actor)>,
+    /// By the CPU that runs them.
+    pub(crate) actors: BTreeMap<(usize, Slot), (Pid, Actor)>,
+    /// Those that one CPU gave and another is to take: who gave them.
+    pub(crate) transit: BTreeMap<Slot, (usize, (Pid, Actor))>,
 }
 
 impl Machine {
@@ -68,6 +71,7 @@ impl Machine {
             cpus,
             conn_next: 0,
             actors: BTreeMap::new(),
+            transit: BTreeMap::new(),
         }
     }
 
@@ -99,6 +103,11 @@ impl Machine {
     /// When the machine's own time means, for the world.
     pub(crate) fn global(&self, local: Instant) -> Instant {
         self.booted_at + local.since(Instant::ZERO)
+    }
+
+    /// Instances of processes, wherever they are.
+    pub(crate) fn instances(&self) -> impl Iterator<Item = &(Pid, Actor)> {
+        self.actors.values().chain(self.transit.values().map(|(_, instance)| instance))
     }
 
     /// Processes of the node and its workers, as each counts its own.

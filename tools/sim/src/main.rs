@@ -38,7 +38,7 @@ fn main() -> ExitCode {
         match run(seed, Options { print: arguments.trace, sabotage: None }) {
             Ok(report) => println!(
                 "seed {seed}: {} messages, {} notices, {} answers, {} timers, {} names, \
-                 {} processes, {} runs, {} lives ended, {} gaps, trace {}",
+                 {} processes, {} runs, {} lives ended, {} gaps, {} taken, trace {}",
                 report.messages,
                 report.notices,
                 report.answers,
@@ -48,6 +48,7 @@ fn main() -> ExitCode {
                 report.runs,
                 report.lives_ended,
                 report.gaps,
+                report.taken,
                 &report.hash[..16],
             ),
             Err(violation) => {

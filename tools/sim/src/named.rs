@@ -152,7 +152,7 @@ impl Checker {
         }
         let surely = self.claims(question).filter(|&(pid, has)| {
             let since = |since| since <= question.at;
-            matches!(has, Has::Surely(at) if since(at)) && !self.has_ended(pid)
+            matches!(has, Has::Surely(at) if since(at)) && self.surely_lives(pid)
         });
         match surely.map(|(pid, _)| pid).find(|pid| !found.contains(pid)) {
             Some(missing) => question.broken(format!("{missing} is not found")),
@@ -168,7 +168,7 @@ impl Checker {
     /// Others that live and have what was asked for.
     fn others_surely(&self, question: &NameQuestion) -> Vec<Pid> {
         let surely = self.claims(question).filter(|&(pid, has)| {
-            pid != question.by && matches!(has, Has::Surely(_)) && !self.has_ended(pid)
+            pid != question.by && matches!(has, Has::Surely(_)) && self.surely_lives(pid)
         });
         surely.map(|(pid, _)| pid).collect()
     }

@@ -66,6 +66,7 @@ impl World {
         self.machines[place].alive = false;
         self.break_streams(false, |ends| ends.contains(&place));
         self.machines[place].actors.clear();
+        self.machines[place].transit.clear();
         self.life_ended(place);
     }
 

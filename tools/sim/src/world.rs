@@ -32,6 +32,8 @@ const END_AT: Instant = Instant::from_nanos(37_000_000_000);
 const HANG: Duration = Duration::from_secs(8);
 /// Actors beyond which none spawns another.
 pub(crate) const ACTORS_MAX: usize = 40;
+/// Turns of a CPU that begin with the word that another is idle.
+const LENDS_PERCENT: u64 = 25;
 /// Events that may wait at once: more means that something multiplies.
 const EVENTS_MAX: usize = 200_000;
 
@@ -82,6 +84,8 @@ pub struct Report {
     pub lives_ended: u64,
     /// Gaps that nodes wrote to their logs.
     pub gaps: u64,
+    /// Times that a CPU took a process that another had.
+    pub taken: u64,
 }
 
 /// Runs one seed to its end.
@@ -128,6 +132,7 @@ pub struct World {
     pub(crate) repeat: Option<(Place, Slot, Received)>,
     pub(crate) lives_ended: u64,
     pub(crate) gaps: u64,
+    pub(crate) taken: u64,
     pub(crate) violation: Option<Violation>,
 }
 
@@ -164,6 +169,7 @@ impl World {
             repeat: None,
             lives_ended: 0,
             gaps: 0,
+            taken: 0,
             violation: None,
         };
         for place in 0..NODES {
@@ -204,6 +210,7 @@ impl World {
             runs: self.operator.runs_started,
             lives_ended: self.lives_ended,
             gaps: self.gaps,
+            taken: self.taken,
         })
     }
 
@@ -285,6 +292,11 @@ impl World {
     }
 
     fn deliver(&mut self, place: Place, event: Event) {
+        if let Event::Tick { cpu, .. } = event
+            && self.random.chance(LENDS_PERCENT)
+        {
+            self.lend(place, cpu);
+        }
         match event {
             Event::Tick { cpu: 0, .. } => self.step(place, NodeInput::Tick),
             Event::Tick { cpu, .. } => self.step_worker(place, cpu, WorkerInput::Tick),
@@ -324,7 +336,7 @@ impl World {
                 let place = machine.place;
                 return Err(Violation(format!("{place} sees {alive:?} alive after healing")));
             }
-            for (pid, actor) in machine.actors.values() {
+            for (pid, actor) in machine.instances() {
                 let hangs = actor.hangs_since().is_some_and(|at| self.now.since(at) > HANG);
                 if hangs {
                     return Err(Violation(format!("{pid} hangs in a call")));
@@ -336,7 +348,7 @@ impl World {
 
     fn check_end(&self) -> Result<(), Violation> {
         for machine in &self.machines {
-            let (left, hosted) = (machine.processes(), machine.actors.len());
+            let (left, hosted) = (machine.processes(), machine.instances().count());
             if left + hosted > 0 {
                 let place = machine.place;
                 return Err(Violation(format!(

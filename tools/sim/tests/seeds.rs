@@ -37,13 +37,19 @@ fn two_hundred_seeds_hold_every_promise() {
     assert_eq!(reports.len() as u64, SEEDS);
     // A simulator in which nothing happens would find nothing either.
     let sum = |of: fn(&Report) -> u64| reports.iter().map(of).sum::<u64>() / SEEDS;
-    assert!(sum(|r| r.messages) > 500, "too few messages");
-    assert!(sum(|r| r.notices) > 100, "too few notices");
-    assert!(sum(|r| r.answers) > 100, "too few answers");
-    assert!(sum(|r| r.processes) > 50, "too few processes");
-    assert!(sum(|r| r.timers) > 50, "too few timers");
-    assert!(sum(|r| r.names) > 50, "too few names");
-    assert!(sum(|r| r.names_taken) > 10, "too few names of others");
+    let enough = [
+        ("messages", sum(|r| r.messages), 500),
+        ("notices", sum(|r| r.notices), 100),
+        ("answers", sum(|r| r.answers), 80),
+        ("processes", sum(|r| r.processes), 50),
+        ("timers", sum(|r| r.timers), 50),
+        ("names", sum(|r| r.names), 50),
+        ("names of others", sum(|r| r.names_taken), 10),
+        ("processes taken by another CPU", sum(|r| r.taken), 10),
+    ];
+    for (what, count, least) in enough {
+        assert!(count > least, "too few {what}: {count}");
+    }
     assert!(reports.iter().filter(|r| r.runs > 0).count() as u64 > SEEDS * 9 / 10, "too few runs");
     assert!(reports.iter().filter(|r| r.lives_ended > 0).count() > 50, "too few crashes");
     assert!(reports.iter().filter(|r| r.gaps > 0).count() > 50, "too few gaps");

@@ -4,6 +4,7 @@
 //! between the CPUs of a node arrives at once too, but with a seed that chooses what comes first:
 //! every pair of CPUs has its order, and everything else may overtake.
 
+mod hosting;
 pub(crate) mod scripts;
 
 use craton_abi::{
@@ -97,7 +98,12 @@ pub(crate) struct World {
     held: bool,
     pub(crate) guests: Vec<Guest>,
     program: Program,
-    scripts: BTreeMap<(usize, Slot), Script>,
+    /// By node and CPU.
+    scripts: BTreeMap<(usize, ShardId, Slot), Script>,
+    /// Those that one CPU gave and another is to take: who gave them.
+    transit: BTreeMap<(usize, Slot), (ShardId, Script)>,
+    /// How often a process went from one CPU to another.
+    pub(crate) taken: usize,
     streams: Vec<[End; 2]>,
     conn_next: u64,
     arrivals: VecDeque<(usize, Arrival)>,
@@ -148,6 +154,8 @@ impl World {
             guests: Vec::new(),
             program,
             scripts: BTreeMap::new(),
+            transit: BTreeMap::new(),
+            taken: 0,
             streams: Vec::new(),
             conn_next: 0,
             arrivals: VecDeque::new(),
@@ -181,6 +189,9 @@ impl World {
         while self.now < end {
             self.now += STEP;
             for index in 0..self.nodes.len() {
+                if self.random.is_some() {
+                    self.lend();
+                }
                 self.step(index, NodeInput::Tick);
                 for worker in 0..self.workers[index].len() {
                     self.step_worker(index, worker, WorkerInput::Tick);
@@ -212,6 +223,9 @@ impl World {
             let count = arrivals + ways.len() + due.len();
             if count == 0 {
                 return;
+            }
+            if self.random.is_some() && self.choose(4) == 0 {
+                self.lend();
             }
             match self.choose(count) {
                 choice if choice < arrivals => self.arrive(),
@@ -328,57 +342,14 @@ impl World {
     }
 
     fn step_worker(&mut self, index: usize, worker: usize, input: WorkerInput) {
-        let from = self.workers[index][worker].shard();
         let mut inputs = VecDeque::from([input]);
         while let Some(input) = inputs.pop_front() {
             let mut effects = Vec::new();
             self.workers[index][worker].step(input, self.now, &mut effects);
             for effect in effects {
-                match effect {
-                    WorkerEffect::Host(effect) => {
-                        let answer = self.host(index, effect);
-                        if let Some(HostAnswer::Started { slot, .. }) = answer {
-                            let memory = HostAnswer::Memory { slot, bytes: 1 };
-                            inputs.push_back(WorkerInput::Host(memory));
-                        }
-                        inputs.extend(answer.map(WorkerInput::Host));
-                    }
-                    WorkerEffect::Socket(order) => self.orders.push((index, (from, order))),
-                    WorkerEffect::SocketNote { from: by, note } => {
-                        self.notes.push((index, by, from, note));
-                    }
-                    WorkerEffect::ReclaimAll => {
-                        inputs.clear();
-                        self.reclaim_all(index, from);
-                    }
-                    WorkerEffect::Post { to, mail } => self.post(index, from, to, mail),
-                }
+                self.carry_out_for_worker(index, worker, effect, &mut inputs);
             }
         }
-    }
-
-    /// Runs a script for its shard.
-    fn host(&mut self, index: usize, effect: HostEffect) -> Option<HostAnswer> {
-        match effect {
-            HostEffect::Start(start) => {
-                let script = (self.program)(start.pid, &start.entry, &start.argument.0);
-                self.scripts.insert((index, start.pid.slot), script);
-                Some(HostAnswer::Started { slot: start.pid.slot, result: Ok(()) })
-            }
-            HostEffect::Run { slot, resume, .. } => {
-                let script = self.scripts.get_mut(&(index, slot)).expect("it was started");
-                let (outcome, used) = (script(resume), Duration::from_micros(1));
-                Some(HostAnswer::Ran { slot, outcome, used })
-            }
-            HostEffect::Reclaim { slot } => {
-                drop(self.scripts.remove(&(index, slot)).expect("it was started"));
-                None
-            }
-        }
-    }
-
-    fn reclaim_all(&mut self, index: usize, shard: ShardId) {
-        self.scripts.retain(|(at, slot), _| *at != index || slot.shard() != shard);
     }
 
     fn step_node(&mut self, index: usize, arrival: Arrival) {
@@ -429,7 +400,8 @@ impl World {
                 inputs.push_back(NodeInput::Loaded { program, result: Ok(()) });
             }
             NodeEffect::Host(effect) => {
-                inputs.extend(self.host(index, effect).map(NodeInput::Host));
+                let answer = self.host(index, ShardId::new(0), effect);
+                inputs.extend(answer.map(NodeInput::Host));
             }
             NodeEffect::Post { to, mail } => self.post(index, ShardId::new(0), to, mail),
             // What processes want of the network is answered by a test, if it is about that.
@@ -587,7 +559,7 @@ impl World {
 
     /// Processes that the hosts of all nodes run.
     pub(crate) fn scripts(&self) -> usize {
-        self.scripts.len()
+        self.scripts.len() + self.transit.len()
     }
 
     /// Processes on all nodes, those that stand for operators among them.

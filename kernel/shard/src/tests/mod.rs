@@ -25,6 +25,7 @@ extern crate std;
 
 mod credit;
 mod garbage;
+mod lending;
 mod life;
 mod links;
 mod messages;
@@ -259,7 +260,10 @@ fn down(from: Pid, id: MonitorId, reason: ExitReason) -> Option<HostReply> {
 /// What must hold of a shard between any two steps.
 fn check(shard: &Shard) {
     let live = || shard.processes.iter().filter_map(|(slot, tenant)| Some((slot, tenant.live()?)));
-    let runnable = live().filter(|(_, p)| matches!(p.state, State::Runnable { .. })).count();
+    let stands = |(_, p): &(Slot, &Process)| matches!(p.state, State::Runnable { .. });
+    let runnable = live().filter(|live| stands(live) && !live.1.is_lent()).count();
+    let runnable = runnable + shard.lodgers.values().filter(|l| l.turn().is_some()).count();
+    assert!(shard.lender.answered.is_empty(), "an answer was not passed on");
     assert_eq!(shard.runnable, runnable, "runnable processes");
     let is_unborn =
         |p: &&Process| matches!(p.state, State::Runnable { resume: Resume::Birth(_), .. });

@@ -5,6 +5,7 @@
 //! The reference is [`ledger::Ledger`]: what a user of the contract relies on, written down.
 
 mod actor;
+mod hosts;
 mod ledger;
 mod network;
 
@@ -14,6 +15,7 @@ use crate::port::{MessageView, ReceiveAtOnce, Received};
 use actor::{Actor, Host};
 use alloc::collections::VecDeque;
 use craton_abi::limit::WINDOW_MESSAGES;
+use hosts::at_once;
 use ledger::Ledger;
 use network::Network;
 
@@ -27,6 +29,7 @@ const MAILBOX_BYTES_MIN: usize = 100;
 /// Pairs share their lane; credit, spawns and news of lost nodes travel in lanes of their own.
 const LANES_OF_PAIRS: u64 = 3;
 const LANE_OTHER: u64 = LANES_OF_PAIRS;
+const LANE_LENDING: u64 = LANE_OTHER + 3;
 /// The node that crashes now and then.
 const FRAGILE: usize = 2;
 
@@ -47,6 +50,8 @@ struct World {
     /// Every pid there was, and some that never were.
     pids: Vec<Pid>,
     quiet: bool,
+    /// How often an instance left a host for another.
+    given: u64,
 }
 
 fn shard(node: u64, incarnation: u64, index: u8) -> Shard {
@@ -83,6 +88,7 @@ impl World {
             patient: BTreeMap::new(),
             pids: vec![nobody(1, 900, 0), nobody(2, 900, 0), nobody(1, 1, 7)],
             quiet: false,
+            given: 0,
         };
         for member in 0..3 {
             world.found(member);
@@ -144,7 +150,8 @@ impl World {
             Effect::Host(HostEffect::Start(start)) => {
                 let Start { pid, limits, .. } = *start;
                 self.pids.push(pid);
-                assert!(self.actors.insert(pid, Actor::new(limits)).is_none(), "a pid again");
+                let actor = Actor::new(limits, member);
+                assert!(self.actors.insert(pid, actor).is_none(), "a pid again");
             }
             Effect::Host(HostEffect::Run { slot, resume, .. }) => {
                 let pid = self.shards[member].pid(slot);
@@ -153,12 +160,30 @@ impl World {
                     assert!(patient.is_none_or(|until| self.now >= until), "{pid} was to wait");
                 }
                 let actor = self.actors.get_mut(&pid).expect("a run without start");
+                assert_eq!(actor.place, Some(member), "{pid} is run where it is not");
                 actor.resumed(pid, resume, &mut self.ledger);
             }
             Effect::Host(HostEffect::Reclaim { slot }) => {
                 let pid = self.shards[member].pid(slot);
                 let actor = self.actors.remove(&pid).expect("reclaimed twice");
                 assert_eq!(actor.host, Host::Idle, "reclaimed under its host's hands");
+                assert!(actor.place.is_none_or(|place| place == member), "reclaimed elsewhere");
+            }
+            Effect::Host(HostEffect::Give { slot }) => {
+                let pid = self.shards[member].pid(slot);
+                let actor = self.actors.get_mut(&pid).expect("given without start");
+                assert_eq!((actor.host, actor.place), (Host::Idle, Some(member)), "{pid}");
+                actor.place = None;
+                self.given += 1;
+            }
+            Effect::Host(HostEffect::Take { slot }) => {
+                let pid = self.shards[member].pid(slot);
+                let actor = self.actors.get_mut(&pid).expect("taken without start");
+                assert_eq!(actor.place.replace(member), None, "{pid} is taken and was not given");
+            }
+            Effect::Lending { to, slot, word } => {
+                let to = at(self.shards[member].config().node, to).expect("a shard of the node");
+                self.push(member, to, LANE_LENDING, Input::Lending { slot, word });
             }
             Effect::Exited { pid, reason } => self.ledger.ended(pid, reason),
             Effect::AskNodes { slot } => {
@@ -275,7 +300,7 @@ impl World {
         }
         let pid = *self.random.pick(&busy);
         let actor = self.actors.get_mut(&pid).expect("listed");
-        let slot = pid.slot;
+        let (slot, place) = (pid.slot, actor.place);
         if actor.host == Host::Running && self.random.chance(50) {
             return self.run_on(pid);
         }
@@ -294,14 +319,15 @@ impl World {
                 actor.outcome(pid, &mut self.random, &self.pids, &mut self.ledger, self.quiet);
             Input::Ran { slot, outcome, used: Duration::from_nanos(self.random.next() % 5_000) }
         };
-        self.step(locate(pid), input);
+        let place = place.unwrap_or_else(|| locate(pid));
+        self.step(place, input);
         true
     }
 
     /// A process stands in the run queue of its shard, and is born when it first runs.
     fn unborn(&mut self, pid: Pid, limits: ProcessLimits) {
         self.pids.push(pid);
-        let mut actor = Actor::new(limits);
+        let mut actor = Actor::new(limits, locate(pid));
         actor.host = Host::Idle;
         assert!(self.actors.insert(pid, actor).is_none(), "a pid again");
         self.ledger.unborn();
@@ -309,7 +335,8 @@ impl World {
 
     /// Lets a process ask for as long as its shard answers at once.
     fn run_on(&mut self, pid: Pid) -> bool {
-        let (place, slot) = (locate(pid), pid.slot);
+        let slot = pid.slot;
+        let place = self.actors.get(&pid).and_then(|actor| actor.place).expect("it runs somewhere");
         loop {
             let Some(actor) = self.actors.get_mut(&pid) else { return true };
             let outcome =
@@ -400,10 +427,11 @@ impl World {
         match self.random.below(100) {
             0..40 => drop(self.deliver()),
             40..75 => drop(self.answer()),
-            75..94 => {
+            75..92 => {
                 let member = self.random.below(3);
                 self.step(member, Input::Tick);
             }
+            92..94 => self.lend(),
             94..99 => {
                 let long = self.random.chance(3);
                 self.now += if long { Duration::from_secs(6) } else { Duration::from_micros(300) };
@@ -491,7 +519,7 @@ impl World {
         self.settle();
         for shard in &self.shards {
             assert!(shard.is_empty() && shard.windows.is_empty());
-            assert!(shard.watches.is_empty());
+            assert!(shard.watches.is_empty() && shard.lodgers() == 0);
             assert_eq!((shard.deadline(), shard.runnable()), (None, false));
         }
         self.assert_network();
@@ -504,45 +532,6 @@ impl World {
             let body = SignalBody::Down { id, reason: ExitReason::NoProcess };
             assert_eq!(out, [Effect::Signal(signal(pid, away(99, 1), body))], "a stale pid");
         }
-    }
-}
-
-/// What a host does with a call: the answer, or how the process leaves its stack.
-fn at_once(
-    shard: &mut Shard,
-    slot: Slot,
-    call: HostCall,
-    effects: &mut Vec<Effect>,
-) -> Result<HostReply, Outcome> {
-    match call {
-        HostCall::Send { to, tag, payload, timeout } => {
-            let mut make = |bytes: &[u8]| Payload(bytes.to_vec());
-            if shard.send_at_once(slot, &to, tag, (&payload.0, &mut make), effects) {
-                return Ok(HostReply::Done);
-            }
-            Err(Outcome::Call(HostCall::Send { to, tag, payload, timeout }))
-        }
-        HostCall::Receive { tag, timeout, capacity } => {
-            let mut seen = Vec::new();
-            let mut sink = |message: MessageView<'_>| {
-                seen.push(Received::from(message));
-                None
-            };
-            match shard.receive_at_once(slot, (tag, timeout), capacity, &mut sink, effects) {
-                ReceiveAtOnce::Taken => {
-                    assert_eq!(seen.len(), 1);
-                    Ok(HostReply::Received(seen.remove(0)))
-                }
-                ReceiveAtOnce::Reply(reply) => Ok(reply),
-                ReceiveAtOnce::Waits => Err(Outcome::Waiting),
-                ReceiveAtOnce::Later => Err(Outcome::Call(call)),
-            }
-        }
-        HostCall::Spawn(mut call) => {
-            let spawned = shard.spawn_at_once(slot, &mut call, UNBORN_MAX);
-            spawned.ok_or(Outcome::Call(HostCall::Spawn(call)))
-        }
-        other => shard.answer_at_once(slot, other, effects).map_err(Outcome::Call),
     }
 }
 
@@ -562,7 +551,7 @@ fn locate(pid: Pid) -> usize {
 #[test]
 fn model() {
     let mut totals = ledger::Totals::default();
-    let mut network_answers = 0;
+    let (mut network_answers, mut given) = (0, 0);
     for seed in seeds(SEEDS) {
         let _replay = Replay { test: "model", seed };
         let mut world = World::new(seed);
@@ -573,6 +562,7 @@ fn model() {
         world.assert_settled();
         totals.add(&world.ledger);
         network_answers += world.network_answers();
+        given += world.given;
         world.end();
     }
     // A model in which nothing happens proves nothing.
@@ -580,5 +570,6 @@ fn model() {
     if seeds(SEEDS).end - seeds(SEEDS).start == SEEDS {
         totals.assert_busy();
         assert!(network_answers > 1_000);
+        assert!(given > 1_000, "{given}");
     }
 }

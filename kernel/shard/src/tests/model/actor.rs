@@ -44,6 +44,8 @@ enum Asked {
 pub(super) struct Actor {
     pub(super) host: Host,
     pub(super) limits: ProcessLimits,
+    /// The member whose host has it; none while it is on its way.
+    pub(super) place: Option<usize>,
     asked: Asked,
     monitors: Vec<MonitorId>,
     /// Requests that it has not answered.
@@ -54,10 +56,11 @@ pub(super) struct Actor {
 }
 
 impl Actor {
-    pub(super) fn new(limits: ProcessLimits) -> Self {
+    pub(super) fn new(limits: ProcessLimits, member: usize) -> Self {
         let (host, asked) = (Host::Starting, Asked::Nothing);
         let (monitors, requests, timers) = (Vec::new(), Vec::new(), Vec::new());
-        Actor { host, limits, asked, monitors, requests, timers, wants_room: false }
+        let place = Some(member);
+        Actor { host, limits, place, asked, monitors, requests, timers, wants_room: false }
     }
 
     /// The process goes on, perhaps with an answer.
