@@ -124,7 +124,7 @@ struct Bench {
 impl Bench {
     fn new(bundle: &'static [u8], key: CompilerKey) -> Result<Bench, String> {
         let programs = Programs::new().map_err(|error| format!("{error:#}"))?;
-        let engine = Engine::new(programs, [9; 32], CLOCKS);
+        let engine = Engine::new(programs, ShardId::new(0), [9; 32], CLOCKS);
         let mut bench = Bench { engine, bundle, key, program: program_id(bundle), processes: 0 };
         bench.load()?;
         Ok(bench)
@@ -132,7 +132,8 @@ impl Bench {
 
     /// Another bench over the same programs, for a CPU of its own.
     fn sibling(&self) -> Bench {
-        let engine = Engine::new(self.engine.programs().clone(), [8; 32], CLOCKS);
+        let programs = self.engine.programs().clone();
+        let engine = Engine::new(programs, ShardId::new(1), [8; 32], CLOCKS);
         let Bench { bundle, key, program, .. } = *self;
         Bench { engine, bundle, key, program, processes: 0 }
     }

@@ -51,7 +51,7 @@ pub(crate) fn node(config: NodeConfig) -> ! {
     let programs = programs.finish();
     let programs = programs.unwrap_or_else(|error| refuse(format_args!("no engine: {error:#}")));
     let clocks = Clocks { monotonic: clock::now, wall_nanos };
-    let new_engine = || Engine::new(programs.clone(), seed(), clocks);
+    let new_engine = |shard| Engine::new(programs.clone(), shard, seed(), clocks);
     mark("engine");
     info!("ready: node {} in life {}", node.id(), node.incarnation());
     mark("ready");

@@ -16,7 +16,7 @@ use alloc::collections::BTreeMap;
 use alloc::string::ToString;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use craton_abi::{Duration, ErrorCode, ExitReason, Instant, Resource, Slot, TrapKind};
+use craton_abi::{Duration, ErrorCode, ExitReason, Instant, Resource, ShardId, Slot, TrapKind};
 use craton_hal::fiber::Left;
 use craton_shard::BySlot;
 use craton_shard::port::{Outcome, Resume, Start};
@@ -44,8 +44,8 @@ pub struct Engine {
     programs: Arc<Programs>,
     clocks: Clocks,
     seeds: ChaCha8Rng,
-    /// Its own number among those over the same programs.
-    number: usize,
+    /// Whose processes are its own; all others are lodgers.
+    shard: ShardId,
     /// Those that it started.
     processes: BySlot<Process>,
     /// Those that another engine started and gave.
@@ -69,8 +69,6 @@ const _: () = {
 };
 
 pub(crate) struct Process {
-    /// The engine that started it, by its number.
-    home: usize,
     seat: Seat,
     program: Arc<Program>,
     memory: platform::Made,
@@ -87,12 +85,17 @@ impl Process {
 }
 
 impl Engine {
-    /// An engine for processes of `programs`, which draw their randomness from `seed`.
-    pub fn new(programs: Arc<Programs>, seed: [u8; 32], clocks: Clocks) -> Engine {
+    /// The engine of a shard, for processes of `programs`, which draw their randomness from `seed`.
+    pub fn new(
+        programs: Arc<Programs>,
+        shard: ShardId,
+        seed: [u8; 32],
+        clocks: Clocks,
+    ) -> Engine {
         let seeds = ChaCha8Rng::from_seed(seed);
         Engine {
             unloads: programs.unloads(),
-            number: programs.number_engine(),
+            shard,
             programs,
             clocks,
             seeds,
@@ -120,7 +123,11 @@ impl Engine {
     pub fn start(&mut self, start: Start) -> Result<(), ErrorCode> {
         let Start { pid, program, entry, argument, limits } = start;
         self.started = true;
-        if self.processes.is_taken(pid.slot) {
+        let is_taken = match self.is_home_of(pid.slot) {
+            true => self.processes.is_taken(pid.slot),
+            false => self.lodgers.contains_key(&pid.slot),
+        };
+        if is_taken {
             return Err(ErrorCode::Invalid);
         }
         // One with less stack than usual has less of the usual stack.
@@ -144,24 +151,28 @@ impl Engine {
             }
         };
         let memory = seat.at_rest().ok_or(ErrorCode::Invalid)?.memory().clone();
-        let home = self.number;
-        self.processes
-            .insert(pid.slot, Process { home, seat, program, memory, waits: false, ran: false });
+        self.insert(pid.slot, Process { seat, program, memory, waits: false, ran: false });
         Ok(())
     }
 
-    pub(crate) fn number(&self) -> usize {
-        self.number
+    pub(crate) fn shard(&self) -> ShardId {
+        self.shard
     }
 
     /// Takes a process that came from another engine, or has come back.
     pub(crate) fn insert(&mut self, slot: Slot, mut process: Process) {
         process.ran = false;
-        if process.home == self.number {
+        if self.is_home_of(slot) {
             self.processes.insert(slot, process);
         } else {
             self.lodgers.insert(slot, process);
         }
+    }
+
+    /// Whether a process is of this engine's own shard. Who is of another is a lodger, also if it
+    /// is born here.
+    fn is_home_of(&self, slot: Slot) -> bool {
+        slot.shard() == self.shard
     }
 
     pub(crate) fn remove(&mut self, slot: Slot) -> Option<Process> {
@@ -281,7 +292,7 @@ impl Engine {
     pub fn reclaim_all(&mut self) {
         self.processes = BySlot::default();
         self.lodgers = BTreeMap::new();
-        self.programs.transit().drop_given(self.number);
+        self.programs.transit().drop_given(self.shard);
         self.give_back();
     }
 

@@ -15,7 +15,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
-use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use craton_abi::ProgramId;
 use craton_bundle::{Bundle, CompilerKey, Verified};
 use craton_hal::memory::{Image, PageContent};
@@ -45,8 +45,6 @@ pub struct Programs {
     unloads: AtomicU64,
     /// Processes of them that go from one engine to another.
     transit: Transit,
-    /// Engines over them that there were ever.
-    engines: AtomicUsize,
 }
 
 /// A program, ready to be made instances of.
@@ -87,7 +85,6 @@ impl Programs {
             loaded: Mutex::default(),
             unloads: AtomicU64::new(0),
             transit: Transit::default(),
-            engines: AtomicUsize::new(0),
         }))
     }
 
@@ -156,11 +153,6 @@ impl Programs {
     /// Where processes lie that one engine gave and another is to take.
     pub(crate) fn transit(&self) -> &Transit {
         &self.transit
-    }
-
-    /// A number for an engine over these programs.
-    pub(crate) fn number_engine(&self) -> usize {
-        self.engines.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Changes whenever a program was unloaded.

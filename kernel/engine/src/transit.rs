@@ -7,7 +7,7 @@
 use crate::engine::{Engine, Process};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
-use craton_abi::Slot;
+use craton_abi::{ShardId, Slot};
 use spin::Mutex;
 
 /// Processes that no engine has. Locked for a look-up alone, never while one is dropped.
@@ -15,8 +15,8 @@ use spin::Mutex;
 pub(crate) struct Transit(Mutex<BTreeMap<Slot, Given>>);
 
 struct Given {
-    /// The engine that gave it, by its number.
-    by: usize,
+    /// The shard whose engine gave it.
+    by: ShardId,
     process: Process,
 }
 
@@ -35,7 +35,7 @@ impl Transit {
     }
 
     /// Drops what an engine gave and nobody took.
-    pub(crate) fn drop_given(&self, by: usize) {
+    pub(crate) fn drop_given(&self, by: ShardId) {
         let dropped: Vec<(Slot, Given)> =
             self.0.lock().extract_if(.., |_, given| given.by == by).collect();
         drop(dropped);
@@ -48,7 +48,7 @@ impl Engine {
         let Some(process) = self.remove(slot) else { return };
         // This CPU touches it no more.
         process.memory().leave();
-        self.programs().transit().give(slot, Given { by: self.number(), process });
+        self.programs().transit().give(slot, Given { by: self.shard(), process });
     }
 
     /// Takes a process that another engine gave, or this one. False if there is none.

@@ -23,7 +23,8 @@
 //! with the word of it.
 //!
 //! Lent are processes that wait for the CPU to begin, or to go on computing: whoever asks for
-//! much is in the run queue with an answer, and does best where the answers come from.
+//! much is in the run queue with an answer, and does best where the answers come from. Whoever is
+//! not born yet has nothing that could be taken, and is born where it first runs.
 
 use crate::lodge::Lodger;
 use crate::port::{Effect, HostEffect, HostReply, Lending, Outcome, Resume};
@@ -149,7 +150,9 @@ impl Shard {
             return;
         };
         process.runs = Runs::Lent(to);
-        let word = Lending::Run(resume, process.cpu_share);
+        let cpu_share = process.cpu_share;
+        self.unborn -= usize::from(resume.is_birth());
+        let word = Lending::Run(resume, cpu_share);
         self.left_run_queue();
         out.push(Effect::Host(HostEffect::Give { slot }));
         out.push(Effect::Lending { to, slot, word });
@@ -237,8 +240,12 @@ impl Shard {
         };
         process.runs = Runs::Anywhere;
         self.hears_of_child(slot, out);
-        out.push(Effect::Host(HostEffect::Take { slot }));
-        self.ready(slot, resume.or(its_own).unwrap_or(Resume::Continue));
+        let resume = resume.or(its_own).unwrap_or(Resume::Continue);
+        match resume.is_birth() {
+            true => self.unborn += 1,
+            false => out.push(Effect::Host(HostEffect::Take { slot })),
+        }
+        self.ready(slot, resume);
     }
 
     /// A lent process that was told of its child has run since.

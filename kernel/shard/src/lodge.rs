@@ -40,6 +40,11 @@ impl Lodger {
             State::Running { .. } | State::Waiting => None,
         }
     }
+
+    /// Whether it stands there and has no instance yet.
+    pub(crate) fn is_unborn(&self) -> bool {
+        matches!(&self.state, State::Runnable { resume, .. } if resume.is_birth())
+    }
 }
 
 impl Shard {
@@ -66,10 +71,12 @@ impl Shard {
         (resume, cpu_share): (Resume, u32),
         out: &mut Vec<Effect>,
     ) {
-        let is_spare = !matches!(resume, Resume::Reply(_));
+        let (is_spare, is_birth) = (!matches!(resume, Resume::Reply(_)), resume.is_birth());
         let floor = self.run_queue.floor();
         let lodger = self.lodgers.entry(slot).or_insert_with(|| {
-            out.push(Effect::Host(HostEffect::Take { slot }));
+            if !is_birth {
+                out.push(Effect::Host(HostEffect::Take { slot }));
+            }
             let (state, used) = (State::Waiting, Duration::ZERO);
             Lodger { state, virtual_time: floor, cpu_share, used }
         });
@@ -80,6 +87,7 @@ impl Shard {
         let turn = self.run_queue.push(slot, &mut lodger.virtual_time);
         lodger.state = State::Runnable { resume, turn };
         self.runnable += 1;
+        self.unborn += usize::from(is_birth);
         if is_spare {
             self.offer(slot, turn);
         }
@@ -98,6 +106,7 @@ impl Shard {
             resume.put(its_own);
         }
         self.runnable -= 1;
+        self.unborn -= usize::from(resume.is_birth());
         true
     }
 
@@ -156,6 +165,7 @@ impl Shard {
         if let State::Runnable { resume, .. } =
             core::mem::replace(&mut lodger.state, State::Waiting)
         {
+            self.unborn -= usize::from(resume.is_birth());
             self.left_run_queue();
             self.give_back(slot, Some(resume), out);
         }
@@ -164,16 +174,18 @@ impl Shard {
     /// Gives a lodger back that neither runs nor stands in the run queue.
     fn give_back(&mut self, slot: Slot, resume: Option<Resume>, out: &mut Vec<Effect>) {
         let Some(lodger) = self.lodgers.remove(&slot) else { return };
+        if !resume.as_ref().is_some_and(Resume::is_birth) {
+            out.push(Effect::Host(HostEffect::Give { slot }));
+        }
         let word = Lending::Returned(resume, lodger.used);
-        out.push(Effect::Host(HostEffect::Give { slot }));
         out.push(Effect::Lending { to: slot.shard(), slot, word });
     }
 
     /// Forgets a lodger: its life is over.
     pub(crate) fn forget_lodger(&mut self, slot: Slot) {
-        if let Some(lodger) = self.lodgers.remove(&slot)
-            && lodger.turn().is_some()
-        {
+        let Some(lodger) = self.lodgers.remove(&slot) else { return };
+        self.unborn -= usize::from(lodger.is_unborn());
+        if lodger.turn().is_some() {
             self.left_run_queue();
         }
     }

@@ -179,15 +179,19 @@ impl Shard {
             parent,
             is_heard: true,
             state: State::Runnable { resume: Resume::Birth(Box::new(start)), turn },
-            runs: if call.place == Place::Here { Runs::Anywhere } else { Runs::Here },
+            runs: runs_where(&call.place),
             watchers,
             links,
             virtual_time,
             ..Process::new(identity, &limits)
         };
+        let is_spare = process.runs == Runs::Anywhere;
         let _ = self.processes.insert_with(|_| Tenant::Live(Box::new(process)));
         self.runnable += 1;
         self.unborn += 1;
+        if is_spare {
+            self.offer(child.slot, turn);
+        }
         Ok(HostReply::Spawned { pid: child, monitor })
     }
 
@@ -326,6 +330,14 @@ impl Shard {
         }
         process.links.remove(parent);
         self.bury(slot, process, ExitReason::NoProcess, out);
+    }
+}
+
+/// Whether a child may be run elsewhere: not if it is to be beside somebody or something.
+fn runs_where(place: &Place) -> Runs {
+    match place {
+        Place::Here | Place::Anywhere | Place::Node(_) => Runs::Anywhere,
+        Place::Near(_) | Place::Socket(_) => Runs::Here,
     }
 }
 

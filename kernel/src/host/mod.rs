@@ -22,6 +22,7 @@ mod worker;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use control::Control;
+use craton_abi::ShardId;
 use craton_engine::Engine;
 use craton_hal::smp;
 use craton_node::config::level_name;
@@ -39,25 +40,25 @@ use worker::Work;
 /// already.
 pub(crate) fn run(
     mut node: Node,
-    mut new_engine: impl FnMut() -> Engine,
+    mut new_engine: impl FnMut(ShardId) -> Engine,
     (network, served): (Network, Vec<Served>),
     effects: Vec<NodeEffect>,
 ) -> ! {
     let workers = node.workers();
     let rings = Rings::new(workers.len() + 1);
-    let mut cpu = |number| Cpu {
-        processes: Processes::new(new_engine()),
-        post: Post::new(number, rings.clone()),
-        own: number,
+    let mut cpu = |shard: ShardId| Cpu {
+        processes: Processes::new(new_engine(shard)),
+        post: Post::new(shard.index(), rings.clone()),
+        own: shard.index(),
         board: network.board().clone(),
     };
     for (worker, network) in workers.into_iter().zip(served) {
-        let number = worker.shard().index();
+        let shard = worker.shard();
         let work = Work { worker, network };
-        let turns = Turns::new(work, cpu(number), Vec::new());
-        smp::run_on(number, Box::new(move || turns.run()));
+        let turns = Turns::new(work, cpu(shard), Vec::new());
+        smp::run_on(shard.index(), Box::new(move || turns.run()));
     }
-    let cpu = cpu(0);
+    let cpu = cpu(ShardId::new(0));
     Turns::new(Control::new(node, network), cpu, effects).run()
 }
 

@@ -302,6 +302,9 @@ impl World {
                 Some(HostAnswer::Started { slot, result: Ok(()) })
             }
             HostEffect::Run { slot, resume, slice } => {
+                if resume.is_birth() {
+                    self.is_born_at(place, cpu, slot);
+                }
                 let (outcome, used) = self.run_actor(place, (cpu, slot), resume, slice);
                 Some(HostAnswer::Ran { slot, outcome, used })
             }
@@ -338,6 +341,16 @@ impl World {
                 }
                 None
             }
+        }
+    }
+
+    /// Who was lent before it was born is on its way until it runs, and comes to life there.
+    fn is_born_at(&mut self, place: Place, cpu: usize, slot: Slot) {
+        let machine = &mut self.machines[place];
+        if let Some((_, instance)) = machine.transit.remove(&slot) {
+            self.checker.lent(instance.0, slot.shard().index() != cpu);
+            self.taken += 1;
+            machine.actors.insert((cpu, slot), instance);
         }
     }
 

@@ -335,6 +335,11 @@ pub enum Outcome {
 }
 
 impl Resume {
+    /// Whether there is no instance yet.
+    pub fn is_birth(&self) -> bool {
+        matches!(self, Resume::Birth(_))
+    }
+
     /// Puts `next` in its place. Looks first whether there is anything to drop, since mostly there
     /// is not, and processes go on more often than anything else happens.
     #[inline]

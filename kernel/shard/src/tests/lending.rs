@@ -270,3 +270,100 @@ fn a_child_of_which_its_lent_parent_may_not_have_heard_dies_with_it() {
     };
     assert!(out.iter().any(kills), "{out:?}");
 }
+
+/// A parent that computes and the child that it spawned, which is lent before it is born.
+fn lent_unborn(pair: &mut Pair) -> (Pid, Pid, MonitorId) {
+    let parent = pair.home().process();
+    let mut call = SpawnCall {
+        place: craton_abi::Place::Here,
+        program: None,
+        entry: "child".into(),
+        argument: Payload(vec![5]),
+        monitor: true,
+        link: false,
+        limits: ProcessLimits::default(),
+    };
+    let home = pair.home();
+    let spawned = home.shard.spawn_at_once(parent.slot, &mut call, 1);
+    let Some(HostReply::Spawned { pid: child, monitor: Some(watch) }) = spawned else {
+        panic!("no child but {spawned:?}");
+    };
+    home.running.clear();
+    let (mut out, used) = (Vec::new(), Duration::from_micros(1));
+    let (slot, outcome) = (parent.slot, Outcome::Preempted);
+    home.shard.step(Input::Ran { slot, outcome, used }, home.now, &mut out);
+    home.shard.lend(OTHER, &mut out);
+    home.note(out);
+    home.step(Input::Tick);
+    assert_eq!(home.shard.unborn, 0, "another answers for its room");
+    (parent, child, watch)
+}
+
+#[test]
+fn who_is_unborn_is_born_where_it_is_lent() {
+    let mut pair = Pair::new();
+    let (parent, child, watch) = lent_unborn(&mut pair);
+    pair.talk();
+    assert_eq!(pair.other().effects(), [], "there is nothing to take");
+    match pair.other().running.get(&child.slot) {
+        Some(Resume::Birth(start)) => {
+            assert_eq!((start.pid, &*start.entry, &*start.argument.0), (child, "child", &[5][..]));
+        }
+        other => panic!("no birth but {other:?}"),
+    }
+    assert_eq!(pair.home().state(child), "running on CPU 3");
+    pair.home().effects();
+    pair.ran(child, Outcome::Exited(ExitReason::Normal));
+    let gives = Effect::Host(HostEffect::Give { slot: child.slot });
+    assert_eq!(pair.other().effects(), [gives], "its home drops it");
+    let ended = Effect::Exited { pid: child, reason: ExitReason::Normal };
+    assert_eq!(pair.home().effects(), [reclaim_of(child), ended]);
+    assert_eq!(pair.home().receive(parent), down(child, watch, ExitReason::Normal));
+}
+
+#[test]
+fn who_is_unborn_comes_back_or_is_killed_as_any_other() {
+    for is_killed in [false, true] {
+        let mut pair = Pair::new();
+        let (parent, child, watch) = lent_unborn(&mut pair);
+        // Somebody else has that CPU, so it waits there.
+        let own = pair.other().process();
+        let words = pair.home().effects();
+        let word = words.iter().find_map(|effect| match effect {
+            Effect::Lending { word, .. } => Some(word.clone()),
+            _ => None,
+        });
+        let (other, mut out) = (pair.other(), Vec::new());
+        let lending = Input::Lending { slot: child.slot, word: word.expect("it is lent") };
+        other.shard.step(lending, other.now, &mut out);
+        let (slot, outcome, used) = (own.slot, Outcome::Preempted, Duration::ZERO);
+        other.running.clear();
+        other.shard.step(Input::Ran { slot, outcome, used }, other.now, &mut out);
+        assert_eq!((other.shard.lodgers(), other.shard.unborn), (1, 1));
+        if is_killed {
+            let kill = HostCall::Kill { target: child };
+            assert_eq!(pair.home().call(parent, kill), Some(HostReply::Done));
+        } else {
+            other.shard.lend(child.slot.shard(), &mut out);
+        }
+        other_said(&mut pair, out);
+        assert_eq!((pair.other().shard.lodgers(), pair.other().shard.unborn), (0, 0));
+        let takes = Effect::Host(HostEffect::Take { slot: child.slot });
+        assert!(!pair.home().effects().contains(&takes), "there is nothing to take");
+        if is_killed {
+            assert_eq!(pair.home().state(child), "gone");
+            let killed = down(child, watch, ExitReason::Killed);
+            assert_eq!(pair.home().receive(parent), killed);
+        } else {
+            assert!(matches!(pair.home().running.get(&child.slot), Some(Resume::Birth(_))));
+            assert_eq!(pair.home().state(child), "running");
+        }
+    }
+}
+
+/// What the second shard said arrives.
+fn other_said(pair: &mut Pair, out: Vec<Effect>) {
+    pair.other().note(out);
+    pair.talk();
+    pair.other().step(Input::Tick);
+}

@@ -268,6 +268,7 @@ fn check(shard: &Shard) {
     let is_unborn =
         |p: &&Process| matches!(p.state, State::Runnable { resume: Resume::Birth(_), .. });
     let unborn = live().map(|(_, process)| process).filter(is_unborn).count();
+    let unborn = unborn + shard.lodgers.values().filter(|lodger| lodger.is_unborn()).count();
     assert_eq!(shard.unborn, unborn, "unborn processes");
     assert!(shard.run_queue.len() >= runnable);
     assert!(shard.run_queue.len() <= 64 + 2 * (runnable + 1) + 1, "stale entries pile up");

@@ -52,6 +52,8 @@ struct World {
     quiet: bool,
     /// How often an instance left a host for another.
     given: u64,
+    /// How often one was born that was lent before.
+    born_lent: u64,
 }
 
 fn shard(node: u64, incarnation: u64, index: u8) -> Shard {
@@ -89,6 +91,7 @@ impl World {
             pids: vec![nobody(1, 900, 0), nobody(2, 900, 0), nobody(1, 1, 7)],
             quiet: false,
             given: 0,
+            born_lent: 0,
         };
         for member in 0..3 {
             world.found(member);
@@ -160,6 +163,11 @@ impl World {
                     assert!(patient.is_none_or(|until| self.now >= until), "{pid} was to wait");
                 }
                 let actor = self.actors.get_mut(&pid).expect("a run without start");
+                if resume.is_birth() && actor.place.is_none() {
+                    // Wherever it first runs.
+                    actor.place = Some(member);
+                    self.born_lent += 1;
+                }
                 assert_eq!(actor.place, Some(member), "{pid} is run where it is not");
                 actor.resumed(pid, resume, &mut self.ledger);
             }
@@ -551,7 +559,7 @@ fn locate(pid: Pid) -> usize {
 #[test]
 fn model() {
     let mut totals = ledger::Totals::default();
-    let (mut network_answers, mut given) = (0, 0);
+    let (mut network_answers, mut given, mut born_lent) = (0, 0, 0);
     for seed in seeds(SEEDS) {
         let _replay = Replay { test: "model", seed };
         let mut world = World::new(seed);
@@ -563,6 +571,7 @@ fn model() {
         totals.add(&world.ledger);
         network_answers += world.network_answers();
         given += world.given;
+        born_lent += world.born_lent;
         world.end();
     }
     // A model in which nothing happens proves nothing.
@@ -571,5 +580,6 @@ fn model() {
         totals.assert_busy();
         assert!(network_answers > 1_000);
         assert!(given > 1_000, "{given}");
+        assert!(born_lent > 100, "{born_lent}");
     }
 }
