@@ -86,12 +86,7 @@ impl Process {
 
 impl Engine {
     /// The engine of a shard, for processes of `programs`, which draw their randomness from `seed`.
-    pub fn new(
-        programs: Arc<Programs>,
-        shard: ShardId,
-        seed: [u8; 32],
-        clocks: Clocks,
-    ) -> Engine {
+    pub fn new(programs: Arc<Programs>, shard: ShardId, seed: [u8; 32], clocks: Clocks) -> Engine {
         let seeds = ChaCha8Rng::from_seed(seed);
         Engine {
             unloads: programs.unloads(),

@@ -328,10 +328,11 @@ fn full() -> Result {
 fn mailboxes() -> Result {
     let options = SpawnOptions::here().monitored();
     let small = CHILD.spawn(&(me(), Task::Wait), options.mailbox_max(2, 0))?;
-    for number in 0..2 {
-        send_within(&small.pid, &Number(number), Duration::ZERO)?;
+    // It waits for a number.
+    for text in ["one", "two"] {
+        send_within(&small.pid, &Text(text.into()), Duration::ZERO)?;
     }
-    let more = send_within(&small.pid, &Number(2), Duration::ZERO);
+    let more = send_within(&small.pid, &Text("three".into()), Duration::ZERO);
     assert_eq!(more, Err(ErrorCode::Full.into()));
     kill(&small.pid)?;
     let most =
