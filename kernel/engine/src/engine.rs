@@ -46,9 +46,9 @@ pub struct Engine {
     seeds: ChaCha8Rng,
     /// Whose processes are its own; all others are lodgers.
     shard: ShardId,
-    /// Those that it started.
+    /// Those of its own shard.
     processes: BySlot<Process>,
-    /// Those that another engine started and gave.
+    /// Those of other shards, that it was given or that were born here.
     lodgers: BTreeMap<Slot, Process>,
     /// Instances whose process has ended and which are as good as new, the last one at the end.
     warm: Kept,
