@@ -19,6 +19,7 @@ mod mailbox;
 mod monitors;
 mod pacing;
 mod queue;
+mod series;
 mod table;
 mod wait;
 mod watchers;

@@ -15,8 +15,8 @@ use crate::alarms::Alarms;
 use crate::credit::Accounts;
 use crate::monitors::Monitors;
 use crate::queue::{Make, Position, Queue};
+use crate::series::Series;
 use crate::{Amount, Overdrawn, Source, TooMany, TooManyMonitors, TooManyTimers};
-use alloc::collections::BTreeMap;
 use craton_abi::{
     ExitReason, Incarnation, Instant, MonitorId, NodeId, Pid, ProcessLimits, TimerId, limit,
 };
@@ -60,7 +60,7 @@ impl News {
 pub struct Mailbox {
     messages: Queue,
     /// By sequence.
-    news: BTreeMap<u64, News>,
+    news: Series<News>,
     /// Ends of linked processes among them.
     exits: usize,
     monitors: Monitors,
@@ -85,7 +85,7 @@ impl Mailbox {
         };
         Mailbox {
             messages: Queue::new(),
-            news: BTreeMap::new(),
+            news: Series::new(),
             exits: 0,
             monitors: Monitors::new(),
             alarms: Alarms::new(),
@@ -150,7 +150,7 @@ impl Mailbox {
         let message = self.messages.find(tag).map(|(position, sequence, len)| {
             (sequence, Found { key: Key::Message(position), len })
         });
-        let news = self.news.first_key_value().map(|(&sequence, news)| {
+        let news = self.news.first().map(|(sequence, news)| {
             (sequence, Found { key: Key::News(sequence), len: news.len() })
         });
         match (message, news) {
@@ -198,7 +198,7 @@ impl Mailbox {
         let monitor = self.monitors.get(MonitorId::new(id)).and_then(|held| held.notice);
         let alarm = || self.alarms.get(TimerId::new(id)).and_then(|alarm| alarm.notice);
         let sequence = monitor.or_else(alarm)?;
-        let len = self.news.get(&sequence)?.len();
+        let len = self.news.get(sequence)?.len();
         Some(Found { key: Key::News(sequence), len })
     }
 
@@ -216,7 +216,7 @@ impl Mailbox {
     /// Takes what [`Mailbox::find`] found, with nothing done to the mailbox since.
     pub fn take(&mut self, found: Found) -> Option<Taken> {
         match found.key {
-            Key::News(sequence) => Some(match self.news.remove(&sequence)? {
+            Key::News(sequence) => Some(match self.news.remove(sequence)? {
                 News::Notice(notice) => {
                     self.monitors.release(notice.id);
                     Taken::Notice(notice)
@@ -308,7 +308,7 @@ impl Mailbox {
         let alarm = self.alarms.release(id)?;
         match alarm.notice {
             Some(sequence) => {
-                self.news.remove(&sequence);
+                self.news.remove(sequence);
                 None
             }
             None => Some(alarm.due),
@@ -350,7 +350,7 @@ impl Mailbox {
             None => Released::Unknown,
             Some(held) => match (held.notice, held.target) {
                 (Some(sequence), _) => {
-                    if let Some(News::Answer(answer)) = self.news.remove(&sequence) {
+                    if let Some(News::Answer(answer)) = self.news.remove(sequence) {
                         self.total = self.total.minus(answer.amount());
                     }
                     Released::Notice

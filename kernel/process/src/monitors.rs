@@ -4,7 +4,7 @@
 //! made when the monitor is and held until the notice is taken, so that a notice is never dropped
 //! and their number is bounded.
 
-use alloc::collections::BTreeMap;
+use crate::series::Series;
 use alloc::vec::Vec;
 use craton_abi::limit::{MONITORS_PER_PROCESS_MAX, REQUESTS_PER_PROCESS_MAX};
 use craton_abi::{MonitorId, Pid};
@@ -36,14 +36,14 @@ pub(crate) struct Held {
 /// The monitors of one process.
 #[derive(Debug)]
 pub(crate) struct Monitors {
-    held: BTreeMap<MonitorId, Held>,
+    held: Series<Held>,
     /// Requests among them.
     requests: usize,
 }
 
 impl Monitors {
     pub(crate) const fn new() -> Self {
-        Monitors { held: BTreeMap::new(), requests: 0 }
+        Monitors { held: Series::new(), requests: 0 }
     }
 
     pub(crate) fn hold(
@@ -54,7 +54,7 @@ impl Monitors {
         if self.held.len() >= MONITORS_PER_PROCESS_MAX {
             return Err(TooManyMonitors);
         }
-        self.held.insert(id, Held { target, notice: None, request: false });
+        self.held.insert(id.get(), Held { target, notice: None, request: false });
         Ok(())
     }
 
@@ -65,7 +65,7 @@ impl Monitors {
         if self.held.len() >= MONITORS_PER_PROCESS_MAX {
             return Err(TooMany::Monitors);
         }
-        self.held.insert(id, Held { target: Some(target), notice: None, request: true });
+        self.held.insert(id.get(), Held { target: Some(target), notice: None, request: true });
         self.requests += 1;
         Ok(())
     }
@@ -73,7 +73,7 @@ impl Monitors {
     /// Names the target of a monitor whose spawn succeeded. `false` if the monitor is gone or has
     /// fired.
     pub(crate) fn bind(&mut self, id: MonitorId, target: Pid) -> bool {
-        match self.held.get_mut(&id) {
+        match self.held.get_mut(id.get()) {
             Some(held) if held.notice.is_none() => {
                 held.target = Some(target);
                 true
@@ -84,7 +84,7 @@ impl Monitors {
 
     /// Marks a monitor as fired. `false` if it is gone, has fired, or watches someone else.
     pub(crate) fn fire(&mut self, id: MonitorId, from: Pid, notice: u64) -> bool {
-        match self.held.get_mut(&id) {
+        match self.held.get_mut(id.get()) {
             Some(held)
                 if held.notice.is_none() && held.target.is_none_or(|target| target == from) =>
             {
@@ -97,17 +97,18 @@ impl Monitors {
 
     /// Marks a request as answered: who was asked. `None` if it is gone, or has fired.
     pub(crate) fn answer(&mut self, id: MonitorId, notice: u64) -> Option<Pid> {
-        let held = self.held.get_mut(&id).filter(|held| held.request && held.notice.is_none())?;
+        let held =
+            self.held.get_mut(id.get()).filter(|held| held.request && held.notice.is_none())?;
         held.notice = Some(notice);
         held.target
     }
 
     pub(crate) fn get(&self, id: MonitorId) -> Option<&Held> {
-        self.held.get(&id)
+        self.held.get(id.get())
     }
 
     pub(crate) fn release(&mut self, id: MonitorId) -> Option<Held> {
-        let held = self.held.remove(&id)?;
+        let held = self.held.remove(id.get())?;
         self.requests -= usize::from(held.request);
         Some(held)
     }
@@ -121,10 +122,10 @@ impl Monitors {
         if self.held.is_empty() {
             return Vec::new();
         }
-        let watched = |(id, held): (MonitorId, Held)| match held {
-            Held { target: Some(target), notice: None, .. } => Some((id, target)),
+        let watched = |(id, held): (u64, Held)| match held {
+            Held { target: Some(target), notice: None, .. } => Some((MonitorId::new(id), target)),
             _ => None,
         };
-        self.held.into_iter().filter_map(watched).collect()
+        self.held.into_all().filter_map(watched).collect()
     }
 }
