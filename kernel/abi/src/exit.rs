@@ -126,7 +126,27 @@ impl ExitReason {
 
     /// The byte form of the guest ABI.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let (code, kind, detail): (u8, Option<u8>, &[u8]) = match self {
+        let (code, kind, detail) = self.parts();
+        let mut bytes = Vec::with_capacity(2 + detail.len());
+        bytes.push(code);
+        bytes.extend(kind);
+        bytes.extend_from_slice(detail);
+        bytes
+    }
+
+    /// The one byte that is its whole byte form, if it is no longer.
+    #[inline]
+    pub fn to_byte(&self) -> Option<u8> {
+        match self.parts() {
+            (code, None, []) => Some(code),
+            _ => None,
+        }
+    }
+
+    /// Its byte form: the code, what is fixed behind that, the rest.
+    #[inline]
+    fn parts(&self) -> (u8, Option<u8>, &[u8]) {
+        match self {
             ExitReason::Normal => (0, None, &[]),
             ExitReason::Shutdown => (1, None, &[]),
             ExitReason::Killed => (2, None, &[]),
@@ -135,12 +155,7 @@ impl ExitReason {
             ExitReason::Error(bytes) => (5, None, bytes),
             ExitReason::NoProcess => (6, None, &[]),
             ExitReason::NoConnection => (7, None, &[]),
-        };
-        let mut bytes = Vec::with_capacity(2 + detail.len());
-        bytes.push(code);
-        bytes.extend(kind);
-        bytes.extend_from_slice(detail);
-        bytes
+        }
     }
 
     /// Reads the byte form.
@@ -148,11 +163,23 @@ impl ExitReason {
     /// # Errors
     ///
     /// [`MalformedReason`] if the bytes are no reason, or carry more than the reason holds.
+    #[inline]
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, MalformedReason> {
         match bytes {
+            // Most ends are of these, and made where they are wanted.
             [0] => Ok(ExitReason::Normal),
             [1] => Ok(ExitReason::Shutdown),
             [2] => Ok(ExitReason::Killed),
+            [6] => Ok(ExitReason::NoProcess),
+            [7] => Ok(ExitReason::NoConnection),
+            other => Self::with_detail(other),
+        }
+    }
+
+    /// As [`ExitReason::from_bytes`], of those that say more than a code.
+    #[inline(never)]
+    fn with_detail(bytes: &[u8]) -> Result<Self, MalformedReason> {
+        match bytes {
             [3, kind, text @ ..] => {
                 let kind = TrapKind::ALL.get(usize::from(*kind)).ok_or(MalformedReason)?;
                 let text = core::str::from_utf8(text).map_err(|_| MalformedReason)?;
@@ -163,8 +190,6 @@ impl ExitReason {
                 Ok(ExitReason::Limit(*resource))
             }
             [5, detail @ ..] => Ok(ExitReason::Error(detail.to_vec())),
-            [6] => Ok(ExitReason::NoProcess),
-            [7] => Ok(ExitReason::NoConnection),
             _ => Err(MalformedReason),
         }
     }

@@ -4,7 +4,7 @@
 //! parameters and result (`docs/abi.md`); what comes between it and the program's function is here.
 
 use crate::error::Error;
-use crate::message::{decode, encode};
+use crate::message::{decode, encoded};
 use crate::process::{Child, SpawnOptions, exit};
 use crate::sys;
 use alloc::format;
@@ -76,13 +76,13 @@ impl<A: Serialize> Entry<A> {
     ///
     /// Whatever the child's node answers: a limit by name, `no-connection`, `no-program`.
     pub fn spawn(&self, argument: &A, options: SpawnOptions) -> Result<Child, Error> {
-        options.spawn(self.name, &encode(argument)?)
+        encoded(argument, |bytes| options.spawn(self.name, bytes))
     }
 }
 
 /// Calls a program's function with the process's argument: the body of every entry.
 pub fn start<A: EntryArgument, R: EntryResult>(function: fn(A) -> R) {
-    let failure = match A::from_argument(&sys::argument()) {
+    let failure = match sys::with_argument(A::from_argument) {
         Ok(argument) => function(argument).failure(),
         Err(_) => Some(ExitReason::Error(b"the argument is not what the entry takes".to_vec())),
     };

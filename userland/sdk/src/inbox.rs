@@ -117,6 +117,12 @@ impl Inboxes {
         Ok(tag)
     }
 
+    /// Whether the end of a process can be a channel's concern.
+    #[inline]
+    pub(crate) fn awaits_ends(&self) -> bool {
+        !(self.senders.is_empty() && self.sent.is_empty())
+    }
+
     /// What came next on a channel.
     pub(crate) fn next(&mut self, tag: u64) -> Option<Item> {
         self.open.get_mut(&tag)?.next()

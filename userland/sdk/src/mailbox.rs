@@ -9,7 +9,7 @@ use crate::channel;
 use crate::error::{Error, check, check_id};
 use crate::event::{Answer, Down, Envelope, Event, Exit, Notice, Pending, Received};
 use crate::inbox;
-use crate::message::{Message, decode, encode, timeout_nanos};
+use crate::message::{Message, decode, encoded, timeout_nanos};
 use crate::process::Monitor;
 use crate::sys;
 use crate::sys::ReceiveHeader;
@@ -102,7 +102,7 @@ fn ask_within<T: Message>(
 ) -> Result<Pending, Error> {
     let tag = <crate::Request<T> as Message>::TAG;
     let timeout = timeout.map_or(TIMEOUT_DEFAULT, timeout_nanos);
-    let id = check_id(sys::request(to, tag, &encode(request)?, timeout))?;
+    let id = encoded(request, |bytes| check_id(sys::request(to, tag, bytes, timeout)))?;
     Ok(Pending { monitor: Monitor::from_id(id) })
 }
 
@@ -283,25 +283,6 @@ impl Mailbox {
         }
     }
 
-    #[inline]
-    fn next_before(&mut self, deadline: Option<Instant>) -> Result<Event<'_>, Error> {
-        loop {
-            let taken = match self.kept.pop_front() {
-                Some(notice) => Taken::Notice(notice),
-                None => {
-                    check(self.read(Select::Any, deadline))?;
-                    if self.is_plain() {
-                        return Ok(Event::Message(self.envelope()));
-                    }
-                    self.sort()?
-                }
-            };
-            if !matches!(taken, Taken::Channel(_) | Taken::Sent(_)) {
-                return self.event(taken);
-            }
-        }
-    }
-
     /// Takes what was kept, or waits for what comes next.
     pub(crate) fn next_taken(&mut self, deadline: Option<Instant>) -> Result<Taken, Error> {
         match self.kept.pop_front() {
@@ -320,11 +301,15 @@ impl Mailbox {
             return Ok(received);
         }
         loop {
-            match self.take(Select::Tag(T::TAG), deadline)? {
-                Taken::Message => {
-                    let envelope = self.envelope();
-                    return Ok(Received::Message { from: envelope.from, body: envelope.decode()? });
-                }
+            check(self.read(Select::Tag(T::TAG), deadline))?;
+            if self.is_plain() {
+                let envelope = self.envelope();
+                return Ok(Received::Message { from: envelope.from, body: envelope.decode()? });
+            }
+            if self.is_plain_end() {
+                return self.down().map(Received::Down);
+            }
+            match self.sort()? {
                 Taken::Notice(notice) => {
                     if let Some(received) = notice.received() {
                         return Ok(received);
@@ -429,13 +414,12 @@ impl Mailbox {
         let header = &self.header;
         let pid = Pid::from_bytes(&header.from);
         let bytes = envelope(header, &self.buffer).payload;
-        let reason = || ExitReason::from_bytes(bytes).map_err(|_| Error::Malformed);
         match header.kind {
-            KIND_DOWN => {
-                let monitor = Monitor::from_id(header.tag);
-                Ok(Notice::Down(Down { pid, monitor, reason: reason()? }))
+            KIND_DOWN => self.down().map(Notice::Down),
+            KIND_EXIT => {
+                let reason = ExitReason::from_bytes(bytes).map_err(|_| Error::Malformed)?;
+                Ok(Notice::Exit(Exit { pid, reason }))
             }
-            KIND_EXIT => Ok(Notice::Exit(Exit { pid, reason: reason()? })),
             KIND_ANSWER => Ok(Notice::Answer(pid, pending(header), bytes.to_vec())),
             KIND_TIMER => Ok(Notice::Timer(Timer::from_id(header.id, header.tag))),
             // This SDK asks for no other kind.

@@ -8,6 +8,7 @@ use crate::error::{Error, check};
 use crate::sys;
 use alloc::vec::Vec;
 use craton_abi::{Duration, Pid};
+use postcard::ser_flavors::Flavor;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +17,8 @@ pub const TAG_MAX: u64 = REQUEST_BIT - 1;
 /// Set in the tag of a [`Request`].
 const REQUEST_BIT: u64 = 1 << 61;
 
+/// Values of so many bytes are encoded where nothing need be allocated.
+pub(crate) const SHORT_BYTES: usize = 64;
 /// Lets the system's default decide how long to wait for room in the receiver's mailbox.
 const TIMEOUT_DEFAULT: i64 = -1;
 
@@ -89,7 +92,7 @@ impl Asker {
         if self.id == 0 {
             return Err(Error::Malformed);
         }
-        check(sys::answer(&self.pid, self.id, &encode(answer)?))
+        encoded(answer, |bytes| check(sys::answer(&self.pid, self.id, bytes)))
     }
 }
 
@@ -101,7 +104,7 @@ impl Asker {
 /// `full` after that time, `no-process` or `no-connection` if there is nobody to take it. Success
 /// means that the message holds room in the mailbox, not that anybody read it.
 pub fn send<T: Message>(to: &Pid, message: &T) -> Result<(), Error> {
-    send_bytes(to, T::TAG, &encode(message)?, None)
+    encoded(message, |bytes| send_bytes(to, T::TAG, bytes, None))
 }
 
 /// As [`send`], with a time-out of the caller's choice; zero refuses at once.
@@ -110,7 +113,7 @@ pub fn send<T: Message>(to: &Pid, message: &T) -> Result<(), Error> {
 ///
 /// As [`send`].
 pub fn send_within<T: Message>(to: &Pid, message: &T, timeout: Duration) -> Result<(), Error> {
-    send_bytes(to, T::TAG, &encode(message)?, Some(timeout))
+    encoded(message, |bytes| send_bytes(to, T::TAG, bytes, Some(timeout)))
 }
 
 /// Sends bytes under a tag; without a time-out, the system's default counts.
@@ -153,6 +156,78 @@ macro_rules! message {
 
 pub(crate) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, Error> {
     postcard::to_allocvec(value).map_err(|_| Error::Unencodable)
+}
+
+/// Gives `then` the bytes of a value. Nothing is allocated for one that is short: most are, and a
+/// process that has just begun would make its heap for it.
+#[inline]
+pub(crate) fn encoded<T: Serialize + ?Sized, R>(
+    value: &T,
+    then: impl FnOnce(&[u8]) -> Result<R, Error>,
+) -> Result<R, Error> {
+    let mut bytes = Encoded { short: [0; SHORT_BYTES], len: 0, long: Vec::new() };
+    // Once, whatever the length: to encode an end of a channel gives it away.
+    postcard::serialize_with_flavor(value, Encoder(&mut bytes)).map_err(|_| Error::Unencodable)?;
+    then(bytes.bytes())
+}
+
+/// The bytes of a value: short ones where they are, long ones in the vector.
+struct Encoded {
+    short: [u8; SHORT_BYTES],
+    /// Of the short ones; more than there can be where they are long.
+    len: usize,
+    long: Vec<u8>,
+}
+
+struct Encoder<'a>(&'a mut Encoded);
+
+impl Encoded {
+    fn bytes(&self) -> &[u8] {
+        self.short.get(..self.len).unwrap_or(&self.long)
+    }
+
+    #[inline(never)]
+    fn push_long(&mut self, more: &[u8]) {
+        if let Some(short) = self.short.get(..self.len) {
+            self.long = Vec::with_capacity(2 * SHORT_BYTES + more.len());
+            self.long.extend_from_slice(short);
+            self.len = usize::MAX;
+        }
+        self.long.extend_from_slice(more);
+    }
+}
+
+impl Flavor for Encoder<'_> {
+    type Output = ();
+
+    #[inline]
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        match self.0.short.get_mut(self.0.len) {
+            Some(place) => {
+                *place = byte;
+                self.0.len += 1;
+            }
+            None => self.0.push_long(&[byte]),
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        let room = self.0.short.get_mut(self.0.len..).and_then(|room| room.get_mut(..bytes.len()));
+        match room {
+            Some(room) => {
+                room.copy_from_slice(bytes);
+                self.0.len += bytes.len();
+            }
+            None => self.0.push_long(bytes),
+        }
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<()> {
+        Ok(())
+    }
 }
 
 /// Reads a value that takes up all of `bytes`.

@@ -6,9 +6,7 @@
 use crate::error::{Error, check, check_id};
 use crate::net::TcpStream;
 use crate::sys;
-use craton_abi::{
-    ErrorCode, ExitReason, MonitorId, NodeId, Pid, Place, ProcessLimits, ProgramId, SocketId,
-};
+use craton_abi::{ErrorCode, ExitReason, MonitorId, NodeId, Pid, Place, ProgramId, SocketId};
 
 /// Where a child is to run, and within which bounds.
 #[must_use]
@@ -21,7 +19,9 @@ pub struct SpawnOptions {
     limits: Limits,
 }
 
-/// What a child may have; 0 is as usual.
+/// What a child may have; 0 is as usual. It lies as the host call takes it, where numbers are
+/// little-endian.
+#[repr(C)]
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Limits {
     pub(crate) memory: u64,
@@ -48,12 +48,12 @@ pub struct Monitor(MonitorId);
 pub(crate) struct SpawnCall<'a> {
     pub(crate) place_kind: i32,
     pub(crate) place: [u8; Pid::BYTES],
-    pub(crate) program: Option<ProgramId>,
+    pub(crate) program: Option<&'a ProgramId>,
     pub(crate) entry: &'a str,
     pub(crate) argument: &'a [u8],
     pub(crate) monitor: bool,
     pub(crate) link: bool,
-    pub(crate) limits: Limits,
+    pub(crate) limits: &'a Limits,
 }
 
 impl Limits {
@@ -61,8 +61,9 @@ impl Limits {
         Limits { memory: 0, mailbox_messages: 0, mailbox_bytes: 0, stack: 0, cpu_share: 0 };
 
     /// The form that the host call takes.
-    pub(crate) fn to_bytes(self) -> [u8; ProcessLimits::BYTES] {
-        let mut bytes = [0; ProcessLimits::BYTES];
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) fn to_bytes(self) -> [u8; craton_abi::ProcessLimits::BYTES] {
+        let mut bytes = [0; craton_abi::ProcessLimits::BYTES];
         bytes[..8].copy_from_slice(&self.memory.to_le_bytes());
         bytes[8..12].copy_from_slice(&self.mailbox_messages.to_le_bytes());
         bytes[12..16].copy_from_slice(&self.mailbox_bytes.to_le_bytes());
@@ -169,17 +170,17 @@ impl SpawnOptions {
     }
 
     /// Spawns; [`Entry::spawn`](crate::Entry::spawn) is the typed way.
-    pub(crate) fn spawn(self, entry: &str, argument: &[u8]) -> Result<Child, Error> {
+    pub(crate) fn spawn(&self, entry: &str, argument: &[u8]) -> Result<Child, Error> {
         let (place_kind, place) = encode_place(self.place);
         let call = SpawnCall {
             place_kind,
             place,
-            program: self.program,
+            program: self.program.as_ref(),
             entry,
             argument,
             monitor: self.monitor,
             link: self.link,
-            limits: self.limits,
+            limits: &self.limits,
         };
         match sys::spawn(&call) {
             Ok((pid, id)) => Ok(Child { pid, monitor: self.monitor.then_some(Monitor(id)) }),

@@ -8,12 +8,12 @@
 use crate::ahead::Ahead;
 use crate::inbox::Inboxes;
 use crate::mailbox::Select;
+use crate::message::SHORT_BYTES;
 use crate::net::RawAddress;
-use crate::process::SpawnCall;
-use alloc::vec;
+use crate::process::{Limits, SpawnCall};
 use alloc::vec::Vec;
 use core::cell::RefCell;
-use craton_abi::{MonitorId, Pid};
+use craton_abi::{MonitorId, Pid, ProcessLimits};
 
 /// What `receive` says about what it found; the layout is part of the ABI.
 #[repr(C)]
@@ -60,6 +60,7 @@ fn in_bytes(pid: &Pid) -> *const [u8; Pid::BYTES] {
 }
 
 const _: () = assert!(size_of::<Pid>() == Pid::BYTES, "a pid is its bytes, with none between");
+const _: () = assert!(size_of::<Limits>() == ProcessLimits::BYTES, "limits are their bytes");
 const _: () = assert!(size_of::<ReceiveHeader>() == 48, "the ABI says 48 bytes");
 const _: () = assert!(core::mem::offset_of!(ReceiveHeader, tag) == 32, "the ABI says 32");
 
@@ -207,12 +208,22 @@ pub(crate) fn self_pid() -> Pid {
     Pid::from_bytes(&out)
 }
 
-pub(crate) fn argument() -> Vec<u8> {
-    let mut bytes = vec![0; import::argument_len() as usize];
-    // SAFETY: the pointer and length are those of one live buffer.
-    let copied = unsafe { import::argument_read(bytes.as_mut_ptr(), bytes.len()) };
-    bytes.truncate(copied as usize);
-    bytes
+/// Gives `read` the argument. Nothing is allocated for one that is short.
+#[inline]
+pub(crate) fn with_argument<R>(read: impl FnOnce(&[u8]) -> R) -> R {
+    let len = import::argument_len() as usize;
+    let (mut short, mut long) = ([0; SHORT_BYTES], Vec::new());
+    let place = if let Some(short) = short.get_mut(..len) {
+        short
+    } else {
+        long.resize(len, 0);
+        &mut long[..]
+    };
+    if len > 0 {
+        // SAFETY: the pointer and length are those of one live buffer.
+        unsafe { import::argument_read(place.as_mut_ptr(), place.len()) };
+    }
+    read(place)
 }
 
 pub(crate) fn random(to: &mut [u8]) {
@@ -230,14 +241,15 @@ pub(crate) fn exit(reason: &[u8]) -> ! {
     unsafe { import::exit(reason.as_ptr(), reason.len()) }
 }
 
+#[inline]
 pub(crate) fn spawn(call: &SpawnCall<'_>) -> Result<(Pid, MonitorId), i32> {
     let mut pid = [0; Pid::BYTES];
     let mut monitor = 0;
-    let program = call.program.as_ref().map_or(core::ptr::null(), |program| program.0.as_ptr());
-    let limits = call.limits.to_bytes();
+    let program = call.program.map_or(core::ptr::null(), |program| program.0.as_ptr());
     // SAFETY: every pointer with a length is that of one live slice; `place` is 24 bytes, enough
-    // for each kind of place; `program` is null or 32 live bytes; the outputs are live and of the
-    // lengths that the call writes.
+    // for each kind of place; `program` is null or 32 live bytes; the limits are bytes without gaps
+    // (asserted above) of the length that is given; the outputs are live and of the lengths that
+    // the call writes.
     let answer = unsafe {
         import::spawn(
             call.place_kind,
@@ -248,8 +260,8 @@ pub(crate) fn spawn(call: &SpawnCall<'_>) -> Result<(Pid, MonitorId), i32> {
             call.argument.as_ptr(),
             call.argument.len(),
             i32::from(call.monitor) | i32::from(call.link) << 1,
-            limits.as_ptr(),
-            limits.len(),
+            core::ptr::from_ref(call.limits).cast(),
+            size_of::<Limits>(),
             &mut pid,
             &mut monitor,
         )

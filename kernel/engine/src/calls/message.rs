@@ -154,7 +154,10 @@ fn write_reason(
     head: Head,
     reason: &ExitReason,
 ) -> i32 {
-    write(memory, regions, head, &reason.to_bytes())
+    match reason.to_byte() {
+        Some(byte) => write(memory, regions, head, &[byte]),
+        None => write(memory, regions, head, &reason.to_bytes()),
+    }
 }
 
 /// kind u32, length u32, sender, tag or id u64, id u64.

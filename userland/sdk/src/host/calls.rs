@@ -88,8 +88,9 @@ pub(crate) fn self_pid() -> Pid {
     living().pid
 }
 
-pub(crate) fn argument() -> Vec<u8> {
-    living().argument.to_vec()
+pub(crate) fn with_argument<R>(read: impl FnOnce(&[u8]) -> R) -> R {
+    let argument = living().argument;
+    read(&argument)
 }
 
 pub(crate) fn clock_monotonic() -> u64 {

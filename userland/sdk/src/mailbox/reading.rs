@@ -1,16 +1,19 @@
 //! Reading the queue into the buffer.
 //!
-//! Owns what [`Mailbox`] does nearest to the system, and the way of those who want messages alone.
+//! Owns what [`Mailbox`] does nearest to the system, the way of those who want messages alone, and
+//! that of events.
 
-use super::{KIND_MESSAGE, Mailbox, Select, TIMEOUT_NEVER};
+use super::{KIND_DOWN, KIND_MESSAGE, Mailbox, Select, TIMEOUT_NEVER, Taken};
 use crate::ahead::{self, Next};
 use crate::error::{Error, check};
-use crate::event::Envelope;
+use crate::event::{Down, Envelope, Event};
+use crate::inbox;
 use crate::message::timeout_nanos;
+use crate::process::Monitor;
 use crate::sys;
 use crate::system::now;
 use alloc::vec::Vec;
-use craton_abi::{ErrorCode, Instant, is_channel_tag};
+use craton_abi::{ErrorCode, ExitReason, Instant, is_channel_tag};
 
 impl Mailbox {
     /// Waits for the next message, whatever its tag; notices are kept for the next receive. Where
@@ -64,6 +67,58 @@ impl Mailbox {
         }
     }
 
+    /// A message and the end of a process become events where they are read: whatever is moved
+    /// once more costs a program as much as all else about it.
+    #[inline]
+    pub(super) fn next_before(&mut self, deadline: Option<Instant>) -> Result<Event<'_>, Error> {
+        if !self.kept.is_empty() {
+            return self.next_other(false, deadline);
+        }
+        check(self.read(Select::Any, deadline))?;
+        if self.is_plain() {
+            Ok(Event::Message(self.envelope()))
+        } else if self.is_plain_end() {
+            self.down().map(Event::Down)
+        } else {
+            self.next_other(true, deadline)
+        }
+    }
+
+    /// As [`Mailbox::next_before`], of whatever it is; where nothing is kept it may have been read
+    /// already.
+    #[inline(never)]
+    fn next_other(
+        &mut self,
+        mut is_read: bool,
+        deadline: Option<Instant>,
+    ) -> Result<Event<'_>, Error> {
+        loop {
+            let taken = match (is_read, self.kept.pop_front()) {
+                (false, Some(notice)) => Taken::Notice(notice),
+                (false, None) => self.take(Select::Any, deadline)?,
+                (true, _) => self.sort()?,
+            };
+            if !matches!(taken, Taken::Channel(_) | Taken::Sent(_)) {
+                return self.event(taken);
+            }
+            is_read = false;
+        }
+    }
+
+    /// Whether what was read is the end of a process that is no concern of a channel.
+    #[inline]
+    pub(super) fn is_plain_end(&self) -> bool {
+        self.header.kind == KIND_DOWN && !inbox::with(|inboxes| inboxes.awaits_ends())
+    }
+
+    /// What was read, which is the notice of a monitor.
+    #[inline]
+    pub(super) fn down(&self) -> Result<Down, Error> {
+        let Envelope { from: pid, tag: id, payload, .. } = self.envelope();
+        let reason = ExitReason::from_bytes(payload).map_err(|_| Error::Malformed)?;
+        Ok(Down { pid, monitor: Monitor::from_id(id), reason })
+    }
+
     /// Reads what comes next into the buffer, which grows where it is too small. As a host call: 0,
     /// or the error that it is.
     pub(super) fn read(&mut self, select: Select, deadline: Option<Instant>) -> i32 {
@@ -77,6 +132,10 @@ impl Mailbox {
                 Select::Any => sys::receive_several(buffer, timeout, header),
                 select => sys::receive(buffer, select, timeout, header),
             };
+            // Most of what is read alone fits.
+            if more == 0 {
+                return 0;
+            }
             if let Some(read) = self.was_read(more) {
                 return read;
             }
