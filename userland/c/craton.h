@@ -2,7 +2,7 @@
  *
  * A program needs no library of C:
  *
- *     clang --target=wasm32 -O2 -mbulk-memory -nostdlib -Wl,--no-entry -o greet.wasm greet.c
+ *     clang --target=wasm32 -O2 -mbulk-memory -msimd128 -nostdlib -Wl,--no-entry -o greet.wasm greet.c
  *     craton run greet.wasm
  *
  * An entry is a function that CRATON_ENTRY exports; a run begins at "main". A call that returns

@@ -175,8 +175,8 @@ fn c_program(place: &Place) {
         return;
     };
     let mut compiler = Command::new(clang);
-    compiler.args(["--target=wasm32", "-O2", "-mbulk-memory", "-nostdlib", "-Wl,--no-entry"]);
-    compiler.args(["-Wall", "-Wextra", "-Werror"]);
+    compiler.args(["--target=wasm32", "-O2", "-mbulk-memory", "-msimd128", "-nostdlib"]);
+    compiler.args(["-Wl,--no-entry", "-Wall", "-Wextra", "-Werror"]);
     let run = compiled(place, &mut compiler, &top().join("userland/c/greet.c"), "c.wasm");
     expect(&run, 0, &["hello, you", "hello, me"]);
 }

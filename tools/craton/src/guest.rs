@@ -17,8 +17,9 @@ const TARGET: &str = "wasm32-unknown-unknown";
 /// For programs of their own `main`, which have the standard library.
 const WASI_TARGET: &str = "wasm32-wasip1";
 /// For libraries: 64 KiB of stack, below the data so that an overflow traps; names readable in
-/// backtraces.
-const FLAGS: &[&str] = &["-Clink-arg=-zstack-size=65536", "-Clink-arg=--demangle"];
+/// backtraces. For all: vectors of 128 bits, which every node has (`wasm_simd`).
+const FLAGS: &[&str] =
+    &["-Clink-arg=-zstack-size=65536", "-Clink-arg=--demangle", "-Ctarget-feature=+simd128"];
 const DEBIAN_CARGO: &str = "/usr/bin/cargo";
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 const DEBIAN_PACKAGES: &str = "rustc-web cargo-web rust-web-src lld";
