@@ -46,53 +46,80 @@ fn heir(me: Pid, parent: Pid) -> Script {
     })
 }
 
-/// Spawns an heir, kills it, and takes the throne itself when it hears of the end: eight times.
-fn successors(me: Pid, entry: &str, argument: &[u8]) -> Script {
+/// Whether there was an end, or what to do until then.
+enum Rite {
+    Do(Outcome),
+    Over,
+}
+
+/// Spawns an heir and does what `rite` says until that is over: eight times.
+fn testator(
+    (me, entry, argument): (Pid, &str, &[u8]),
+    mut rite: impl FnMut(Resume, Pid) -> Rite + 'static,
+) -> Script {
     if entry == "heir" {
         return heir(me, Pid::from_bytes(argument.try_into().expect("a pid")));
     }
-    let (mut child, mut ends, mut reigns) = (None, 0, false);
+    let (mut child, mut ends) = (me, 0);
     Box::new(move |resume| match resume {
         Resume::Start => spawn(Place::Here, "heir", &me.to_bytes()),
         Resume::Reply(HostReply::Spawned { pid, .. }) => {
-            child = Some(pid);
+            child = pid;
             receive(None)
         }
-        Resume::Reply(HostReply::Received(Received::Message { .. })) => {
-            names(NameCall::Find, "throne")
-        }
-        Resume::Reply(HostReply::Pids(owner)) if owner.first().copied() == child => {
-            call(HostCall::Kill { target: owner[0] })
-        }
-        end if is_end(&end) => {
-            reigns = true;
-            names(NameCall::Register, "throne")
-        }
-        Resume::Reply(HostReply::Done) if core::mem::take(&mut reigns) => {
-            names(NameCall::Unregister, "throne")
-        }
-        Resume::Reply(HostReply::Done) => receive(None),
-        Resume::Reply(HostReply::Flag(true)) => {
-            ends += 1;
-            if ends == 8 {
-                return told(String::from("eight heirs"));
+        other => match rite(other, child) {
+            Rite::Do(outcome) => outcome,
+            Rite::Over => {
+                ends += 1;
+                if ends == 8 {
+                    return told(String::from("eight heirs"));
+                }
+                spawn(Place::Here, "heir", &me.to_bytes())
             }
-            spawn(Place::Here, "heir", &me.to_bytes())
-        }
-        other => told(format!("main: {other:?}")),
+        },
     })
+}
+
+/// Kills its heirs, and takes the throne itself when it hears of the end of one.
+fn successors(me: Pid, entry: &str, argument: &[u8]) -> Script {
+    let mut reigns = false;
+    testator((me, entry, argument), move |resume, child| {
+        Rite::Do(match resume {
+            Resume::Reply(HostReply::Received(Received::Message { .. })) => {
+                names(NameCall::Find, "throne")
+            }
+            Resume::Reply(HostReply::Pids(owner)) if owner == [child] => {
+                call(HostCall::Kill { target: child })
+            }
+            end if is_end(&end) => {
+                reigns = true;
+                names(NameCall::Register, "throne")
+            }
+            Resume::Reply(HostReply::Done) if core::mem::take(&mut reigns) => {
+                names(NameCall::Unregister, "throne")
+            }
+            Resume::Reply(HostReply::Done) => receive(None),
+            Resume::Reply(HostReply::Flag(true)) => return Rite::Over,
+            other => told(format!("main: {other:?}")),
+        })
+    })
+}
+
+/// A run of this program says this at its end, and leaves so many processes.
+fn says_for_all_seeds(program: world::Program, said: &str, left: usize) {
+    for seed in 1..SEEDS {
+        let mut world = World::with_shards(1, SHARDS, Some(seed), program);
+        let operator = world.guest(Role::Operator, 1);
+        start(&mut world, operator);
+        world.run(Duration::from_millis(500));
+        assert_eq!(end_of_run(&mut world, operator).as_deref(), Some(said), "seed {seed}");
+        assert_eq!(world.processes(), left, "seed {seed}");
+    }
 }
 
 #[test]
 fn who_hears_of_an_owners_end_finds_the_name_free() {
-    for seed in 1..SEEDS {
-        let mut world = World::with_shards(1, SHARDS, Some(seed), successors);
-        let operator = world.guest(Role::Operator, 1);
-        start(&mut world, operator);
-        world.run(Duration::from_millis(500));
-        assert_eq!(end_of_run(&mut world, operator).as_deref(), Some("eight heirs"), "seed {seed}");
-        assert_eq!(world.processes(), 0, "seed {seed}");
-    }
+    says_for_all_seeds(successors, "eight heirs", 0);
 }
 
 /// Twelve children on all shards want one name at once, and tell who got it.
@@ -135,55 +162,32 @@ fn rivals(me: Pid, entry: &str, argument: &[u8]) -> Script {
 
 #[test]
 fn of_many_who_want_a_name_at_once_one_gets_it() {
-    for seed in 1..SEEDS {
-        let mut world = World::with_shards(1, SHARDS, Some(seed), rivals);
-        let operator = world.guest(Role::Operator, 1);
-        start(&mut world, operator);
-        world.run(Duration::from_millis(500));
-        assert_eq!(end_of_run(&mut world, operator).as_deref(), Some("1 of 12"), "seed {seed}");
-    }
+    says_for_all_seeds(rivals, "1 of 12", 12);
 }
 
-/// Spawns an heir, kills it, and when it hears of the end nobody is found: eight times.
+/// Kills its heirs, and finds nobody when it hears of the end of one.
 fn mourners(me: Pid, entry: &str, argument: &[u8]) -> Script {
-    if entry == "heir" {
-        return heir(me, Pid::from_bytes(argument.try_into().expect("a pid")));
-    }
-    let (mut child, mut ends) = (None, 0);
-    Box::new(move |resume| match resume {
-        Resume::Start => spawn(Place::Here, "heir", &me.to_bytes()),
-        Resume::Reply(HostReply::Spawned { pid, .. }) => {
-            child = Some(pid);
-            receive(None)
-        }
-        Resume::Reply(HostReply::Received(Received::Message { .. })) => {
-            call(HostCall::Kill { target: child.expect("it was spawned") })
-        }
-        Resume::Reply(HostReply::Done) => receive(None),
-        end if is_end(&end) => names(NameCall::Find, "throne"),
-        Resume::Reply(HostReply::Pids(found)) if !found.is_empty() => told(format!("{found:?}")),
-        Resume::Reply(HostReply::Pids(_)) if child.take().is_some() => {
-            names(NameCall::Members, "heirs")
-        }
-        Resume::Reply(HostReply::Pids(_)) => {
-            ends += 1;
-            if ends == 8 {
-                return told(String::from("nobody eight times"));
+    let mut mourned = None;
+    testator((me, entry, argument), move |resume, child| {
+        Rite::Do(match resume {
+            Resume::Reply(HostReply::Received(Received::Message { .. })) => {
+                call(HostCall::Kill { target: child })
             }
-            spawn(Place::Here, "heir", &me.to_bytes())
-        }
-        other => told(format!("main: {other:?}")),
+            Resume::Reply(HostReply::Done) => receive(None),
+            end if is_end(&end) => names(NameCall::Find, "throne"),
+            Resume::Reply(HostReply::Pids(found)) if !found.is_empty() => {
+                told(format!("{found:?}"))
+            }
+            Resume::Reply(HostReply::Pids(_)) if mourned.replace(child) != Some(child) => {
+                names(NameCall::Members, "heirs")
+            }
+            Resume::Reply(HostReply::Pids(_)) => return Rite::Over,
+            other => told(format!("main: {other:?}")),
+        })
     })
 }
 
 #[test]
 fn who_hears_of_an_end_finds_nobody_in_name_or_group() {
-    for seed in 1..SEEDS {
-        let mut world = World::with_shards(1, SHARDS, Some(seed), mourners);
-        let operator = world.guest(Role::Operator, 1);
-        start(&mut world, operator);
-        world.run(Duration::from_millis(500));
-        let end = end_of_run(&mut world, operator);
-        assert_eq!(end.as_deref(), Some("nobody eight times"), "seed {seed}");
-    }
+    says_for_all_seeds(mourners, "eight heirs", 0);
 }

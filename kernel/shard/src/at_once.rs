@@ -5,14 +5,58 @@
 //! are most of what processes ask for. Everything else, and all that would have to wait, comes back
 //! and goes the long way, as [`Input::Ran`](crate::port::Input::Ran): the outcome is the same.
 
-use crate::port::{Effect, HostCall, HostReply, Make, ReceiveAtOnce, Received, Resume, Sink};
+use crate::port::{
+    Effect, HostCall, HostReply, Make, MessageView, Outcome, ReceiveAtOnce, Received, Resume, Sink,
+};
 use crate::process::{State, Tenant, Want};
 use crate::shard::{Shard, Whereabouts, may_signal};
 use alloc::vec::Vec;
-use craton_abi::{Duration, ErrorCode, Pid, SignalBody, Slot, limit};
+use craton_abi::{Duration, ErrorCode, Payload, Pid, SignalBody, Slot, limit};
 use craton_process::{Amount, Paid};
 
 impl Shard {
+    /// Answers any call of the process that runs, if that can be done at once: for a host whose
+    /// programs ask with values and not with memory of theirs.
+    ///
+    /// # Errors
+    ///
+    /// How the process is to leave its stack: with the call, or waiting for what it asked for.
+    pub fn call_at_once(
+        &mut self,
+        slot: Slot,
+        call: HostCall,
+        unborn_max: usize,
+        out: &mut Vec<Effect>,
+    ) -> Result<HostReply, Outcome> {
+        match call {
+            HostCall::Send { to, tag, payload, timeout } => {
+                let mut make = |bytes: &[u8]| Payload(bytes.to_vec());
+                if self.send_at_once(slot, &to, tag, (&payload.0, &mut make), out) {
+                    return Ok(HostReply::Done);
+                }
+                Err(Outcome::Call(HostCall::Send { to, tag, payload, timeout }))
+            }
+            HostCall::Receive { tag, timeout, capacity } => {
+                let mut seen = None;
+                let mut sink = |message: MessageView<'_>| {
+                    seen = Some(Received::from(message));
+                    None
+                };
+                match self.receive_at_once(slot, (tag, timeout), capacity, &mut sink, out) {
+                    ReceiveAtOnce::Taken => seen.map(HostReply::Received).ok_or(Outcome::Preempted),
+                    ReceiveAtOnce::Reply(reply) => Ok(reply),
+                    ReceiveAtOnce::Waits => Err(Outcome::Waiting),
+                    ReceiveAtOnce::Later => Err(Outcome::Call(call)),
+                }
+            }
+            HostCall::Spawn(mut call) => {
+                let spawned = self.spawn_at_once(slot, &mut call, unborn_max);
+                spawned.ok_or(Outcome::Call(HostCall::Spawn(call)))
+            }
+            other => self.answer_at_once(slot, other, out).map_err(Outcome::Call),
+        }
+    }
+
     /// Answers a call of the process that runs, other than a send or a receive, if that can be done
     /// at once. What is to be done about it is appended to `out`.
     ///

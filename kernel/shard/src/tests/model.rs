@@ -11,11 +11,9 @@ mod network;
 
 use super::random::{Random, Replay, seeds};
 use super::*;
-use crate::port::{MessageView, ReceiveAtOnce, Received};
 use actor::{Actor, Host};
 use alloc::collections::VecDeque;
 use craton_abi::limit::WINDOW_MESSAGES;
-use hosts::at_once;
 use ledger::Ledger;
 use network::Network;
 
@@ -356,7 +354,7 @@ impl World {
                         HostCall::Spawn(call) => call.limits,
                         _ => ProcessLimits::default(),
                     };
-                    match at_once(&mut self.shards[place], slot, call, &mut effects) {
+                    match self.shards[place].call_at_once(slot, call, UNBORN_MAX, &mut effects) {
                         Ok(reply) => {
                             check(&self.shards[place]);
                             let child = match reply {

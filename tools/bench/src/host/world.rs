@@ -10,8 +10,7 @@ use craton_abi::{
     Place, ProcessLimits, ProgramId, RequestId, ShardId, Slot, SpawnOrder, TraceId,
 };
 use craton_shard::port::{
-    Effect, HostCall, HostEffect, HostReply, Input, MessageView, Outcome, ReceiveAtOnce, Received,
-    Resume, SpawnCall, Start,
+    Effect, HostCall, HostEffect, HostReply, Input, Outcome, Received, Resume, SpawnCall, Start,
 };
 use craton_shard::{BySlot, Shard, ShardConfig};
 use std::cell::{Cell, RefCell};
@@ -314,48 +313,10 @@ impl World {
                 Poll::Pending => {}
             }
             let Some(call) = process.0.asked.take() else { return Outcome::Preempted };
-            match at_desk(&mut self.shard, slot, call, &mut self.effects) {
+            match self.shard.call_at_once(slot, call, usize::MAX, &mut self.effects) {
                 Ok(reply) => process.0.reply.set(Some(reply)),
                 Err(outcome) => return outcome,
             }
         }
-    }
-}
-
-/// Brings a call to the shard: the answer, or how the process comes back.
-fn at_desk(
-    shard: &mut Shard,
-    slot: Slot,
-    call: HostCall,
-    out: &mut Vec<Effect>,
-) -> Result<HostReply, Outcome> {
-    match call {
-        HostCall::Send { to, tag, payload, timeout } => {
-            let mut make = |bytes: &[u8]| Payload(bytes.to_vec());
-            if shard.send_at_once(slot, &to, tag, (&payload.0, &mut make), out) {
-                return Ok(HostReply::Done);
-            }
-            Err(Outcome::Call(HostCall::Send { to, tag, payload, timeout }))
-        }
-        HostCall::Receive { tag, timeout, capacity } => {
-            let mut seen = None;
-            let mut sink = |message: MessageView<'_>| {
-                seen = Some(Received::from(message));
-                None
-            };
-            match shard.receive_at_once(slot, (tag, timeout), capacity, &mut sink, out) {
-                ReceiveAtOnce::Taken => seen.map(HostReply::Received).ok_or(Outcome::Preempted),
-                ReceiveAtOnce::Reply(reply) => Ok(reply),
-                ReceiveAtOnce::Waits => Err(Outcome::Waiting),
-                ReceiveAtOnce::Later => {
-                    Err(Outcome::Call(HostCall::Receive { tag, timeout, capacity }))
-                }
-            }
-        }
-        HostCall::Spawn(mut call) => {
-            let spawned = shard.spawn_at_once(slot, &mut call, usize::MAX);
-            spawned.ok_or(Outcome::Call(HostCall::Spawn(call)))
-        }
-        call => shard.answer_at_once(slot, call, out).map_err(Outcome::Call),
     }
 }
