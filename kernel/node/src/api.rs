@@ -2,7 +2,7 @@
 //!
 //! Owns [`NodeInput`] and [`NodeEffect`], the whole of a node's contact with the world: network,
 //! engine, clock, log, other CPUs; and the same for a worker, [`WorkerInput`] and [`WorkerEffect`].
-//! No logic.
+//! What both ask for is [`PartEffect`]. No logic.
 //!
 //! Node and workers are joined by mail, which the host carries between its CPUs. What under way is
 //! bounded by credit and by what is outstanding, but not to a number that a ring could be built
@@ -15,6 +15,7 @@ use crate::mail::Mail;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::convert::Infallible;
 use core::net::{IpAddr, SocketAddr};
 use craton_abi::{ErrorCode, ProgramId, ShardId, SocketEvent, SocketNote, SocketOrder};
 use craton_session::ConnId;
@@ -40,7 +41,7 @@ pub enum NodeInput {
         /// Where it comes from.
         from: SocketAddr,
     },
-    /// A [`NodeEffect::Dial`] succeeded.
+    /// A [`ControlEffect::Dial`] succeeded.
     Connected {
         /// Which connection.
         conn: ConnId,
@@ -70,19 +71,19 @@ pub enum NodeInput {
         /// The bundle.
         bundle: Vec<u8>,
     },
-    /// The engine's answer to [`NodeEffect::Load`].
+    /// The engine's answer to [`ControlEffect::Load`].
     Loaded {
         /// Which program.
         program: ProgramId,
         /// Whether it can be started, or why not, for a program and for a person.
         result: Result<(), (ErrorCode, String)>,
     },
-    /// The host of the processes of shard 0 answers a [`NodeEffect::Host`], or tells of one.
+    /// The host of the processes of shard 0 answers a [`PartEffect::Host`], or tells of one.
     Host(HostAnswer),
     /// What the network of shard 0's CPU has to tell a process of any shard.
     Socket(SocketEvent),
     /// What the network of shard 0's CPU has to tell that of another: it comes there as
-    /// [`WorkerEffect::SocketNote`].
+    /// [`PartEffect::SocketNote`].
     SocketNote {
         /// Which.
         to: ShardId,
@@ -103,10 +104,70 @@ pub enum NodeInput {
     Mail(Mail),
 }
 
-/// What a node asks of its host, in order.
+/// What a part of a node asks of its host, in order: what all parts do, and what only one does.
 #[must_use]
 #[derive(Clone, Debug)]
-pub enum NodeEffect {
+pub enum PartEffect<Own> {
+    /// For the host of its processes, who answers with [`NodeInput::Host`] or
+    /// [`WorkerInput::Host`].
+    Host(HostEffect),
+    /// Hand this to another CPU: [`NodeInput::Mail`] for shard 0, otherwise [`WorkerInput::Mail`]
+    /// of that shard's worker. Mail must arrive at last, and all mail from here to one shard in the
+    /// order in which it was posted.
+    Post {
+        /// Whom it is for.
+        to: ShardId,
+        /// What.
+        mail: Mail,
+    },
+    /// Something that a process of its wants of the network of its CPU: each call is answered once
+    /// by [`NodeInput::Socket`] or [`WorkerInput::Socket`], there or on another CPU.
+    Socket(SocketOrder),
+    /// The network of another CPU tells this one's something.
+    SocketNote {
+        /// Whose.
+        from: ShardId,
+        /// What.
+        note: SocketNote,
+    },
+    /// The node begins a new life: drop every instance of this part's shard, and every socket of a
+    /// process on its CPU, and answer nothing for them. Loaded programs stay loaded. Each part asks
+    /// for it on its own.
+    Restart,
+    /// What only this part asks for.
+    Own(Own),
+}
+
+/// What a node asks of its host.
+pub type NodeEffect = PartEffect<ControlEffect>;
+
+/// What a worker asks of its host: nothing but what all parts do.
+pub type WorkerEffect = PartEffect<Infallible>;
+
+impl<Own> PartEffect<Own> {
+    /// Whether it is to post mail.
+    pub fn is_post(&self) -> bool {
+        matches!(self, PartEffect::Post { .. })
+    }
+
+    /// The mail that is to be posted, and to whose CPU, if that is what it is.
+    pub fn into_post(self) -> Option<(ShardId, Mail)> {
+        match self {
+            PartEffect::Post { to, mail } => Some((to, mail)),
+            _ => None,
+        }
+    }
+
+    /// Whether it is void once the node begins a new life.
+    pub(crate) fn is_of_life(&self) -> bool {
+        !matches!(self, PartEffect::Restart | PartEffect::Own(_))
+    }
+}
+
+/// What the control asks for beyond what all parts do.
+#[must_use]
+#[derive(Clone, Debug)]
+pub enum ControlEffect {
     /// Open a TCP connection; answer with [`NodeInput::Connected`] or [`NodeInput::Closed`].
     Dial {
         /// What to call it.
@@ -144,26 +205,6 @@ pub enum NodeEffect {
         /// Which program.
         program: ProgramId,
     },
-    /// For the host of the processes of shard 0, who answers with [`NodeInput::Host`].
-    Host(HostEffect),
-    /// Hand this to another CPU: [`WorkerInput::Mail`] of the worker of that shard. Mail must
-    /// arrive at last, and all mail from here to one shard in the order in which it was posted.
-    Post {
-        /// Whom it is for.
-        to: ShardId,
-        /// What.
-        mail: Mail,
-    },
-    /// Something that a process of shard 0 wants of the network of its CPU: each call is answered
-    /// once by [`NodeInput::Socket`], or [`WorkerInput::Socket`] of another CPU's.
-    Socket(SocketOrder),
-    /// The network of another CPU tells this one's something.
-    SocketNote {
-        /// Whose.
-        from: ShardId,
-        /// What.
-        note: SocketNote,
-    },
     /// Write a line to the console. The node has kept it for `craton logs`.
     Log {
         /// How grave it is.
@@ -173,10 +214,6 @@ pub enum NodeEffect {
         /// What.
         text: String,
     },
-    /// The node was declared dead and has begun a new life: drop every instance of shard 0 and
-    /// every socket of a process, and answer nothing for them. Loaded programs stay loaded. Workers
-    /// are told by mail.
-    Restart,
 }
 
 /// What a worker is stepped with.
@@ -185,12 +222,12 @@ pub enum WorkerInput {
     /// Time passed, or the host can run processes: timers that are due fire, and the answer is at
     /// most one [`HostEffect::Run`].
     Tick,
-    /// The host of its processes answers a [`WorkerEffect::Host`], or tells of one.
+    /// The host of its processes answers a [`PartEffect::Host`], or tells of one.
     Host(HostAnswer),
     /// What the network of its CPU has to tell a process of any shard.
     Socket(SocketEvent),
     /// What the network of its CPU has to tell that of another: it comes there as
-    /// [`NodeEffect::SocketNote`] or [`WorkerEffect::SocketNote`].
+    /// [`PartEffect::SocketNote`].
     SocketNote {
         /// Which.
         to: ShardId,
@@ -199,46 +236,4 @@ pub enum WorkerInput {
     },
     /// Another CPU posted this.
     Mail(Mail),
-}
-
-/// What a worker asks of its host, in order.
-#[must_use]
-#[derive(Clone, Debug)]
-pub enum WorkerEffect {
-    /// For the host of its processes, who answers with [`WorkerInput::Host`].
-    Host(HostEffect),
-    /// Something that a process of its wants of the network of its CPU. As [`NodeEffect::Socket`].
-    Socket(SocketOrder),
-    /// The network of another CPU tells this one's something.
-    SocketNote {
-        /// Whose.
-        from: ShardId,
-        /// What.
-        note: SocketNote,
-    },
-    /// The node begins a new life: drop every instance of this worker, and every socket on its CPU,
-    /// and answer nothing for them.
-    ReclaimAll,
-    /// Hand this to another CPU: [`NodeInput::Mail`] for shard 0, otherwise [`WorkerInput::Mail`]
-    /// of that shard's worker. Mail must arrive at last, and all mail from here to one shard in the
-    /// order in which it was posted.
-    Post {
-        /// Whom it is for.
-        to: ShardId,
-        /// What.
-        mail: Mail,
-    },
-}
-
-impl NodeEffect {
-    /// Whether it is void once the node begins a new life.
-    pub(crate) fn is_of_life(&self) -> bool {
-        matches!(
-            self,
-            NodeEffect::Host(_)
-                | NodeEffect::Post { .. }
-                | NodeEffect::Socket(_)
-                | NodeEffect::SocketNote { .. }
-        )
-    }
 }

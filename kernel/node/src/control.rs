@@ -4,7 +4,7 @@
 //! over the files beside it by whom they serve: `signals` (shards), `peers` (other nodes),
 //! `spawning`, `distribution` (bundles), `operators`, `runs`.
 
-use crate::api::NodeEffect;
+use crate::api::{ControlEffect, NodeEffect};
 use crate::config::{ConfigError, NodeConfig, level_name};
 use crate::crew::Crew;
 use crate::distribution::Upload;
@@ -166,7 +166,7 @@ impl Control {
             wall_clock_secs: self.wall_clock_secs,
         });
         for conn in self.links.restart(sessions) {
-            work.effect(NodeEffect::Close { conn });
+            work.ask(ControlEffect::Close { conn });
         }
         self.membership = None;
         self.programs.restart();
@@ -290,9 +290,9 @@ impl Control {
 
     fn session_event(&mut self, event: Event, now: Instant, work: &mut Work) {
         match event {
-            Event::Dial { conn, to } => work.effect(NodeEffect::Dial { conn, to }),
-            Event::Close { conn } => work.effect(NodeEffect::Close { conn }),
-            Event::Ready { conn } => work.effect(NodeEffect::Ready { conn }),
+            Event::Dial { conn, to } => work.ask(ControlEffect::Dial { conn, to }),
+            Event::Close { conn } => work.ask(ControlEffect::Close { conn }),
+            Event::Ready { conn } => work.ask(ControlEffect::Ready { conn }),
             Event::Up { peer } => {
                 let text = format!("session with {} '{}'", peer.role, peer.name);
                 self.say(LogLevel::Debug, "session", text, now, work);
@@ -344,7 +344,7 @@ impl Control {
     fn cluster_event(&mut self, event: cluster::Event, now: Instant, work: &mut Work) {
         match event {
             cluster::Event::Datagram { to, bytes } => {
-                work.effect(NodeEffect::Datagram { to, bytes });
+                work.ask(ControlEffect::Datagram { to, bytes });
             }
             cluster::Event::NodeUp(member) => {
                 let (name, address) = (&member.name, member.address);
@@ -464,7 +464,7 @@ impl Control {
         let (grave, name) = (level_name(level).to_uppercase(), &self.config.name);
         let text = one_line(text);
         self.log.push(format!("{now} {grave:<5} {name} {module}: {text}"));
-        work.effect(NodeEffect::Log { level, module: module.to_string(), text });
+        work.ask(ControlEffect::Log { level, module: module.to_string(), text });
     }
 }
 

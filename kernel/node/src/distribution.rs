@@ -3,7 +3,7 @@
 //! Owns [`Upload`] and adds to [`Control`] both ends of a transfer. A bundle is sent once to each
 //! node that needs it, at the pace at which the session takes it.
 
-use crate::api::NodeEffect;
+use crate::api::ControlEffect;
 use crate::control::Control;
 use crate::links::{Dest, Stamp};
 use crate::programs::{PART_BYTES_MAX, Part, Source};
@@ -38,7 +38,7 @@ impl Control {
             let (hosts, crew, runs) = (&self.hosts, &self.crew, &self.runs);
             let is_used = |id| hosts.is_used(id) || crew.is_used(id) || runs.is_of(id);
             let Some(program) = self.programs.evict(is_used) else { break };
-            work.effect(NodeEffect::Unload { program });
+            work.ask(ControlEffect::Unload { program });
         }
     }
 
@@ -190,7 +190,7 @@ impl Control {
             Part::Whole(bundle) => {
                 let text = format!("fetched program {program}: {total} bytes");
                 self.say(LogLevel::Debug, "programs", text, now, work);
-                work.effect(NodeEffect::Load { program, bundle });
+                work.ask(ControlEffect::Load { program, bundle });
             }
             Part::Failed(error) => match from {
                 // What one node sends must not fail what others ordered.
@@ -208,7 +208,7 @@ impl Control {
         match self.programs.carry(program, bundle, now) {
             Ok(bundle) => {
                 self.carried = Some(program);
-                work.effect(NodeEffect::Load { program, bundle });
+                work.ask(ControlEffect::Load { program, bundle });
                 self.run_carried(now, work);
             }
             Err(error) => {

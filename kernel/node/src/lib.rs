@@ -37,7 +37,7 @@ mod surveys;
 mod work;
 mod worker;
 
-pub use api::{NodeEffect, NodeInput, WorkerEffect, WorkerInput};
+pub use api::{ControlEffect, NodeEffect, NodeInput, PartEffect, WorkerEffect, WorkerInput};
 pub use config::{ConfigError, NodeConfig, OnPanic};
 pub use error::NodeError;
 pub use mail::Mail;

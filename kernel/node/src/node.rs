@@ -5,7 +5,7 @@
 //! here; what is for shard 0 is passed on before a step returns, what is for a worker is posted,
 //! all in order.
 
-use crate::api::{NodeEffect, NodeInput};
+use crate::api::{ControlEffect, NodeEffect, NodeInput};
 use crate::config::NodeConfig;
 use crate::control::Control;
 use crate::error::NodeError;
@@ -379,7 +379,7 @@ impl Node {
 }
 
 impl Part for Node {
-    type Effect = NodeEffect;
+    type Own = ControlEffect;
 
     fn take_mail(&mut self, mail: Mail, now: Instant, out: &mut Vec<NodeEffect>) {
         self.step(NodeInput::Mail(mail), now, out);
@@ -473,17 +473,6 @@ impl Part for Node {
         let answer = ask(&mut self.shard, &mut self.effects);
         self.carry_out_all(now, out);
         answer
-    }
-
-    fn is_post(effect: &NodeEffect) -> bool {
-        matches!(effect, NodeEffect::Post { .. })
-    }
-
-    fn into_post(effect: NodeEffect) -> Option<(ShardId, Mail)> {
-        match effect {
-            NodeEffect::Post { to, mail } => Some((to, mail)),
-            _ => None,
-        }
     }
 
     fn runnable(&self) -> bool {

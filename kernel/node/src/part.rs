@@ -2,6 +2,7 @@
 //!
 //! Owns [`Part`], which [`Node`](crate::Node) and [`Worker`](crate::Worker) are.
 
+use crate::api::PartEffect;
 use crate::mail::Mail;
 use alloc::vec::Vec;
 use craton_abi::{Duration, Instant, Pid, ShardId, Slot, SocketEvent, SocketNote};
@@ -12,20 +13,25 @@ use craton_shard::{HandedOver, Shard};
 
 /// One CPU's part of a node: a shard, and on the first CPU the control with it.
 pub trait Part {
-    /// What it asks of its host.
-    type Effect;
+    /// What it asks of its host beyond what all parts do.
+    type Own;
 
     /// Takes what another CPU has posted.
-    fn take_mail(&mut self, mail: Mail, now: Instant, out: &mut Vec<Self::Effect>);
+    fn take_mail(&mut self, mail: Mail, now: Instant, out: &mut Vec<PartEffect<Self::Own>>);
 
     /// Lets time pass; asks for at most one process to be run.
-    fn tick(&mut self, now: Instant, out: &mut Vec<Self::Effect>);
+    fn tick(&mut self, now: Instant, out: &mut Vec<PartEffect<Self::Own>>);
 
     /// Hears what the host of its processes says.
-    fn hear(&mut self, answer: HostAnswer, now: Instant, out: &mut Vec<Self::Effect>);
+    fn hear(&mut self, answer: HostAnswer, now: Instant, out: &mut Vec<PartEffect<Self::Own>>);
 
     /// Hears what the network of its CPU has to tell a process of any CPU.
-    fn hear_network(&mut self, event: SocketEvent, now: Instant, out: &mut Vec<Self::Effect>);
+    fn hear_network(
+        &mut self,
+        event: SocketEvent,
+        now: Instant,
+        out: &mut Vec<PartEffect<Self::Own>>,
+    );
 
     /// Passes on what the network of its CPU has to tell that of another.
     fn pass_note(
@@ -33,7 +39,7 @@ pub trait Part {
         to: ShardId,
         note: SocketNote,
         now: Instant,
-        out: &mut Vec<Self::Effect>,
+        out: &mut Vec<PartEffect<Self::Own>>,
     );
 
     /// As [`Part::hear`] of how a process came back, and [`Part::tick`] if that asks for nothing:
@@ -48,14 +54,14 @@ pub trait Part {
         used: Duration,
         now: Instant,
         resume: &mut Resume,
-        out: &mut Vec<Self::Effect>,
+        out: &mut Vec<PartEffect<Self::Own>>,
     ) -> HandedOver;
 
     /// Asks its shard something while a process keeps the CPU, and carries out what comes of it.
     fn at_once<R>(
         &mut self,
         now: Instant,
-        out: &mut Vec<Self::Effect>,
+        out: &mut Vec<PartEffect<Self::Own>>,
         ask: impl FnOnce(&mut Shard, &mut Vec<Effect>) -> R,
     ) -> R;
 
@@ -81,7 +87,7 @@ pub trait Part {
         slot: Slot,
         call: HostCall,
         now: Instant,
-        out: &mut Vec<Self::Effect>,
+        out: &mut Vec<PartEffect<Self::Own>>,
     ) -> Result<HostReply, HostCall> {
         self.at_once(now, out, |shard, effects| shard.answer_at_once(slot, call, effects))
     }
@@ -96,7 +102,7 @@ pub trait Part {
         (to, tag): (&Pid, u64),
         message: (&[u8], Make<'_>),
         now: Instant,
-        out: &mut Vec<Self::Effect>,
+        out: &mut Vec<PartEffect<Self::Own>>,
     ) -> bool {
         self.at_once(now, out, |shard, effects| shard.send_at_once(slot, to, tag, message, effects))
     }
@@ -111,7 +117,7 @@ pub trait Part {
         want: (Option<u64>, Option<Duration>),
         (capacity, sink): (usize, Sink<'_>),
         now: Instant,
-        out: &mut Vec<Self::Effect>,
+        out: &mut Vec<PartEffect<Self::Own>>,
     ) -> ReceiveAtOnce {
         self.at_once(now, out, |shard, effects| {
             shard.receive_at_once(slot, want, capacity, sink, effects)
@@ -124,7 +130,7 @@ pub trait Part {
     fn share(
         &mut self,
         now: Instant,
-        out: &mut Vec<Self::Effect>,
+        out: &mut Vec<PartEffect<Self::Own>>,
         idle: impl FnOnce() -> Option<ShardId>,
     ) {
         self.at_once(now, out, |shard, effects| {
@@ -135,12 +141,6 @@ pub trait Part {
             }
         });
     }
-
-    /// Whether what it asks for is to post mail.
-    fn is_post(effect: &Self::Effect) -> bool;
-
-    /// The mail that is to be posted, and to whose CPU.
-    fn into_post(effect: Self::Effect) -> Option<(ShardId, Mail)>;
 
     /// Whether a tick would run a process, or let one hear of an end.
     fn runnable(&self) -> bool;

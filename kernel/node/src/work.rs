@@ -4,7 +4,7 @@
 //! made. Everything in it is done or handed over before the step returns, so its length is bounded
 //! by what a single input can cause.
 
-use crate::api::NodeEffect;
+use crate::api::{ControlEffect, NodeEffect};
 use crate::mail::{CONTROL, Life, Mail, MailBody};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -29,6 +29,11 @@ pub(crate) struct Work {
 impl Work {
     pub(crate) fn effect(&mut self, effect: NodeEffect) {
         self.effects.push(effect);
+    }
+
+    /// What the control alone asks for.
+    pub(crate) fn ask(&mut self, effect: ControlEffect) {
+        self.effect(NodeEffect::Own(effect));
     }
 
     /// For a shard that there is.

@@ -10,6 +10,7 @@ use crate::mail::{CONTROL, Life, Mail, MailBody, Survey, SurveyId, Tally};
 use crate::part::Part;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
+use core::convert::Infallible;
 use craton_abi::{
     Duration, Incarnation, Instant, Pid, Place, ProgramId, ShardId, Slot, SocketEvent, SocketNote,
 };
@@ -221,7 +222,7 @@ impl Worker {
     ) {
         // What the former life asked for is void, done or not.
         out.clear();
-        out.push(WorkerEffect::ReclaimAll);
+        out.push(WorkerEffect::Restart);
         let config = ShardConfig { incarnation, ..self.shard.config() };
         let early = core::mem::take(&mut self.early);
         *self = Worker::new(config, self.shards, life);
@@ -339,7 +340,7 @@ impl Worker {
 }
 
 impl Part for Worker {
-    type Effect = WorkerEffect;
+    type Own = Infallible;
 
     fn take_mail(&mut self, mail: Mail, now: Instant, out: &mut Vec<WorkerEffect>) {
         self.step(WorkerInput::Mail(mail), now, out);
@@ -419,17 +420,6 @@ impl Part for Worker {
         let answer = ask(&mut self.shard, &mut self.effects);
         self.carry_out_all(now, out);
         answer
-    }
-
-    fn is_post(effect: &WorkerEffect) -> bool {
-        matches!(effect, WorkerEffect::Post { .. })
-    }
-
-    fn into_post(effect: WorkerEffect) -> Option<(ShardId, Mail)> {
-        match effect {
-            WorkerEffect::Post { to, mail } => Some((to, mail)),
-            _ => None,
-        }
     }
 
     fn runnable(&self) -> bool {

@@ -5,6 +5,7 @@
 
 use super::Network;
 use super::processes::told;
+use super::served::Served;
 use super::turn::{Cpu, Tenant};
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -12,8 +13,8 @@ use craton_abi::Instant;
 use craton_bundle::CompilerKey;
 use craton_hal::power::{self, ExitCode};
 use craton_hal::{clock, logger, memory};
-use craton_node::{Node, NodeEffect, NodeInput};
-use craton_shard::port::{HostEffect, LogLevel};
+use craton_node::{ControlEffect, Node, NodeEffect, NodeInput};
+use craton_shard::port::LogLevel;
 
 /// The node and what it needs beyond a CPU.
 pub(super) struct Control {
@@ -40,43 +41,35 @@ impl Tenant for Control {
         self.network.poll(&mut self.node, now, out)
     }
 
-    fn perform(
-        &mut self,
-        effect: NodeEffect,
-        cpu: &mut Cpu,
-        out: &mut Vec<NodeEffect>,
-    ) -> Option<HostEffect> {
+    fn ends(&mut self) -> (&mut Node, &mut Served) {
+        (&mut self.node, self.network.base())
+    }
+
+    fn perform(&mut self, effect: ControlEffect, cpu: &mut Cpu, out: &mut Vec<NodeEffect>) {
         let now = clock::now();
         match effect {
-            NodeEffect::Host(effect) => return Some(effect),
-            NodeEffect::Dial { conn, to } => {
+            ControlEffect::Dial { conn, to } => {
                 if !self.network.dial(conn, to, now) {
                     self.node.step(NodeInput::Closed { conn }, now, out);
                 }
             }
-            NodeEffect::Close { conn } => self.network.close(conn, &mut self.node, now),
-            NodeEffect::Ready { conn } => self.network.ready(conn),
-            NodeEffect::Socket(order) => self.network.socket(order, &mut self.node, now, out),
-            NodeEffect::SocketNote { from, note } => {
-                self.network.note(from, note, &mut self.node, now, out);
-            }
-            NodeEffect::Datagram { to, bytes } => self.network.datagram(to, &bytes, now),
-            NodeEffect::Log { level, module, text } => {
+            ControlEffect::Close { conn } => self.network.close(conn, &mut self.node, now),
+            ControlEffect::Ready { conn } => self.network.ready(conn),
+            ControlEffect::Datagram { to, bytes } => self.network.datagram(to, &bytes, now),
+            ControlEffect::Log { level, module, text } => {
                 logger::print_foreign(log_level(level), &module, format_args!("{text}"));
             }
-            NodeEffect::Restart => {
-                cpu.processes.engine.reclaim_all();
-                self.network.reset(now);
-            }
-            NodeEffect::Post { to, mail } => cpu.post.send(to, mail),
-            NodeEffect::Load { program, bundle } => {
+            ControlEffect::Load { program, bundle } => {
                 let loaded = cpu.processes.engine.programs().load(program, &bundle, &self.keys);
                 let result = loaded.map_err(told);
                 self.node.step(NodeInput::Loaded { program, result }, clock::now(), out);
             }
-            NodeEffect::Unload { program } => cpu.processes.engine.programs().unload(program),
+            ControlEffect::Unload { program } => cpu.processes.engine.programs().unload(program),
         }
-        None
+    }
+
+    fn reset(&mut self, now: Instant) {
+        self.network.reset(now);
     }
 
     fn housekeep(&mut self, full: bool, now: Instant, out: &mut Vec<NodeEffect>) {
@@ -100,15 +93,7 @@ impl Tenant for Control {
     }
 
     fn deadline(&mut self, now: Instant) -> Option<Instant> {
-        [self.node.deadline(), self.network.deadline(now)].into_iter().flatten().min()
-    }
-
-    fn is_dirty(&self) -> bool {
-        self.network.is_dirty()
-    }
-
-    fn arm(&mut self) -> bool {
-        self.network.arm()
+        [self.node.deadline(), self.network.base().deadline(now)].into_iter().flatten().min()
     }
 }
 

@@ -41,16 +41,16 @@ use worker::Work;
 pub(crate) fn run(
     mut node: Node,
     mut new_engine: impl FnMut(ShardId) -> Engine,
-    (network, served): (Network, Vec<Served>),
+    (mut network, served): (Network, Vec<Served>),
     effects: Vec<NodeEffect>,
 ) -> ! {
-    let workers = node.workers();
+    let (workers, board) = (node.workers(), network.base().board.clone());
     let rings = Rings::new(workers.len() + 1);
     let mut cpu = |shard: ShardId| Cpu {
         processes: Processes::new(new_engine(shard)),
         post: Post::new(shard.index(), rings.clone()),
         own: shard.index(),
-        board: network.board().clone(),
+        board: board.clone(),
     };
     for (worker, network) in workers.into_iter().zip(served) {
         let shard = worker.shard();

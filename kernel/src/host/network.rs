@@ -5,15 +5,13 @@
 
 use super::board::{Board, NodeFacts};
 use super::nic::{Nic, link};
-use super::report::NodeReport;
-use super::served::{Served, facts};
+use super::served::{EVENTS_PER_POLL_MAX, Served};
 use super::sockets::{PROCESSES, ProcessSockets};
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
-use craton_abi::{Instant, ShardId, SocketNote, SocketOrder, limit};
+use craton_abi::{Instant, ShardId, limit};
 use craton_hal::memory;
 use craton_hal::virtio::Broken;
 use craton_hal::virtio::net::{Info, Net, Pair};
@@ -28,8 +26,6 @@ use log::warn;
 
 /// Bytes moved between the node and a stream at once.
 const BLOCK_BYTES: usize = 32 << 10;
-/// Events taken from the stack before the processes have their turn.
-const EVENTS_PER_POLL_MAX: usize = 256;
 /// Whom the buffers of the services count against; the node's own are owner 0's.
 const SERVICES: Owner = Owner(1);
 
@@ -37,19 +33,14 @@ const _: () = assert!(SERVICES.0 < PROCESSES.0, "nobody counts against another's
 
 /// The network as the node and its processes see it.
 pub(crate) struct Network {
-    nic: Nic,
-    board: Arc<Board>,
-    stack: Box<Stack>,
+    /// What every CPU has of the network.
+    base: Served,
     membership: UdpId,
-    services: Services,
-    sockets: ProcessSockets,
     streams: BTreeMap<ConnId, StreamId>,
     conns: BTreeMap<StreamId, ConnId>,
     /// Connections for which the node has bytes.
     ready: BTreeSet<ConnId>,
     block: Vec<u8>,
-    /// Something was given to the stack since it was last polled.
-    dirty: bool,
 }
 
 impl Network {
@@ -70,9 +61,11 @@ impl Network {
         // Sessions are the control's, which is on the boot CPU.
         let steer = Steer::new(key, cpus as u16).except([limit::SESSION_PORT]);
         let shared = Shared::new(cpus as u8);
-        let sockets = |own: usize| {
-            let own = ShardId::new(own as u8);
-            ProcessSockets::new(Sockets::new(own, shared.clone(), PROCESSES))
+        let mut base = |own: usize, nic: Nic| {
+            let (stack, services) = new_stack(&info, &steer, own, seed(), enabled, now);
+            let sockets = Sockets::new(ShardId::new(own as u8), shared.clone(), PROCESSES);
+            let (sockets, board) = (ProcessSockets::new(sockets), board.clone());
+            Served { own, nic, stack, services, sockets, board, seen: 0, dirty: own == 0 }
         };
         let first = pairs.next().expect("a card has a pair of queues");
         let nic = if cpus == 1 {
@@ -80,30 +73,23 @@ impl Network {
         } else {
             Nic::shared(0, Some(first), steer.clone(), lanes.clone())
         };
-        let (mut stack, services) = new_stack(&info, &steer, 0, seed(), enabled, now);
-        stack.listen(limit::SESSION_PORT).expect("no service has this port");
-        let membership = stack.bind(limit::MEMBERSHIP_PORT).expect("no service has this port");
-        let mut serve = |own: usize, pair: Option<Pair>| {
-            let (stack, services) = new_stack(&info, &steer, own, seed(), enabled, now);
-            let nic = Nic::shared(own, pair, steer.clone(), lanes.clone());
-            let (sockets, board) = (sockets(own), board.clone());
-            Served { own, nic, stack, services, sockets, board, seen: 0, dirty: false }
-        };
-        let served = (1..cpus).map(|own| serve(own, pairs.next())).collect();
-        let network = Network {
-            nic,
-            board,
-            stack,
+        let network = Network::over(base(0, nic));
+        let served = (1..cpus)
+            .map(|own| base(own, Nic::shared(own, pairs.next(), steer.clone(), lanes.clone())));
+        (network, served.collect())
+    }
+
+    fn over(mut base: Served) -> Self {
+        base.stack.listen(limit::SESSION_PORT).expect("no service has this port");
+        let membership = base.stack.bind(limit::MEMBERSHIP_PORT).expect("no service has this port");
+        Network {
+            base,
             membership,
-            services,
-            sockets: sockets(0),
             streams: BTreeMap::new(),
             conns: BTreeMap::new(),
             ready: BTreeSet::new(),
             block: Vec::with_capacity(BLOCK_BYTES),
-            dirty: true,
-        };
-        (network, served)
+        }
     }
 
     /// Sends what is waiting, receives what came, and steps the node with it. Returns whether there
@@ -115,46 +101,39 @@ impl Network {
         out: &mut Vec<NodeEffect>,
     ) -> bool {
         self.pump(node, now);
-        self.dirty = false;
-        let mut more = self.stack.poll(&mut self.nic, now).more;
-        more |= self.nic.send_for_others();
-        while let Some((shard, frame)) = self.stack.forwarded() {
-            self.nic.pass(shard, &frame);
+        let base = &mut self.base;
+        base.dirty = false;
+        let mut more = base.stack.poll(&mut base.nic, now).more;
+        more |= base.nic.send_for_others();
+        while let Some((shard, frame)) = base.stack.forwarded() {
+            base.nic.pass(shard, &frame);
         }
-        self.nic.wake_others();
+        base.nic.wake_others();
         for _ in 0..EVENTS_PER_POLL_MAX {
-            let Some(event) = self.stack.poll_event() else { break };
+            let Some(event) = self.base.stack.poll_event() else { break };
             self.take(event, node, now, out);
         }
-        self.services.poll(&mut self.stack, now);
-        self.sockets.poll(&mut self.stack, node, now, out);
+        self.base.serve(node, now, out);
         let mut datagram = Vec::new();
         for _ in 0..EVENTS_PER_POLL_MAX {
-            let Some(from) = self.stack.receive_from(self.membership, &mut datagram) else { break };
+            let from = self.base.stack.receive_from(self.membership, &mut datagram);
+            let Some(from) = from else { break };
             let bytes = core::mem::take(&mut datagram);
             node.step(NodeInput::Datagram { from, bytes }, now, out);
         }
         self.pump(node, now);
-        if self.services.any() {
-            // Nobody else asks the board for it.
-            self.board.tell(0, facts(&self.nic, &self.stack, &self.services));
-        }
-        more |= self.dirty;
-        more
+        self.base.tell_board();
+        more | self.base.dirty
     }
 
     fn take(&mut self, event: Event, node: &mut Node, now: Instant, out: &mut Vec<NodeEffect>) {
-        let report = NodeReport { board: &self.board, own: 0, now };
-        if self.services.take(&event, &mut self.stack, &report, now) {
-            self.dirty = true;
-            return;
-        }
+        let base = &mut self.base;
         if matches!(event, Event::Address(_) | Event::Announced(_)) {
-            let (address, announced) = (self.stack.address(), self.stack.announced());
-            self.board.tell_addresses(address.cloned(), announced.clone());
+            let (address, announced) = (base.stack.address(), base.stack.announced());
+            base.board.tell_addresses(address.cloned(), announced.clone());
         }
-        if self.sockets.take(&event, &mut self.stack, node, now, out) {
-            self.dirty = true;
+        if base.take(&event, node, now, out) {
+            base.dirty = true;
             return;
         }
         match event {
@@ -180,36 +159,11 @@ impl Network {
             }
             Event::Finished { stream } => {
                 // A session needs both directions.
-                self.stack.close(stream, now);
+                self.base.stack.close(stream, now);
                 self.lost(stream, node, now, out);
             }
             Event::Closed { stream, .. } => self.lost(stream, node, now, out),
         }
-    }
-
-    /// Does what processes want of the network.
-    pub(super) fn socket(
-        &mut self,
-        order: SocketOrder,
-        node: &mut Node,
-        now: Instant,
-        out: &mut Vec<NodeEffect>,
-    ) {
-        self.sockets.order(order, &mut self.stack, node, now, out);
-        self.dirty = true;
-    }
-
-    /// Hears what the network of another CPU has to tell.
-    pub(super) fn note(
-        &mut self,
-        from: ShardId,
-        note: SocketNote,
-        node: &mut Node,
-        now: Instant,
-        out: &mut Vec<NodeEffect>,
-    ) {
-        self.sockets.hear((from, note), &mut self.stack, node, now, out);
-        self.dirty = true;
     }
 
     fn receive(
@@ -222,10 +176,10 @@ impl Network {
         let Some(&conn) = self.conns.get(&stream) else { return };
         loop {
             let mut bytes = Vec::new();
-            match self.stack.read(stream, &mut bytes, BLOCK_BYTES) {
+            match self.base.stack.read(stream, &mut bytes, BLOCK_BYTES) {
                 Ok(count) if count > 0 => {
                     node.step(NodeInput::Received { conn, bytes }, now, out);
-                    self.dirty = true;
+                    self.base.dirty = true;
                 }
                 // The end is told by an event of its own.
                 _ => return,
@@ -248,10 +202,10 @@ impl Network {
 
     /// Opens a connection for the node. False if it cannot even begin.
     pub(super) fn dial(&mut self, conn: ConnId, to: SocketAddr, now: Instant) -> bool {
-        match self.stack.dial(to, now) {
+        match self.base.stack.dial(to, now) {
             Ok(stream) => {
                 self.join(conn, stream);
-                self.dirty = true;
+                self.base.dirty = true;
                 true
             }
             Err(_) => false,
@@ -264,22 +218,22 @@ impl Network {
         self.ready.remove(&conn);
         if let Some(stream) = self.streams.remove(&conn) {
             self.conns.remove(&stream);
-            self.stack.close(stream, now);
-            self.dirty = true;
+            self.base.stack.close(stream, now);
+            self.base.dirty = true;
         }
     }
 
     /// The node has bytes for this connection.
     pub(super) fn ready(&mut self, conn: ConnId) {
         self.ready.insert(conn);
-        self.dirty = true;
+        self.base.dirty = true;
     }
 
     /// Sends a datagram; one that cannot be sent is lost, as datagrams are.
     pub(super) fn datagram(&mut self, to: SocketAddr, bytes: &[u8], now: Instant) {
         // Membership lives with loss, whatever the cause.
-        let _ = self.stack.send_to(self.membership, to, bytes, now);
-        self.dirty = true;
+        let _ = self.base.stack.send_to(self.membership, to, bytes, now);
+        self.base.dirty = true;
     }
 
     /// Moves bytes from the node to the stack, as far as there is room.
@@ -288,7 +242,7 @@ impl Network {
         for conn in ready {
             let Some(&stream) = self.streams.get(&conn) else { continue };
             loop {
-                let room = self.stack.room(stream).unwrap_or(0).min(BLOCK_BYTES);
+                let room = self.base.stack.room(stream).unwrap_or(0).min(BLOCK_BYTES);
                 if room == 0 {
                     // The stack says when there is room again.
                     break;
@@ -298,61 +252,44 @@ impl Network {
                 if self.block.is_empty() {
                     break;
                 }
-                let sent = self.stack.write(stream, &self.block);
+                let sent = self.base.stack.write(stream, &self.block);
                 assert!(sent != Ok(0), "a stream takes what it has room for");
-                self.dirty = true;
+                self.base.dirty = true;
             }
         }
     }
 
-    /// When to poll next if no frame comes.
-    pub(super) fn deadline(&mut self, now: Instant) -> Option<Instant> {
-        let own = [self.services.deadline(), self.sockets.deadline()];
-        let due = own.into_iter().chain([self.stack.deadline(now)]);
-        due.flatten().min()
-    }
-
-    /// Whether something waits to be given to the stack, or to be sent by it.
-    pub(super) fn is_dirty(&self) -> bool {
-        self.dirty
-    }
-
     /// Why the card is of no use any more, if so.
     pub(super) fn broken(&self) -> Option<Broken> {
-        self.nic.pair().and_then(Pair::broken)
+        self.base.nic.pair().and_then(Pair::broken)
     }
 
     /// Tells the other CPUs of the node.
     pub(super) fn tell_of(&self, node: &Node) {
-        self.board.tell_node(NodeFacts {
+        self.base.board.tell_node(NodeFacts {
             name: node.config().name.clone(),
             id: node.id(),
             life: node.incarnation(),
             nodes_alive: node.nodes_alive().len(),
             processes: node.processes(),
-            link_up: self.nic.pair().is_none_or(Pair::link_up),
+            link_up: self.base.nic.pair().is_none_or(Pair::link_up),
         });
     }
 
-    /// What the CPUs tell one another.
-    pub(super) fn board(&self) -> &Arc<Board> {
-        &self.board
-    }
-
-    /// Asks for an interrupt at the next frame. True if one is there already.
-    pub(super) fn arm(&mut self) -> bool {
-        self.nic.arm()
+    /// What every CPU has of the network.
+    pub(super) fn base(&mut self) -> &mut Served {
+        &mut self.base
     }
 
     /// Forgets every connection: the node starts a new life.
     pub(super) fn reset(&mut self, now: Instant) {
-        self.sockets.reset(&mut self.stack, now);
+        self.base.reset(now);
         for (_, stream) in core::mem::take(&mut self.streams) {
-            self.stack.abort(stream, now);
+            self.base.stack.abort(stream, now);
         }
         self.conns.clear();
         self.ready.clear();
-        self.dirty = true;
+        self.base.dirty = true;
     }
 }
 

@@ -1,7 +1,8 @@
-//! The network of a CPU other than the first: a stack of its own, for processes and services.
+//! The network of a CPU: a stack of its own, for processes and services.
 //!
-//! Owns [`Served`]. Addresses are the boot CPU's to find and are followed here; the node's own
-//! connections, ARP, DHCP and datagrams are at the boot CPU's stack.
+//! Owns [`Served`], which `network` builds upon for the boot CPU. On the others addresses are
+//! followed that the boot CPU's finds; the node's own connections, ARP, DHCP and datagrams are
+//! there.
 
 use super::board::{Board, CpuFacts};
 use super::nic::Nic;
@@ -11,14 +12,14 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use craton_abi::{Instant, ShardId, SocketNote, SocketOrder};
-use craton_net::Stack;
-use craton_node::{Worker, WorkerEffect};
+use craton_net::{Event, Stack};
+use craton_node::{Part, PartEffect, Worker, WorkerEffect};
 use craton_services::Services;
 
 /// Events taken from the stack before the processes have their turn.
-const EVENTS_PER_POLL_MAX: usize = 256;
+pub(super) const EVENTS_PER_POLL_MAX: usize = 256;
 
-/// A stack, and the sockets and services over it.
+/// A stack, and the sockets and services over it: what every CPU has of the network.
 pub(crate) struct Served {
     pub(super) own: usize,
     pub(super) nic: Nic,
@@ -34,6 +35,7 @@ pub(crate) struct Served {
 
 impl Served {
     /// Sends what is waiting, receives what came, serves it. True if there is more to do at once.
+    /// For a CPU other than the first, which has more to do with what came.
     pub(super) fn poll(
         &mut self,
         worker: &mut Worker,
@@ -47,43 +49,70 @@ impl Served {
         let mut more = self.stack.poll(&mut self.nic, now).more;
         for _ in 0..EVENTS_PER_POLL_MAX {
             let Some(event) = self.stack.poll_event() else { break };
-            let report = NodeReport { board: &self.board, own: self.own, now };
             // What was served is to be sent.
-            more |= self.services.take(&event, &mut self.stack, &report, now)
-                || self.sockets.take(&event, &mut self.stack, worker, now, out);
+            more |= self.take(&event, worker, now, out);
         }
-        self.services.poll(&mut self.stack, now);
-        self.sockets.poll(&mut self.stack, worker, now, out);
+        self.serve(worker, now, out);
         self.nic.wake_others();
-        if self.services.any() {
-            // Nobody else asks the board for it.
-            self.board.tell(self.own, facts(&self.nic, &self.stack, &self.services));
-        }
+        self.tell_board();
         more
     }
 
+    /// Deals with an event of the stack, if it is about a service or a socket of a process; says
+    /// whether it was.
+    pub(super) fn take<P: Part>(
+        &mut self,
+        event: &Event,
+        part: &mut P,
+        now: Instant,
+        out: &mut Vec<PartEffect<P::Own>>,
+    ) -> bool {
+        let report = NodeReport { board: &self.board, own: self.own, now };
+        self.services.take(event, &mut self.stack, &report, now)
+            || self.sockets.take(event, &mut self.stack, part, now, out)
+    }
+
+    /// To be called after the events of each poll of the stack.
+    pub(super) fn serve<P: Part>(
+        &mut self,
+        part: &mut P,
+        now: Instant,
+        out: &mut Vec<PartEffect<P::Own>>,
+    ) {
+        self.services.poll(&mut self.stack, now);
+        self.sockets.poll(&mut self.stack, part, now, out);
+    }
+
+    /// Tells the board of this CPU's part of the network, if there is who asks the board for it.
+    pub(super) fn tell_board(&self) {
+        if self.services.any() {
+            let (card, interrupts) = self.nic.counters();
+            let (totals, dropped) = (self.services.totals(&self.stack), self.nic.dropped());
+            self.board.tell(self.own, CpuFacts { totals, card, interrupts, dropped });
+        }
+    }
+
     /// Does what processes want of the network.
-    pub(super) fn socket(
+    pub(super) fn socket<P: Part>(
         &mut self,
         order: SocketOrder,
-        worker: &mut Worker,
+        part: &mut P,
         now: Instant,
-        out: &mut Vec<WorkerEffect>,
+        out: &mut Vec<PartEffect<P::Own>>,
     ) {
-        self.sockets.order(order, &mut self.stack, worker, now, out);
+        self.sockets.order(order, &mut self.stack, part, now, out);
         self.dirty = true;
     }
 
     /// Hears what the network of another CPU has to tell.
-    pub(super) fn note(
+    pub(super) fn note<P: Part>(
         &mut self,
-        from: ShardId,
-        note: SocketNote,
-        worker: &mut Worker,
+        heard: (ShardId, SocketNote),
+        part: &mut P,
         now: Instant,
-        out: &mut Vec<WorkerEffect>,
+        out: &mut Vec<PartEffect<P::Own>>,
     ) {
-        self.sockets.hear((from, note), &mut self.stack, worker, now, out);
+        self.sockets.hear(heard, &mut self.stack, part, now, out);
         self.dirty = true;
     }
 
@@ -98,10 +127,4 @@ impl Served {
         let own = [self.services.deadline(), self.sockets.deadline()];
         own.into_iter().chain([self.stack.deadline(now)]).flatten().min()
     }
-}
-
-/// What a CPU has to say of its part of the network.
-pub(super) fn facts(nic: &Nic, stack: &Stack, services: &Services) -> CpuFacts {
-    let (card, interrupts) = nic.counters();
-    CpuFacts { totals: services.totals(stack), card, interrupts, dropped: nic.dropped() }
 }

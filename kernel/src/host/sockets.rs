@@ -6,7 +6,7 @@
 use alloc::vec::Vec;
 use craton_abi::{Instant, ShardId, SocketEvent, SocketNote, SocketOrder};
 use craton_net::{Event, Owner, Stack};
-use craton_node::Part;
+use craton_node::{Part, PartEffect};
 use craton_sockets::Sockets;
 
 /// The sockets of processes count against owners above this.
@@ -31,7 +31,7 @@ impl ProcessSockets {
         stack: &mut Stack,
         part: &mut P,
         now: Instant,
-        out: &mut Vec<P::Effect>,
+        out: &mut Vec<PartEffect<P::Own>>,
     ) {
         self.sockets.order(order, stack, now, &mut self.told);
         self.tell(part, now, out);
@@ -44,7 +44,7 @@ impl ProcessSockets {
         stack: &mut Stack,
         part: &mut P,
         now: Instant,
-        out: &mut Vec<P::Effect>,
+        out: &mut Vec<PartEffect<P::Own>>,
     ) {
         self.sockets.hear(from, note, stack, now, &mut self.told);
         self.tell(part, now, out);
@@ -57,7 +57,7 @@ impl ProcessSockets {
         stack: &mut Stack,
         part: &mut P,
         now: Instant,
-        out: &mut Vec<P::Effect>,
+        out: &mut Vec<PartEffect<P::Own>>,
     ) -> bool {
         let taken = self.sockets.take(event, stack, now, &mut self.told);
         if taken {
@@ -72,7 +72,7 @@ impl ProcessSockets {
         stack: &mut Stack,
         part: &mut P,
         now: Instant,
-        out: &mut Vec<P::Effect>,
+        out: &mut Vec<PartEffect<P::Own>>,
     ) {
         self.sockets.poll(stack, now, &mut self.told);
         self.tell(part, now, out);
@@ -87,7 +87,7 @@ impl ProcessSockets {
         self.sockets.deadline()
     }
 
-    fn tell<P: Part>(&mut self, part: &mut P, now: Instant, out: &mut Vec<P::Effect>) {
+    fn tell<P: Part>(&mut self, part: &mut P, now: Instant, out: &mut Vec<PartEffect<P::Own>>) {
         while let Some((to, note)) = self.sockets.next_note() {
             part.pass_note(to, note, now, out);
         }

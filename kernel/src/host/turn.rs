@@ -7,12 +7,13 @@
 use super::board::Board;
 use super::mail::Post;
 use super::processes::Processes;
+use super::served::Served;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use craton_abi::{Duration, Instant, Pid, ShardId, Slot};
 use craton_engine::Desk;
 use craton_hal::{clock, memory, smp, timer};
-use craton_node::Part;
+use craton_node::{Part, PartEffect};
 use craton_shard::port::{
     HostAnswer, HostCall, HostEffect, HostReply, Make, Outcome, ReceiveAtOnce, Resume, Sink,
     SpawnCall,
@@ -35,7 +36,9 @@ const LETTERS_PER_TURN_MAX: usize = 256;
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
 
 /// What a tenant asks for.
-type Asked<T> = <<T as Tenant>::Part as Part>::Effect;
+type Asked<T> = PartEffect<Own<T>>;
+/// What it alone asks for.
+type Own<T> = <<T as Tenant>::Part as Part>::Own;
 
 /// A part of the node, and what it needs of its CPU beyond what all need.
 pub(super) trait Tenant {
@@ -48,13 +51,14 @@ pub(super) trait Tenant {
     /// Polls its network. True if there is more to do at once.
     fn poll(&mut self, now: Instant, out: &mut Vec<Asked<Self>>) -> bool;
 
-    /// Does what it asked for, but for what the host of its processes must do.
-    fn perform(
-        &mut self,
-        effect: Asked<Self>,
-        cpu: &mut Cpu,
-        out: &mut Vec<Asked<Self>>,
-    ) -> Option<HostEffect>;
+    /// The part, and its CPU's part of the network.
+    fn ends(&mut self) -> (&mut Self::Part, &mut Served);
+
+    /// Does what this part alone asks for.
+    fn perform(&mut self, effect: Own<Self>, cpu: &mut Cpu, out: &mut Vec<Asked<Self>>);
+
+    /// Forgets what the network does for the node, which starts a new life.
+    fn reset(&mut self, now: Instant);
 
     /// Looks after what is its own; `full` once a second, otherwise only what is urgent.
     fn housekeep(&mut self, full: bool, now: Instant, out: &mut Vec<Asked<Self>>);
@@ -62,11 +66,15 @@ pub(super) trait Tenant {
     /// When something is to do at the latest.
     fn deadline(&mut self, now: Instant) -> Option<Instant>;
 
-    /// Whether something waits for its network to be polled.
-    fn is_dirty(&self) -> bool;
+    /// Whether something waits to be given to its network, or to be sent by it.
+    fn is_dirty(&mut self) -> bool {
+        self.ends().1.dirty
+    }
 
     /// Asks for an interrupt at the next frame. True if one is there already.
-    fn arm(&mut self) -> bool;
+    fn arm(&mut self) -> bool {
+        self.ends().1.nic.arm()
+    }
 }
 
 /// What every tenant needs of its CPU.
@@ -196,15 +204,33 @@ impl<T: Tenant> Turns<T> {
             let mut batch = core::mem::take(&mut self.batch);
             core::mem::swap(&mut batch, &mut self.effects);
             for effect in batch.drain(..) {
-                let for_host = self.tenant.perform(effect, &mut self.cpu, &mut self.effects);
-                if let Some(effect) = for_host {
-                    ran |= matches!(effect, HostEffect::Run { .. });
-                    self.perform_for_process(effect);
-                }
+                ran |= matches!(effect, PartEffect::Host(HostEffect::Run { .. }));
+                self.perform_one(effect);
             }
             self.batch = batch;
         }
         ran
+    }
+
+    fn perform_one(&mut self, effect: Asked<T>) {
+        let Turns { tenant, cpu, effects: out, .. } = self;
+        match effect {
+            PartEffect::Host(effect) => self.perform_for_process(effect),
+            PartEffect::Post { to, mail } => cpu.post.send(to, mail),
+            PartEffect::Socket(order) => {
+                let (part, network) = tenant.ends();
+                network.socket(order, part, clock::now(), out);
+            }
+            PartEffect::SocketNote { from, note } => {
+                let (part, network) = tenant.ends();
+                network.note((from, note), part, clock::now(), out);
+            }
+            PartEffect::Restart => {
+                cpu.processes.engine.reclaim_all();
+                tenant.reset(clock::now());
+            }
+            PartEffect::Own(effect) => tenant.perform(effect, cpu, out),
+        }
     }
 
     fn perform_for_process(&mut self, effect: HostEffect) {
@@ -296,7 +322,7 @@ impl<T: Tenant> Turns<T> {
 /// The desk of the process that runs: the part of the node that it is in.
 struct PartDesk<'a, P: Part> {
     part: &'a mut P,
-    effects: &'a mut Vec<P::Effect>,
+    effects: &'a mut Vec<PartEffect<P::Own>>,
     post: &'a mut Post,
     slot: Slot,
     now: Instant,
@@ -307,8 +333,8 @@ impl<P: Part> PartDesk<'_, P> {
     /// slice, and others may wait for what it said.
     #[inline(never)]
     fn pass_on(&mut self) {
-        let letters = self.effects.iter().take_while(|effect| P::is_post(effect)).count();
-        for (to, mail) in self.effects.drain(..letters).filter_map(P::into_post) {
+        let letters = self.effects.iter().take_while(|effect| effect.is_post()).count();
+        for (to, mail) in self.effects.drain(..letters).filter_map(PartEffect::into_post) {
             self.post.send(to, mail);
         }
         self.post.flush();

@@ -6,10 +6,9 @@
 use super::served::Served;
 use super::turn::{Cpu, Tenant};
 use alloc::vec::Vec;
+use core::convert::Infallible;
 use craton_abi::Instant;
-use craton_hal::clock;
 use craton_node::{Worker, WorkerEffect};
-use craton_shard::port::HostEffect;
 
 /// A worker and its network.
 pub(super) struct Work {
@@ -28,39 +27,21 @@ impl Tenant for Work {
         self.network.poll(&mut self.worker, now, out)
     }
 
-    fn perform(
-        &mut self,
-        effect: WorkerEffect,
-        cpu: &mut Cpu,
-        out: &mut Vec<WorkerEffect>,
-    ) -> Option<HostEffect> {
-        let Work { worker, network } = self;
-        match effect {
-            WorkerEffect::Host(effect) => return Some(effect),
-            WorkerEffect::Post { to, mail } => cpu.post.send(to, mail),
-            WorkerEffect::Socket(order) => network.socket(order, worker, clock::now(), out),
-            WorkerEffect::SocketNote { from, note } => {
-                network.note(from, note, worker, clock::now(), out);
-            }
-            WorkerEffect::ReclaimAll => {
-                cpu.processes.engine.reclaim_all();
-                network.reset(clock::now());
-            }
-        }
-        None
+    fn ends(&mut self) -> (&mut Worker, &mut Served) {
+        (&mut self.worker, &mut self.network)
+    }
+
+    fn perform(&mut self, none: Infallible, _cpu: &mut Cpu, _out: &mut Vec<WorkerEffect>) {
+        match none {}
+    }
+
+    fn reset(&mut self, now: Instant) {
+        self.network.reset(now);
     }
 
     fn housekeep(&mut self, _full: bool, _now: Instant, _out: &mut Vec<WorkerEffect>) {}
 
     fn deadline(&mut self, now: Instant) -> Option<Instant> {
         [self.worker.deadline(), self.network.deadline(now)].into_iter().flatten().min()
-    }
-
-    fn is_dirty(&self) -> bool {
-        self.network.dirty
-    }
-
-    fn arm(&mut self) -> bool {
-        self.network.nic.arm()
     }
 }

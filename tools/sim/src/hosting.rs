@@ -11,11 +11,13 @@ use craton_abi::{
     Duration, ErrorCode, Incarnation, Instant, Payload, Pid, ShardId, Slot, SocketEvent,
     SocketOrder, SocketReply, limit,
 };
-use craton_node::{Mail, NodeEffect, NodeInput, Part, WorkerEffect, WorkerInput};
+use craton_node::{
+    ControlEffect, Mail, NodeEffect, NodeInput, Part, PartEffect, WorkerEffect, WorkerInput,
+};
 use craton_session::ConnId;
 use craton_shard::port::{
-    HostAnswer, HostCall, HostEffect, HostReply, LogLevel, MessageView, Outcome, ReceiveAtOnce,
-    Received, Resume, SpawnCall, Start,
+    HostAnswer, HostCall, HostEffect, HostReply, LogLevel, Outcome, Received, Resume, SpawnCall,
+    Start,
 };
 use std::collections::VecDeque;
 
@@ -26,15 +28,13 @@ const UNBORN_MAX: usize = 4;
 
 /// Tells a part of a node what its host has to say, as the kernel does: what can be answered at
 /// once is, and the process goes on before anything else is done; else how it came back is handed
-/// over, and the next may run at once. `host` makes an effect of one for the host. A process that
-/// was spawned at once is the answer.
+/// over, and the next may run at once. A process that was spawned at once is the answer.
 fn hear<P: Part>(
     part: &mut P,
     answer: HostAnswer,
     left: &mut u32,
     now: Instant,
-    out: &mut Vec<P::Effect>,
-    host: fn(HostEffect) -> P::Effect,
+    out: &mut Vec<PartEffect<P::Own>>,
 ) -> Option<Unborn> {
     let (slot, outcome, used) = match answer {
         HostAnswer::Ran { slot, outcome, used } if *left > 0 => (slot, outcome, used),
@@ -56,7 +56,7 @@ fn hear<P: Part>(
                 _ => None,
             };
             let resume = Resume::Reply(reply);
-            out.insert(0, host(HostEffect::Run { slot, resume, slice }));
+            out.insert(0, PartEffect::Host(HostEffect::Run { slot, resume, slice }));
             child
         }
         Err(mut outcome) => {
@@ -64,9 +64,9 @@ fn hear<P: Part>(
             let over = part.hand_over(slot, &mut outcome, used, now, &mut resume, out);
             if over.reclaim {
                 // First, since its slot may be somebody's already.
-                out.insert(0, host(HostEffect::Reclaim { slot }));
+                out.insert(0, PartEffect::Host(HostEffect::Reclaim { slot }));
             }
-            let run = |slot| host(HostEffect::Run { slot, resume, slice });
+            let run = |slot| PartEffect::Host(HostEffect::Run { slot, resume, slice });
             out.extend(over.next.map(run));
             None
         }
@@ -83,36 +83,17 @@ fn at_desk<P: Part>(
     slot: Slot,
     outcome: Outcome,
     now: Instant,
-    out: &mut Vec<P::Effect>,
+    out: &mut Vec<PartEffect<P::Own>>,
 ) -> Result<HostReply, Outcome> {
     match outcome {
-        Outcome::Call(HostCall::Send { to, tag, payload, timeout }) => {
-            let mut make = |bytes: &[u8]| Payload(bytes.to_vec());
-            if part.send_at_once(slot, (&to, tag), (&payload.0, &mut make), now, out) {
-                return Ok(HostReply::Done);
-            }
-            Err(Outcome::Call(HostCall::Send { to, tag, payload, timeout }))
-        }
-        Outcome::Call(HostCall::Receive { tag, timeout, capacity }) => {
-            let mut seen = None;
-            let mut sink = |message: MessageView<'_>| {
-                seen = Some(Received::from(message));
-                None
-            };
-            match part.receive_at_once(slot, (tag, timeout), (capacity, &mut sink), now, out) {
-                ReceiveAtOnce::Taken => seen.map(HostReply::Received).ok_or(Outcome::Preempted),
-                ReceiveAtOnce::Reply(reply) => Ok(reply),
-                ReceiveAtOnce::Waits => Err(Outcome::Waiting),
-                ReceiveAtOnce::Later => {
-                    Err(Outcome::Call(HostCall::Receive { tag, timeout, capacity }))
-                }
-            }
-        }
+        // It is the part that knows which programs it may place.
         Outcome::Call(HostCall::Spawn(mut call)) => {
             let spawned = part.spawn_at_once(slot, &mut call, UNBORN_MAX);
             spawned.ok_or(Outcome::Call(HostCall::Spawn(call)))
         }
-        Outcome::Call(call) => part.answer_at_once(slot, call, now, out).map_err(Outcome::Call),
+        Outcome::Call(call) => part.at_once(now, out, |shard, effects| {
+            shard.call_at_once(slot, call, UNBORN_MAX, effects)
+        }),
         other => Err(other),
     }
 }
@@ -140,8 +121,7 @@ impl World {
             let local = machine.local(self.now);
             let unborn = match input {
                 NodeInput::Host(answer) if inputs.is_empty() => {
-                    let (node, host) = (&mut machine.node, NodeEffect::Host);
-                    hear(node, answer, &mut left, local, &mut effects, host)
+                    hear(&mut machine.node, answer, &mut left, local, &mut effects)
                 }
                 other => {
                     machine.node.step(other, local, &mut effects);
@@ -168,7 +148,7 @@ impl World {
             };
             let unborn = match input {
                 WorkerInput::Host(answer) if inputs.is_empty() => {
-                    hear(worker, answer, &mut left, local, &mut effects, WorkerEffect::Host)
+                    hear(worker, answer, &mut left, local, &mut effects)
                 }
                 other => {
                     worker.step(other, local, &mut effects);
@@ -201,7 +181,7 @@ impl World {
                 inputs.push_back(WorkerInput::Socket(done));
             }
             WorkerEffect::Socket(_) | WorkerEffect::SocketNote { .. } => {}
-            WorkerEffect::ReclaimAll => {
+            WorkerEffect::Restart => {
                 inputs.clear();
                 self.reclaim_all(place, cpu);
             }
@@ -257,17 +237,6 @@ impl World {
         inputs: &mut VecDeque<NodeInput>,
     ) {
         match effect {
-            NodeEffect::Dial { conn, to } => self.dial(self.end(place, conn), to),
-            NodeEffect::Close { conn } => self.close(self.end(place, conn)),
-            NodeEffect::Ready { conn } => self.pump(self.end(place, conn)),
-            NodeEffect::Datagram { to, bytes } => self.send_datagram(place, to, &bytes),
-            NodeEffect::Load { program, bundle } => {
-                let right = craton_bundle::program_id(&bundle) == program;
-                let wrong = (ErrorCode::NoProgram, String::from("another bundle"));
-                let result = if right { Ok(()) } else { Err(wrong) };
-                inputs.push_back(NodeInput::Loaded { program, result });
-            }
-            NodeEffect::Unload { .. } => {}
             NodeEffect::Host(effect) => {
                 inputs.extend(self.host(place, 0, effect).map(NodeInput::Host));
             }
@@ -278,11 +247,35 @@ impl World {
                 inputs.push_back(NodeInput::Socket(SocketEvent::Done { to: from, reply }));
             }
             NodeEffect::Socket(_) | NodeEffect::SocketNote { .. } => {}
-            NodeEffect::Log { level, module, text } => self.read_log(place, level, &module, &text),
             NodeEffect::Restart => {
                 inputs.clear();
                 self.reclaim_all(place, 0);
                 self.life_ended(place);
+            }
+            NodeEffect::Own(effect) => self.carry_out_for_control(place, effect, inputs),
+        }
+    }
+
+    fn carry_out_for_control(
+        &mut self,
+        place: Place,
+        effect: ControlEffect,
+        inputs: &mut VecDeque<NodeInput>,
+    ) {
+        match effect {
+            ControlEffect::Dial { conn, to } => self.dial(self.end(place, conn), to),
+            ControlEffect::Close { conn } => self.close(self.end(place, conn)),
+            ControlEffect::Ready { conn } => self.pump(self.end(place, conn)),
+            ControlEffect::Datagram { to, bytes } => self.send_datagram(place, to, &bytes),
+            ControlEffect::Load { program, bundle } => {
+                let right = craton_bundle::program_id(&bundle) == program;
+                let wrong = (ErrorCode::NoProgram, String::from("another bundle"));
+                let result = if right { Ok(()) } else { Err(wrong) };
+                inputs.push_back(NodeInput::Loaded { program, result });
+            }
+            ControlEffect::Unload { .. } => {}
+            ControlEffect::Log { level, module, text } => {
+                self.read_log(place, level, &module, &text);
             }
         }
     }

@@ -56,7 +56,7 @@ impl World {
             WorkerEffect::SocketNote { from: by, note } => {
                 self.notes.push((index, by, from, note));
             }
-            WorkerEffect::ReclaimAll => {
+            WorkerEffect::Restart => {
                 inputs.clear();
                 self.reclaim_all(index, from);
             }

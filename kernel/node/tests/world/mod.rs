@@ -12,7 +12,7 @@ use craton_abi::{
     SocketNote, SocketOrder, TraceId, limit,
 };
 use craton_node::{
-    Mail, Node, NodeConfig, NodeEffect, NodeInput, Worker, WorkerEffect, WorkerInput,
+    ControlEffect, Mail, Node, NodeConfig, NodeEffect, NodeInput, Worker, WorkerEffect, WorkerInput,
 };
 use craton_session::cert::Request;
 use craton_session::{
@@ -382,23 +382,6 @@ impl World {
 
     fn carry_out(&mut self, index: usize, effect: NodeEffect, inputs: &mut VecDeque<NodeInput>) {
         match effect {
-            NodeEffect::Dial { conn, to } => self.dial((index, conn), to),
-            NodeEffect::Close { conn } => self.close((index, conn)),
-            NodeEffect::Ready { conn } => self.pump((index, conn)),
-            NodeEffect::Datagram { to, bytes } => {
-                let all = to.ip() == Ipv4Addr::BROADCAST;
-                for other in (0..self.nodes.len()).filter(|other| *other != index) {
-                    if all || to == self.address(other) {
-                        let (from, bytes) = (self.address(index), bytes.clone());
-                        let input = NodeInput::Datagram { from, bytes };
-                        self.arrivals.push_back((other, Arrival::Input(input)));
-                    }
-                }
-            }
-            NodeEffect::Load { program, .. } => {
-                self.loads[index] += 1;
-                inputs.push_back(NodeInput::Loaded { program, result: Ok(()) });
-            }
             NodeEffect::Host(effect) => {
                 let answer = self.host(index, ShardId::new(0), effect);
                 inputs.extend(answer.map(NodeInput::Host));
@@ -411,14 +394,42 @@ impl World {
             NodeEffect::SocketNote { from, note } => {
                 self.notes.push((index, from, ShardId::new(0), note));
             }
-            NodeEffect::Log { module, text, .. } => {
-                self.logs.push(format!("{index} {module}: {text}"));
-            }
             NodeEffect::Restart => {
                 inputs.clear();
                 self.reclaim_all(index, ShardId::new(0));
             }
-            NodeEffect::Unload { .. } => {}
+            NodeEffect::Own(effect) => self.carry_out_for_control(index, effect, inputs),
+        }
+    }
+
+    fn carry_out_for_control(
+        &mut self,
+        index: usize,
+        effect: ControlEffect,
+        inputs: &mut VecDeque<NodeInput>,
+    ) {
+        match effect {
+            ControlEffect::Dial { conn, to } => self.dial((index, conn), to),
+            ControlEffect::Close { conn } => self.close((index, conn)),
+            ControlEffect::Ready { conn } => self.pump((index, conn)),
+            ControlEffect::Datagram { to, bytes } => {
+                let all = to.ip() == Ipv4Addr::BROADCAST;
+                for other in (0..self.nodes.len()).filter(|other| *other != index) {
+                    if all || to == self.address(other) {
+                        let (from, bytes) = (self.address(index), bytes.clone());
+                        let input = NodeInput::Datagram { from, bytes };
+                        self.arrivals.push_back((other, Arrival::Input(input)));
+                    }
+                }
+            }
+            ControlEffect::Load { program, .. } => {
+                self.loads[index] += 1;
+                inputs.push_back(NodeInput::Loaded { program, result: Ok(()) });
+            }
+            ControlEffect::Unload { .. } => {}
+            ControlEffect::Log { module, text, .. } => {
+                self.logs.push(format!("{index} {module}: {text}"));
+            }
         }
     }
 
