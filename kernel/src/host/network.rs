@@ -310,6 +310,7 @@ fn new_stack(
     let half = usize::try_from(memory::free_bytes() / 2).unwrap_or(usize::MAX);
     let share = half.min(config.buffer_bytes_max) / usize::from(steer.shards());
     config.buffer_bytes_max = share;
+    config.has_room = memory::can_spare;
     config.shard = Some(Shard { steer: steer.clone(), index: own as u16 });
     let mut stack = Box::new(Stack::new(config, now));
     let mut services = Services::new(enabled, SERVICES);

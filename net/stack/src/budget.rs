@@ -21,6 +21,8 @@ pub(crate) enum Refused {
     Owner,
     /// The stack has.
     All,
+    /// The machine has no memory for them now.
+    Machine,
 }
 
 #[derive(Copy, Clone, Default)]
@@ -33,12 +35,13 @@ struct Account {
 pub(crate) struct Budget {
     used: usize,
     limit: usize,
+    has_room: fn(usize) -> bool,
     accounts: BTreeMap<Owner, Account>,
 }
 
 impl Budget {
-    pub(crate) fn new(limit: usize) -> Self {
-        Budget { used: 0, limit, accounts: BTreeMap::new() }
+    pub(crate) fn new(limit: usize, has_room: fn(usize) -> bool) -> Self {
+        Budget { used: 0, limit, has_room, accounts: BTreeMap::new() }
     }
 
     /// Bytes that all owners may have.
@@ -59,6 +62,12 @@ impl Budget {
 
     /// Counts bytes that are about to be allocated.
     pub(crate) fn charge(&mut self, owner: Owner, bytes: usize) -> Result<(), Refused> {
+        // What is refused here is asked for again; what fails when it is allocated ends the
+        // machine, and by what strangers send.
+        if (self.has_room)(bytes) { self.count(owner, bytes) } else { Err(Refused::Machine) }
+    }
+
+    fn count(&mut self, owner: Owner, bytes: usize) -> Result<(), Refused> {
         // Whoever else has sockets, the node can be talked to.
         let kept = if owner == Owner::default() { 0 } else { self.limit / NODE_SHARE };
         if bytes > (self.limit - kept).saturating_sub(self.used) {
@@ -88,7 +97,7 @@ impl Budget {
     /// Counts what one owner has against another.
     pub(crate) fn pass(&mut self, from: Owner, to: Owner, bytes: usize) -> Result<(), Refused> {
         self.refund(from, bytes);
-        self.charge(to, bytes).inspect_err(|_| {
+        self.count(to, bytes).inspect_err(|_| {
             // As it was: there was room for it a moment ago.
             let account = self.accounts.entry(from).or_default();
             account.used += bytes;
@@ -109,7 +118,7 @@ mod tests {
 
     #[test]
     fn what_is_charged_is_limited_and_refunded() {
-        let mut budget = Budget::new(100 + 100 / 7);
+        let mut budget = Budget::new(100 + 100 / 7, |_| true);
         let (a, b) = (Owner(1), Owner(2));
         budget.set_limit(a, Some(40));
         assert_eq!(budget.charge(a, 41), Err(Refused::Owner));
@@ -131,5 +140,16 @@ mod tests {
         assert_eq!((budget.used(None), budget.accounts.len()), (0, 1), "a's limit is kept");
         budget.set_limit(a, None);
         assert!(budget.accounts.is_empty());
+    }
+
+    #[test]
+    fn nothing_is_counted_for_which_the_machine_has_no_room() {
+        let mut budget = Budget::new(1000, |bytes| bytes <= 50);
+        let (a, b) = (Owner(1), Owner(2));
+        assert_eq!(budget.charge(a, 51), Err(Refused::Machine));
+        assert_eq!(budget.charge(Owner::default(), 51), Err(Refused::Machine), "nor for the node");
+        assert_eq!((budget.used(None), budget.accounts.len()), (0, 0));
+        assert_eq!((budget.charge(a, 50), budget.charge(a, 50)), (Ok(()), Ok(())));
+        assert_eq!(budget.pass(a, b, 100), Ok(()), "it is there already");
     }
 }

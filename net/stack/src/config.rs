@@ -24,6 +24,9 @@ pub struct Config {
     pub ipv6: bool,
     /// Buffers of all streams and datagram sockets together, in bytes.
     pub buffer_bytes_max: usize,
+    /// Whether the machine has so many bytes for one more of them. Where it has not, a connection
+    /// that comes waits, one that is opened is refused, and a datagram is lost.
+    pub has_room: fn(usize) -> bool,
     /// Which of a node's shards this is; `None` if it has one.
     pub shard: Option<Shard>,
 }
@@ -41,7 +44,8 @@ impl Config {
     /// A stack alone on its device, with IPv6.
     pub fn new(link: Link, seed: [u8; 32], address: AddressSource) -> Self {
         let buffer_bytes_max = limit::BUFFER_BYTES;
-        Config { link, seed, address, ipv6: true, buffer_bytes_max, shard: None }
+        let has_room = |_| true;
+        Config { link, seed, address, ipv6: true, buffer_bytes_max, has_room, shard: None }
     }
 }
 

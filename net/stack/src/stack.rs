@@ -13,7 +13,7 @@ mod opening;
 mod sending;
 
 use crate::adapter::{self, Counted, Port, Void};
-use crate::budget::Owner;
+use crate::budget::{Budget, Owner};
 use crate::clock;
 use crate::config::{Address, AddressSource, Announced, Config, Counters, Event, Progress};
 use crate::device::{FrameDevice, FrameTransmitter, Link};
@@ -85,7 +85,7 @@ pub struct Stack {
 impl Stack {
     /// An interface that begins to look for its address at the first poll.
     pub fn new(config: Config, now: Instant) -> Stack {
-        let Config { link, seed, address, ipv6, buffer_bytes_max, shard } = config;
+        let Config { link, seed, address, ipv6, buffer_bytes_max, has_room, shard } = config;
         let capabilities = adapter::packet_capabilities(&link);
         let mut random = ChaCha8Rng::from_seed(seed);
         let mac = EthernetAddress(unicast(link.mac));
@@ -128,7 +128,7 @@ impl Stack {
             announced_told: true,
             neighbours: Neighbours::default(),
             parked: BTreeMap::new(),
-            streams: Streams::new(steer.clone(), buffer_bytes_max),
+            streams: Streams::new(steer.clone(), Budget::new(buffer_bytes_max, has_room)),
             handshakes: Handshakes::new(secret.clone()),
             secret,
             time_waits: TimeWaits::new(steer.clone()),

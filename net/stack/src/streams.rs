@@ -58,7 +58,7 @@ pub(crate) struct Streams {
 }
 
 impl Streams {
-    pub(crate) fn new(steer: Steer, buffer_bytes_max: usize) -> Streams {
+    pub(crate) fn new(steer: Steer, budget: Budget) -> Streams {
         Streams {
             slots: Vec::new(),
             free: Vec::new(),
@@ -69,7 +69,7 @@ impl Streams {
             active: VecDeque::new(),
             timers: BTreeSet::new(),
             resting: Vec::new(),
-            budget: Budget::new(buffer_bytes_max),
+            budget,
         }
     }
 
@@ -170,6 +170,7 @@ impl Streams {
         self.budget.charge(owner, buffers.total()).map_err(|refused| match refused {
             Refused::Owner => DialError::LimitOwner,
             Refused::All => DialError::LimitBuffers,
+            Refused::Machine => DialError::LimitMemory,
         })?;
         let Ok(seat) = Seat::new(buffers) else {
             self.budget.refund(owner, buffers.total());

@@ -69,6 +69,12 @@ pub fn is_short() -> bool {
     !physical::has_half_of_reserve()
 }
 
+/// Whether the kernel can take an object of `bytes` bytes on its own behalf, at somebody else's
+/// word, and memory is not [short](is_short) then.
+pub fn can_spare(bytes: usize) -> bool {
+    physical::keeps_half_of_reserve(bytes)
+}
+
 /// Whether an address is mapped. Takes no lock, so that a trap may ask.
 pub fn is_mapped(address: u64) -> bool {
     if address >> 47 != 0 && address >> 47 != 0x1_ffff {

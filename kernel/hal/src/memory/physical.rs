@@ -94,7 +94,13 @@ pub(super) fn room_bytes() -> usize {
 
 /// Whether at least half of the kernel's reserve is free.
 pub(super) fn has_half_of_reserve() -> bool {
-    free_frames() >= kernel_reserve_frames() / 2
+    keeps_half_of_reserve(0)
+}
+
+/// Whether it is when `bytes` more are taken.
+pub(super) fn keeps_half_of_reserve(bytes: usize) -> bool {
+    let frames = bytes.div_ceil(PAGE_BYTES as usize);
+    free_frames() >= frames.saturating_add(kernel_reserve_frames() / 2)
 }
 
 /// Free frames of physical memory, those in quarantine among them: whoever needs one gets it.

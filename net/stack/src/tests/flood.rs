@@ -1,5 +1,7 @@
 //! A flood of SYNs beside real peers, and peers that wait because there is no room.
 
+extern crate std;
+
 use super::link::{World, at, fixed, frame, link};
 use super::streams::{PORT, SOON, accepted, bytes, exchange, pair};
 use crate::emit::Bare;
@@ -192,6 +194,29 @@ fn all_buffers_together_are_limited() {
     let refused = stack.dial(at(1, PORT), craton_abi::Instant::ZERO);
     assert_eq!(refused, Err(DialError::LimitBuffers));
     assert_eq!(refused.expect_err("refused").to_string(), "limit: buffers of all streams");
+}
+
+std::thread_local! {
+    static IS_SHORT: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
+#[test]
+fn who_comes_while_memory_is_short_waits_until_it_is_not() {
+    let mut world = World::new(2, 8);
+    let config = Config::new(link(1, false), [1; 32], fixed(1));
+    let has_room = |_| !IS_SHORT.get();
+    world.stacks[1] = Stack::new(Config { has_room, ..config }, world.now);
+    world.stacks[1].listen(PORT).expect("it is free");
+    IS_SHORT.set(true);
+    world.stacks[0].dial(at(1, PORT), world.now).expect("there is room there");
+    world.run_for(Duration::from_millis(100));
+    assert_eq!(world.stacks[1].usage().streams, 0);
+    assert!(world.stacks[1].counters().accepts_deferred > 0);
+    let refused = world.stacks[1].dial(at(0, PORT), world.now);
+    assert_eq!(refused, Err(DialError::LimitMemory));
+    IS_SHORT.set(false);
+    world.run_for(Duration::from_secs(4));
+    assert_eq!(world.stacks[1].usage().streams, 1);
 }
 
 #[test]
