@@ -21,7 +21,8 @@ mod time;
 
 use crate::event::{ConnId, Peer};
 use crate::limit::{
-    ACK_BYTES, ACK_DELAY, QUEUE_BYTES_MAX, REDIAL_MAX, REDIAL_MIN, REPLAY_TIME, WINDOW_BYTES,
+    ACK_BYTES, ACK_DELAY, QUEUE_BYTES_MAX, REDIAL_MAX, REDIAL_MIN, REPLAY_TIME, SILENCE_MAX,
+    WINDOW_BYTES,
 };
 use crate::queue::{Fragment, SendQueue};
 use crate::reassembly::{Reassembly, Whole};
@@ -77,6 +78,8 @@ pub(crate) struct Link {
     me: Incarnation,
     /// Whether we are a node: only two nodes let their connection rest.
     we_are_node: bool,
+    /// How long a connection may be silent.
+    pub(crate) silence_max: Duration,
     /// The peer with whom an epoch is agreed, or who is connected to agree on one.
     peer: Option<Peer>,
     /// Our number for the epoch.
@@ -119,6 +122,7 @@ impl Link {
         Link {
             me,
             we_are_node,
+            silence_max: SILENCE_MAX,
             peer: None,
             epoch,
             peer_epoch: 0,
@@ -149,6 +153,7 @@ impl Link {
         let fresh = Link::new(self.me, self.we_are_node, epoch);
         let old = core::mem::replace(self, fresh);
         self.peer = old.peer;
+        self.silence_max = old.silence_max;
         self.attached = old.attached;
         self.dialling = old.dialling;
         if let Some(attached) = &mut self.attached {

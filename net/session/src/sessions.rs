@@ -8,7 +8,7 @@ use crate::cert::{AUTHORITIES_MAX, Identity};
 use crate::conn::{Conn, Failure, Phase, Purpose};
 use crate::event::{ConnId, Event, LostWhy, Peer, PeerKey, Refusal, SendError};
 use crate::key::AuthorityKey;
-use crate::limit::PEERS_MAX;
+use crate::limit::{PEERS_MAX, SILENCE_MAX};
 use crate::link::Link;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
@@ -87,6 +87,7 @@ pub struct Sessions {
     events: VecDeque<(Event, Option<Charge>)>,
     next_conn: u64,
     next_epoch: u32,
+    silence_max: Duration,
     /// Scratch for one record's content.
     pub(crate) plain: Vec<u8>,
     /// Scratch for one encoded body.
@@ -98,6 +99,7 @@ impl Sessions {
     pub fn new(mut config: Config) -> Self {
         config.authorities.truncate(AUTHORITIES_MAX);
         Sessions {
+            silence_max: SILENCE_MAX,
             me: config.identity.node(),
             rng: ChaCha20Rng::from_seed(config.seed),
             config,
@@ -121,6 +123,14 @@ impl Sessions {
     /// The wall clock became known: seconds since 1970 at [`Instant::ZERO`].
     pub fn set_wall_clock(&mut self, secs_at_zero: u64) {
         self.config.wall_clock_secs = Some(secs_at_zero);
+    }
+
+    /// Lets connections be silent for so long from now on, for who talks to one whose clock goes
+    /// slower: [`SILENCE_MAX`] unless this says otherwise. What this side says itself is as often
+    /// as ever.
+    pub fn bear_silence(&mut self, silence_max: Duration) {
+        self.silence_max = silence_max;
+        self.links.values_mut().for_each(|link| link.silence_max = silence_max);
     }
 
     /// The peers with whom an epoch is agreed.
@@ -376,7 +386,9 @@ impl Sessions {
     pub(crate) fn new_link(&mut self) -> Option<Link> {
         let epoch = self.new_epoch()?;
         let we_are_node = self.config.identity.certificate().role == Role::Node;
-        Some(Link::new(self.config.incarnation, we_are_node, epoch))
+        let mut link = Link::new(self.config.incarnation, we_are_node, epoch);
+        link.silence_max = self.silence_max;
+        Some(link)
     }
 
     pub(crate) fn new_epoch(&mut self) -> Option<u32> {

@@ -89,6 +89,24 @@ fn silent_connections_are_noticed_and_replayed() {
 }
 
 #[test]
+fn who_bears_with_silence_gives_nobody_up_for_it() {
+    for (borne, dials) in [(60, 0), (3, 1)] {
+        let mut world = World::nodes(1, 2);
+        world.send(0, 1, 1, World::numbered(0, 1, 10)).expect("sent");
+        world.run_for(Duration::from_secs(1));
+        for host in &mut world.hosts {
+            host.sessions.bear_silence(Duration::from_secs(borne));
+        }
+        let before = world.dials;
+        world.pipes.values_mut().for_each(|pipe| pipe.silent = true);
+        world.dials_fail = true;
+        world.run_for(Duration::from_secs(4));
+        let dialled = (world.dials - before).min(1);
+        assert_eq!(dialled, dials, "{borne} s");
+    }
+}
+
+#[test]
 fn a_gap_is_never_silent() {
     for seed in 0..100 {
         let mut world = World::nodes(seed, 2);

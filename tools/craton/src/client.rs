@@ -113,6 +113,13 @@ impl Client {
         Ok(client)
     }
 
+    /// Bears with a node that is silent for so long from now on: a machine whose clock counts its
+    /// instructions is, on a busy host, and would be given up although it lives.
+    pub fn bear_silence(&mut self, silence_max: Duration) {
+        let nanos = u64::try_from(silence_max.as_nanos()).unwrap_or(u64::MAX);
+        self.sessions.bear_silence(craton_abi::Duration::from_nanos(nanos));
+    }
+
     fn now(&self) -> Instant {
         Instant::from_nanos(u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX))
     }

@@ -3,7 +3,7 @@
 //! Owns heartbeats, delayed acknowledgements, the notice of silence, and rest.
 
 use super::{Attached, Link};
-use crate::limit::{HEARTBEAT, IDLE_TIME, SILENCE_MAX};
+use crate::limit::{HEARTBEAT, IDLE_TIME};
 use craton_abi::Instant;
 
 impl Link {
@@ -13,9 +13,9 @@ impl Link {
         let own = self.attached.as_ref().filter(|attached| attached.open).map(|attached| {
             let beat = if attached.ack_due {
                 // Waits for the connection to have room, not for time.
-                attached.heard_at + SILENCE_MAX
+                attached.heard_at + self.silence_max
             } else {
-                (attached.spoke_at + HEARTBEAT).min(attached.heard_at + SILENCE_MAX)
+                (attached.spoke_at + HEARTBEAT).min(attached.heard_at + self.silence_max)
             };
             let beat =
                 attached.ack_at.filter(|_| !attached.ack_due).map_or(beat, |at| at.min(beat));
@@ -39,7 +39,7 @@ impl Link {
         let Some(attached) = self.attached.as_ref().filter(|attached| attached.open) else {
             return true;
         };
-        if now >= attached.heard_at + SILENCE_MAX {
+        if now >= attached.heard_at + self.silence_max {
             return false;
         }
         let idle_due = self.idle_at(attached).is_some_and(|at| now >= at);
