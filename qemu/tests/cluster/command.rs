@@ -6,6 +6,7 @@
 use crate::bed::{guest_path, top};
 use craton_qemu::testing::{LONG, kernel};
 use craton_tool::registry;
+use craton_tool::scratch::Scratch;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use std::io::{BufRead, BufReader, Write};
@@ -39,14 +40,17 @@ fn tool() -> PathBuf {
 pub(crate) struct Place {
     pub(crate) name: String,
     pub(crate) folder: PathBuf,
+    /// Whose the folder is.
+    _scratch: Scratch,
 }
 
 impl Place {
     pub(crate) fn new(test: &str) -> Place {
         let name = format!("test-{test}-{}", std::process::id());
-        let folder = std::env::temp_dir().join(format!("craton-{name}"));
+        let scratch = Scratch::new(test).unwrap();
+        let folder = scratch.path().to_path_buf();
         std::fs::create_dir_all(folder.join("tmp")).unwrap();
-        Place { name, folder }
+        Place { name, folder, _scratch: scratch }
     }
 
     pub(crate) fn craton(&self, arguments: &[&str]) -> Command {
@@ -127,12 +131,6 @@ impl Place {
         let files: Vec<_> = std::fs::read_dir(self.folder.join("tmp")).unwrap().collect();
         assert!(files.is_empty(), "{files:?}");
         assert!(registry::find(&self.name).is_err(), "the name is still taken");
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.folder);
     }
 }
 

@@ -10,9 +10,10 @@ use craton_qemu::testing::{in_network_namespace, kernel, launch};
 use craton_qemu::{GATEWAY_ADDRESS, MachineConfig, Tap, node_address, node_mac};
 use craton_tool::client::{Client, RunIo};
 use craton_tool::keys::Keys;
+use craton_tool::scratch::Scratch;
 use std::io::{Cursor, Read, Write};
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::channel;
 
@@ -55,13 +56,12 @@ const CASES: [Case; 9] = [
 ];
 
 /// A folder with keys and certificates.
-struct Authority(PathBuf);
+struct Authority(Scratch);
 
 impl Authority {
     fn new() -> Authority {
-        let folder = std::env::temp_dir().join(format!("craton-tls-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).unwrap();
-        std::fs::write(folder.join("page"), PAGE).unwrap();
+        let folder = Scratch::new("tls").unwrap();
+        std::fs::write(folder.path().join("page"), PAGE).unwrap();
         let authority = Authority(folder);
         for (name, key) in [("ec", EC), ("rsa", RSA), ("other", EC)] {
             authority.key(name, key);
@@ -73,7 +73,8 @@ impl Authority {
     }
 
     fn openssl(&self, arguments: &[&str]) {
-        let output = Command::new("openssl").args(arguments).current_dir(&self.0).output().unwrap();
+        let output =
+            Command::new("openssl").args(arguments).current_dir(self.0.path()).output().unwrap();
         assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
     }
 
@@ -95,9 +96,9 @@ impl Authority {
              commonName = supplied\n[of]\nsubjectAltName = {}\n",
             case.name
         );
-        std::fs::write(self.0.join(format!("{out}.cnf")), config).unwrap();
-        std::fs::write(self.0.join(format!("{out}.db")), "").unwrap();
-        std::fs::write(self.0.join(format!("{out}.serial")), "0123\n").unwrap();
+        std::fs::write(self.0.path().join(format!("{out}.cnf")), config).unwrap();
+        std::fs::write(self.0.path().join(format!("{out}.db")), "").unwrap();
+        std::fs::write(self.0.path().join(format!("{out}.serial")), "0123\n").unwrap();
         let (config, pem) = (format!("{out}.cnf"), format!("{out}.pem"));
         let times = ["-startdate", "20200101000000Z", "-enddate", case.end];
         let files = ["ca", "-batch", "-config", &config, "-in", &request, "-out", &pem, "-notext"];
@@ -110,7 +111,7 @@ impl Authority {
         // It ends with this process.
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "openssl", "s_server", "-HTTP", "-accept", &port]);
-        command.args(["-key", &key, "-cert", &pem]).args(options).current_dir(&self.0);
+        command.args(["-key", &key, "-cert", &pem]).args(options).current_dir(self.0.path());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut server = command.spawn().unwrap();
         // It says so when it listens.
@@ -123,12 +124,6 @@ impl Authority {
         }
         std::thread::spawn(move || std::io::copy(&mut out, &mut std::io::sink()));
         Server(server)
-    }
-}
-
-impl Drop for Authority {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
@@ -166,7 +161,7 @@ fn a_server_is_who_it_proves_to_be() {
         let tap = Tap::start("tap0").unwrap();
         let authority = Authority::new();
         let (mut servers, mut expected) = (Vec::new(), Vec::new());
-        let mut table = read(&authority.0, "ec.pem") + &read(&authority.0, "rsa.pem");
+        let mut table = read(authority.0.path(), "ec.pem") + &read(authority.0.path(), "rsa.pem");
         let mut expect = |port: u16, said| {
             let job = format!("@every 1s get https://{GATEWAY_ADDRESS}:{port}/page");
             table += &format!("{job}\n");
