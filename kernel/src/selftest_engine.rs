@@ -11,6 +11,7 @@ mod measure;
 mod messages;
 mod moves;
 mod preemption;
+mod remains;
 mod soak;
 mod sockets;
 mod wasi;
@@ -60,6 +61,9 @@ const TESTS: &[Test] = &[
     ("engine_goes_from_cpu_to_cpu", moves::results_are_equal),
     ("engine_leaves_nothing_on_another_cpu", moves::slots_are_clean),
     ("engine_unload_under_a_process", preemption::unload_under_a_process),
+    ("engine_gives_large_memories_back", remains::a_large_memory_goes_in_steps),
+    ("engine_gives_scattered_memories_back", remains::a_scattered_memory_goes_too),
+    ("engine_has_what_it_gives_back", remains::what_goes_can_be_had),
     ("engine_kills", kills::ten_thousand_kills),
     ("engine_soak", soak::soak),
     ("engine_measures", measure::measure),

@@ -218,6 +218,13 @@
   (func (export "fill_large")
     (drop (memory.grow (i32.const 128)))
     (loop $more (memory.fill (i32.const 4096) (i32.const 1) (i32.const 8388608)) (br $more)))
+  ;; a page of every 64 KiB
+  (func (export "touch_here_and_there") (local $at i32)
+    (drop (memory.grow (i32.const 160)))
+    (loop $more
+      (i32.store8 (local.get $at) (i32.const 1))
+      (local.set $at (i32.add (local.get $at) (i32.const 65536)))
+      (br_if $more (i32.lt_u (local.get $at) (i32.const 10485760)))))
   (func (export "clock_forever") (loop $more (drop (call $clock_monotonic)) (br $more)))
   (func (export "yield_forever") (loop $more (call $yield_now) (br $more)))
   (func (export "wait")

@@ -18,6 +18,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use craton_abi::{Duration, ErrorCode, ExitReason, Instant, Resource, ShardId, Slot, TrapKind};
 use craton_hal::fiber::Left;
+use craton_hal::memory;
 use craton_shard::BySlot;
 use craton_shard::port::{Outcome, Resume, Start};
 use rand_chacha::ChaCha8Rng;
@@ -58,6 +59,8 @@ pub struct Engine {
     runs: u32,
     /// Whether a process was started since [`Engine::age`].
     started: bool,
+    /// Whether what is kept is being given back.
+    ages: bool,
     /// Processes that ran since [`Engine::take_ran`], those that have ended among them.
     ran: Vec<Slot>,
     envelopes: Envelopes,
@@ -99,6 +102,7 @@ impl Engine {
             lodgers: BTreeMap::new(),
             runs: 0,
             started: false,
+            ages: false,
             ran: Vec::new(),
             envelopes: Envelopes::default(),
         }
@@ -117,7 +121,7 @@ impl Engine {
     /// slot is taken.
     pub fn start(&mut self, start: Start) -> Result<(), ErrorCode> {
         let Start { pid, program, entry, argument, limits } = start;
-        self.started = true;
+        (self.started, self.ages) = (true, false);
         let is_taken = match self.is_home_of(pid.slot) {
             true => self.processes.is_taken(pid.slot),
             false => self.lodgers.contains_key(&pid.slot),
@@ -127,8 +131,10 @@ impl Engine {
         }
         // One with less stack than usual has less of the usual stack.
         let stack_bytes = (instance::stack_bytes(&limits) + HOST_STACK_BYTES).max(STACK_BYTES);
-        if !platform::has_room(PROCESS_HEAP_BYTES + stack_bytes - STACK_BYTES) {
-            return Err(ErrorCode::LimitMemory);
+        while !platform::has_room(PROCESS_HEAP_BYTES + stack_bytes - STACK_BYTES) {
+            if !self.warm.give_back_one() {
+                return Err(ErrorCode::LimitMemory);
+            }
         }
         let birth = Birth { pid, argument, limits, clocks: self.clocks };
         self.forget_unloaded();
@@ -238,7 +244,7 @@ impl Engine {
         let mut exchange = Exchange { desk, resume, outcome, envelopes, seeds };
         process.memory.use_here();
         let mut left = process.seat.run(slice, &mut exchange);
-        if left == Left::Starved && give_back(&mut self.warm) {
+        while left == Left::Starved && give_back_some(&mut self.warm) {
             left = process.seat.run(slice, &mut exchange);
         }
         let end = (self.clocks.monotonic)().max(now);
@@ -259,8 +265,9 @@ impl Engine {
             self.ran.push(slot);
         }
         self.runs = self.runs.wrapping_add(1);
-        if self.runs.is_multiple_of(RUNS_PER_LOOK) && !platform::has_spare() {
-            self.give_back();
+        let looks = left == Left::Preempted || self.runs.is_multiple_of(RUNS_PER_LOOK);
+        if looks && !platform::has_spare() {
+            self.give_back_some();
         }
         end
     }
@@ -291,23 +298,38 @@ impl Engine {
         self.give_back();
     }
 
-    /// To be called now and then: gives back what is kept if nothing has been started since the
-    /// last time, so that a node at rest holds memory for nobody.
+    /// To be called now and then: if nothing has been started since the last time, what is kept is
+    /// given back from now on, so that a node at rest holds memory for nobody.
     pub fn age(&mut self) {
-        if !core::mem::take(&mut self.started) {
-            self.give_back();
-        }
+        self.ages = !core::mem::take(&mut self.started);
     }
 
-    /// Gives back the instances, stacks and memories that are kept for the next processes.
+    /// To be called at each turn of the CPU, when others have had theirs: gives back a part of what
+    /// nobody needs any more. True if there is more of it.
+    pub fn tidy(&mut self) -> bool {
+        self.ages = self.ages && self.give_back_some();
+        memory::give_back_some() || self.ages
+    }
+
+    /// Gives back the instances, stacks and memories that are kept for the next processes, and all
+    /// that is on its way to be given back.
     pub fn give_back(&mut self) {
+        while self.give_back_some() {}
+        while memory::give_back_some() {}
+    }
+
+    /// Gives back some of what is kept for the next processes. False if nothing was.
+    pub fn give_back_some(&mut self) -> bool {
+        if give_back_some(&mut self.warm) {
+            return true;
+        }
         let (processes, lodgers) = (&self.processes, &self.lodgers);
         let is_here = |slot: Slot| processes.get(slot).is_some() || lodgers.contains_key(&slot);
         self.ran.retain(|slot| is_here(*slot));
         self.ran.shrink_to_fit();
         self.envelopes.give_back();
         self.processes.give_back();
-        give_back(&mut self.warm);
+        false
     }
 
     /// The processes that ran since this was asked last: only their memory can have changed.
@@ -331,11 +353,11 @@ impl Engine {
     }
 }
 
-/// Gives back instances, and all else that is kept for the next processes. False if that was
-/// nothing.
-fn give_back(warm: &mut Kept) -> bool {
-    let some = warm.give_back();
-    platform::give_back() || some
+/// Gives back an instance, and a stack and a memory that are kept for the next processes. False if
+/// there was none of them.
+fn give_back_some(warm: &mut Kept) -> bool {
+    let one = warm.give_back_one();
+    platform::give_back_some() || one
 }
 
 /// How a process ended of which no instance could be made.

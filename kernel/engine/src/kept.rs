@@ -57,10 +57,15 @@ impl Kept {
         self.bytes = self.list.iter().map(|warm| warm.bytes).sum();
     }
 
-    /// Drops all. False if there was none.
-    pub(crate) fn give_back(&mut self) -> bool {
-        let some = !self.list.is_empty();
-        *self = Kept::default();
-        some
+    /// Drops the one that was used least lately. False if there was none.
+    pub(crate) fn give_back_one(&mut self) -> bool {
+        if self.list.is_empty() {
+            return false;
+        }
+        self.bytes -= self.list.remove(0).bytes;
+        if self.list.is_empty() {
+            self.list = Vec::new();
+        }
+        true
     }
 }

@@ -121,6 +121,7 @@ impl<T: Tenant> Turns<T> {
             // Who cannot pass on what it has said says no more: it runs nothing.
             busy |= self.cpu.post.flush() && self.run_processes();
             let flushed = self.cpu.post.flush();
+            busy |= self.cpu.processes.engine.tidy();
             if flushed && !busy && !self.serve_mail() {
                 self.sleep();
             }
@@ -287,10 +288,8 @@ impl<T: Tenant> Turns<T> {
 
     /// Tells the tenant what only the machine knows.
     fn housekeep(&mut self, now: Instant) {
-        if memory::is_short() {
-            // The node ends the largest process; this helps before that.
-            self.cpu.processes.engine.give_back();
-        }
+        // The node ends the largest process; this helps before that.
+        while memory::is_short() && self.cpu.processes.engine.give_back_some() {}
         let full = now >= self.housekeeping;
         self.tenant.housekeep(full, now, &mut self.effects);
         if full {

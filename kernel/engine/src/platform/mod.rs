@@ -26,7 +26,7 @@ pub(crate) use metal::new_engine;
 #[cfg(feature = "metal")]
 pub(crate) use seat::Seat;
 #[cfg(feature = "metal")]
-pub(crate) use warm::{Made, WARM_BYTES_MAX, give_back, has_room, has_spare, with_memory_of};
+pub(crate) use warm::{Made, WARM_BYTES_MAX, give_back_some, has_room, has_spare, with_memory_of};
 
 use crate::ENGINE_VERSION;
 use alloc::string::String;

@@ -84,13 +84,29 @@ pub(crate) fn with_memory_of<R>(
 
 /// Whether there is so much memory that some can be kept for what may come.
 pub(crate) fn has_spare() -> bool {
-    memory::has_room(SPARE_BYTES)
+    memory::room_bytes() >= SPARE_BYTES
 }
 
 /// Whether the kernel can take `bytes` on a process's behalf without touching its own reserve. What
-/// is kept warm gives way.
+/// is kept warm gives way, as far as that takes.
 pub(crate) fn has_room(bytes: usize) -> bool {
-    memory::has_room(bytes) || give_back() && memory::has_room(bytes)
+    while !memory::has_room(bytes) {
+        if !give_back_some() {
+            return false;
+        }
+    }
+    true
+}
+
+/// Whether a memory can have so many bytes more, which come when they are touched. As
+/// [`has_room`], but for what is being given back: that may be much, and takes its time.
+fn can_grow_by(bytes: usize) -> bool {
+    while memory::room_bytes() < bytes {
+        if !give_back_some() {
+            return false;
+        }
+    }
+    true
 }
 
 /// How many processes that have so much memory in the beginning, most of it untouched, can be born
@@ -100,16 +116,19 @@ pub(crate) fn births_max(memory_bytes: u64) -> usize {
     memory::room_bytes().saturating_sub(needed) / BIRTH_BYTES
 }
 
-/// Gives back all that this CPU keeps warm. False if that was nothing.
-pub(crate) fn give_back() -> bool {
+/// Gives back a memory and a stack that this CPU keeps warm. False if it had none.
+pub(crate) fn give_back_some() -> bool {
     let mut local = local().lock();
-    local.memories_bytes = 0;
-    let (memories, stacks) =
-        (core::mem::take(&mut local.memories), core::mem::take(&mut local.stacks));
+    let memory = local.memories.pop();
+    let stack = local.stacks.pop();
+    local.memories_bytes -= memory.as_ref().map_or(0, Sparse::mapped_bytes);
+    if local.memories.is_empty() && local.stacks.is_empty() {
+        (local.memories, local.stacks) = (Vec::new(), Vec::new());
+    }
     drop(local);
     memory::give_back_stack_frames();
     // Unmapped when they go out of scope, with the lock free.
-    !memories.is_empty() || !stacks.is_empty()
+    memory.is_some() || stack.is_some()
 }
 
 /// A stack of so many bytes that a process left, to be renewed.
@@ -172,7 +191,7 @@ unsafe impl MemoryCreator for Memories {
         let capacity = maximum.unwrap_or(limit).min(limit).max(minimum).max(PAGE_BYTES);
         let (warm, image) = (local.take(minimum), local.image.take());
         drop(local);
-        if !has_room(minimum) {
+        if !can_grow_by(minimum) {
             return Err(String::from("no memory"));
         }
         let pages = warm.map_or_else(|| Sparse::new(minimum.max(USUAL_BYTES)), Ok);
@@ -277,7 +296,7 @@ unsafe impl LinearMemory for Linear {
     fn grow_to(&mut self, bytes: usize) -> Result<()> {
         let mut memory = self.0.0.lock();
         let (before, capacity) = (memory.bytes, memory.capacity);
-        let fits = bytes <= capacity && has_room(bytes.saturating_sub(before));
+        let fits = bytes <= capacity && can_grow_by(bytes.saturating_sub(before));
         let Some(pages) = memory.pages.as_mut().filter(|_| fits) else {
             return Err(Error::msg("no memory"));
         };
@@ -301,12 +320,14 @@ impl Drop for Linear {
     fn drop(&mut self) {
         let Some(mut pages) = self.0.0.lock().pages.take() else { return };
         if pages.mapped_bytes() > KEPT_BYTES_MAX || !has_spare() {
-            return;
+            return pages.give_back();
         }
         pages.restore();
         pages.set_image(None);
         pages.allow(0);
         let refused = local().lock().keep(pages);
-        drop(refused);
+        if let Some(pages) = refused {
+            pages.give_back();
+        }
     }
 }

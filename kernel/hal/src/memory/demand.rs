@@ -13,7 +13,14 @@
 //! holds none of memory's own locks (all code that does is in this directory, and uses the physical
 //! map alone). So its pages are mapped under the lock of the address space. Where no frame is left
 //! module text is left for good; kernel code gets one of the kernel's reserve, and the process is
-//! [`Sparse::is_short`] from then on.
+//! [`Sparse::is_short`] from then on. Where much is to be given back that is done in steps
+//! (`dying`).
+
+mod dying;
+
+use dying::Remains;
+pub use dying::give_back_some;
+pub(super) use dying::{dying_frames, give_back_until};
 
 use super::image::Image;
 use super::layout::{LARGE_PAGE_BYTES, PAGE_BYTES};
@@ -242,6 +249,8 @@ struct Pages {
     short: AtomicBool,
     /// What it holds in the beginning, if that is not zeros alone.
     image: Option<Arc<Image>>,
+    /// The next one that is given back, if this one is ([`dying`]).
+    after: Option<Sparse>,
 }
 
 impl Sparse {
@@ -258,6 +267,7 @@ impl Sparse {
             listed: [const { AtomicU32::new(0) }; LISTED_PAGES],
             short: AtomicBool::new(false),
             image: None,
+            after: None,
         });
         Ok(Sparse { pages })
     }
@@ -419,12 +429,13 @@ impl Drop for Sparse {
         self.leave_here();
         let pages = &self.pages;
         let mapped = pages.mapped.load(Relaxed);
+        if mapped > LISTED_PAGES {
+            Remains::of(self).unmap();
+        }
         with_space(|space| {
             if mapped <= LISTED_PAGES {
                 let listed = pages.listed[..mapped].iter();
                 space.unmap_some(listed.map(|page| pages.page(page.load(Relaxed))));
-            } else {
-                space.unmap_tables(pages.base, pages.base + self.max_bytes() as u64);
             }
             space.give_addresses(pages.base - PAGE_BYTES, pages.pages_max + 1);
         });

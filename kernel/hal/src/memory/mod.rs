@@ -25,7 +25,7 @@ mod start;
 pub(crate) mod tlb;
 pub mod vm;
 
-pub use demand::{Sparse, give_back as give_back_stack_frames, is_short_here};
+pub use demand::{Sparse, give_back as give_back_stack_frames, give_back_some, is_short_here};
 pub use image::{Image, PageContent};
 pub use paging::Protection;
 pub use physical::DmaBuffer;
@@ -44,9 +44,10 @@ const RAM_RANGES_MAX: usize = 32;
 /// The ranges that frames were made of, for telling them from firmware and devices.
 static RAM: Once<[(u64, u64); RAM_RANGES_MAX]> = Once::new();
 
-/// Bytes that can still be had, by the kernel at least: free frames and free pieces of the heap.
+/// Bytes that can still be had, by the kernel at least: free frames, those of memories that are
+/// being given back, and free pieces of the heap.
 pub fn free_bytes() -> u64 {
-    physical::free_frames() as u64 * PAGE_BYTES + heap::free_bytes() as u64
+    physical::obtainable_frames() as u64 * PAGE_BYTES + heap::free_bytes() as u64
 }
 
 /// Whether the kernel can take an object of `bytes` bytes on a process's behalf, a message for one,

@@ -317,6 +317,11 @@ impl<S: TableStore> Mapper<S> {
         None
     }
 
+    /// Whether there is a table of the last level that covers an address.
+    pub(crate) fn has_table(&mut self, address: u64) -> bool {
+        self.table_of(address).is_ok()
+    }
+
     /// The table of the last level that covers an address.
     fn table_of(&mut self, address: u64) -> Result<&mut PageTable, MapError> {
         let entry = self.entry(address, 2, false)?;

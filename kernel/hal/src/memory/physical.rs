@@ -4,6 +4,7 @@
 //! accesses through the physical map. The lock here is the innermost of memory: heap, then address
 //! space, then frames.
 
+use super::demand;
 use super::frames::FrameMap;
 use super::image::PageContent;
 use super::layout::{PAGE_BYTES, PHYSICAL_MAP_BASE};
@@ -81,15 +82,16 @@ fn reserve_of(frames: usize) -> usize {
     part.clamp(KERNEL_RESERVE_FRAMES_MIN, KERNEL_RESERVE_FRAMES_MAX)
 }
 
-/// Whether the kernel can take `bytes` on a process's behalf and keep its reserve.
+/// Whether the kernel can take `bytes` on a process's behalf and keep its reserve. What is being
+/// given back is, as far as that takes: asked for is no more than a large message.
 pub(super) fn has_room(bytes: usize) -> bool {
     let frames = bytes.div_ceil(PAGE_BYTES as usize);
-    free_frames() >= frames.saturating_add(kernel_reserve_frames())
+    has_frames(frames.saturating_add(kernel_reserve_frames()))
 }
 
-/// What the kernel can take on processes' behalf and keep its reserve.
+/// What processes can have, and the kernel keeps its reserve.
 pub(super) fn room_bytes() -> usize {
-    free_frames().saturating_sub(kernel_reserve_frames()) * PAGE_BYTES as usize
+    obtainable_frames().saturating_sub(kernel_reserve_frames()) * PAGE_BYTES as usize
 }
 
 /// Whether at least half of the kernel's reserve is free.
@@ -100,7 +102,18 @@ pub(super) fn has_half_of_reserve() -> bool {
 /// Whether it is when `bytes` more are taken.
 pub(super) fn keeps_half_of_reserve(bytes: usize) -> bool {
     let frames = bytes.div_ceil(PAGE_BYTES as usize);
-    free_frames() >= frames.saturating_add(kernel_reserve_frames() / 2)
+    has_frames(frames.saturating_add(kernel_reserve_frames() / 2))
+}
+
+fn has_frames(wanted: usize) -> bool {
+    free_frames() >= wanted || demand::give_back_until(wanted)
+}
+
+/// Frames that processes can have: those that are free, and those of memories that are being given
+/// back.
+pub(super) fn obtainable_frames() -> usize {
+    let dying = demand::dying_frames();
+    dying + free_frames()
 }
 
 /// Free frames of physical memory, those in quarantine among them: whoever needs one gets it.
@@ -150,10 +163,17 @@ pub(super) fn with_frames<R>(work: impl FnOnce(&mut Frames) -> R) -> Option<R> {
 pub(crate) fn take(purpose: Purpose) -> Option<u64> {
     let mut more_to_come = true;
     loop {
+        // Asked before: what is not dying any more is free by then.
+        let some_dying = demand::dying_frames() > 0;
         let (frame, refused) = with_frames(|frames| {
             let refused = purpose == Purpose::Process && frames.free() <= kernel_reserve_frames();
             (if refused { None } else { frames.map.take() }, refused)
         })?;
+        if refused && some_dying {
+            // Who takes for a process holds no lock of memory.
+            demand::give_back_some();
+            continue;
+        }
         if frame.is_some() || refused || !more_to_come {
             return frame;
         }
@@ -229,6 +249,26 @@ pub(crate) fn give_unmapped(frame: u64) {
     let urgent = with_frames(|frames| {
         frames.quarantine.give(frame);
         frames.settle()
+    });
+    if urgent == Some(true) {
+        tlb::urge();
+    }
+}
+
+/// As [`give_unmapped`], of many.
+pub(super) fn give_all_unmapped(unmapped: &[u64]) {
+    let is_shared = tlb::is_shared();
+    let urgent = with_frames(|frames| {
+        let mut urgent = false;
+        for &frame in unmapped {
+            if is_shared {
+                frames.quarantine.give(frame);
+                urgent |= frames.settle();
+            } else {
+                frames.map.give(frame);
+            }
+        }
+        urgent
     });
     if urgent == Some(true) {
         tlb::urge();

@@ -160,13 +160,6 @@ impl Space {
         outcome
     }
 
-    /// As [`Space::unmap_all`], of a range in which much is not mapped.
-    pub(super) fn unmap_tables(&mut self, start: u64, end: u64) {
-        self.mapper.unmap_range(start, end, physical::give_unmapped);
-        self.mapper.prune(start, end);
-        tlb::flush_all();
-    }
-
     /// Changes pages and, where they become executable, the physical map's view of their frames
     /// first. Tells whether it shows some read-only that are not executable any more, which is for
     /// [`Space::show_again`]. Who called makes all CPUs forget.

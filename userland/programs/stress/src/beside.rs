@@ -2,7 +2,8 @@
 //!
 //! Owns the foes and the clock beside them: timers that are due at fixed times, whether or not the
 //! last was answered late, so that no delay hides another. A line for each foe says how late 99 of
-//! a hundred were at most, `NAME NANOS REASON`; the first is of none, `idle`.
+//! a hundred were at most, `NAME NANOS REASON`, or all of them, where the foe ends once in a
+//! thousand; the first is of none, `idle`.
 
 use crate::{FOE, KEEPER, NOTHING, Result, SINK, failed, hostile};
 use alloc::format;
@@ -18,12 +19,17 @@ use serde::{Deserialize, Serialize};
 /// When the clock is asked, and how often at least.
 const PERIOD: Duration = Duration::from_millis(1);
 const SAMPLES: usize = 100;
+/// As many of a hundred are looked at, unless a foe's end is so rare that it is no hundredth.
+const PERCENT: usize = 99;
 /// And at most, beside one that takes longer to end.
 const SAMPLES_MAX: usize = 5_000;
 /// How long the last of a foe may be waited for.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Memory of a foe that fills 1 GiB of it.
 const FILLED_MAX: u64 = (1 << 30) + (1 << 20);
+/// What is held by those that are killed with it.
+const HELD: usize = 64 << 20;
+const HELD_MOST: usize = 1 << 30;
 /// Sockets that one that hoards them gets.
 const HOARDED_MIN: usize = 10_000;
 const TAG: u64 = 1;
@@ -51,9 +57,13 @@ pub enum Foe {
     Hoard,
     /// Spawns until it gets no more; the children end with it.
     Breed,
+    /// Fills 64 MiB and is killed, again and again.
+    Hold,
+    /// Fills a GiB and is killed, again and again.
+    HoldMost,
 }
 
-const FOES: [(&str, Foe); 9] = [
+const FOES: [(&str, Foe); 11] = [
     ("spin", Foe::Spin),
     ("fill", Foe::Fill),
     ("exhaust", Foe::Exhaust),
@@ -63,6 +73,8 @@ const FOES: [(&str, Foe); 9] = [
     ("timers", Foe::Timers),
     ("hoard", Foe::Hoard),
     ("breed", Foe::Breed),
+    ("hold", Foe::Hold),
+    ("hold-most", Foe::HoldMost),
 ];
 
 impl Foe {
@@ -82,12 +94,17 @@ impl Foe {
             Foe::Timers => *reason == refused(ErrorCode::LimitTimers),
             Foe::Hoard => *reason == refused(ErrorCode::LimitSockets),
             Foe::Breed => *reason == refused(ErrorCode::LimitMemory),
+            Foe::Hold | Foe::HoldMost => *reason == ExitReason::Killed,
         }
     }
 
     fn options(self) -> SpawnOptions {
         let options = SpawnOptions::here().linked();
-        if self == Foe::Fill { options.memory_max(FILLED_MAX) } else { options }
+        match self {
+            Foe::Fill | Foe::HoldMost => options.memory_max(FILLED_MAX),
+            Foe::Hold => options.memory_max(HELD as u64 + (1 << 20)),
+            _ => options,
+        }
     }
 }
 
@@ -109,7 +126,17 @@ pub fn foe((foe, sink): (Foe, Pid)) -> core::result::Result<(), ErrorCode> {
         Foe::Breed => loop {
             SINK.spawn(&(), SpawnOptions::here().linked()).map_err(code)?;
         },
+        Foe::Hold => hold(HELD)?,
+        Foe::HoldMost => hold(HELD_MOST)?,
     }
+    Ok(())
+}
+
+/// Fills memory and is killed.
+fn hold(bytes: usize) -> core::result::Result<(), ErrorCode> {
+    let held = core::hint::black_box(alloc::vec![1_u8; bytes]);
+    kill(&me()).map_err(code)?;
+    drop(held);
     Ok(())
 }
 
@@ -135,7 +162,7 @@ fn code(error: Error) -> ErrorCode {
 /// Measures without anybody, then beside each foe.
 pub fn run(out: &mut Output, names: &[&str]) -> Result<String> {
     let mut clock = Clock { mailbox: Mailbox::new(), ended: Vec::new() };
-    let (idle, _) = clock.watch(false)?;
+    let (idle, _) = clock.watch(false, PERCENT)?;
     out.line(&format!("idle {} -", idle.as_nanos())).map_err(|error| failed(&error))?;
     for name in names {
         let found = FOES.iter().find(|(known, _)| known == name);
@@ -203,7 +230,8 @@ fn beside(clock: &mut Clock, foe: Foe) -> Result<(Duration, ExitReason)> {
     if ends_with_keeper {
         Monitor::new(&first).map_err(|error| failed(&error))?;
     }
-    let (late, told) = clock.watch(!ends_with_keeper)?;
+    let percent = if foe == Foe::HoldMost { 100 } else { PERCENT };
+    let (late, told) = clock.watch(!ends_with_keeper, percent)?;
     kill(&keeper).map_err(|error| failed(&error))?;
     match clock.end_of(keeper)? {
         ExitReason::Killed => {}
@@ -238,8 +266,9 @@ impl Clock {
         }
     }
 
-    /// How late the timers are, until there are enough; and how a foe has ended, if it `is_told`.
-    fn watch(&mut self, is_told: bool) -> Result<(Duration, Option<ExitReason>)> {
+    /// How late so many of a hundred timers are at most, until there are enough; and how a foe has
+    /// ended, if it `is_told`.
+    fn watch(&mut self, is_told: bool, percent: usize) -> Result<(Duration, Option<ExitReason>)> {
         let mut told = None;
         let mut late = Vec::with_capacity(SAMPLES_MAX);
         let mut due = now();
@@ -259,7 +288,7 @@ impl Clock {
         if is_told && told.is_none() {
             return Err("nobody was told of an end".into());
         }
-        Ok((late[late.len() * 99 / 100 - 1], told))
+        Ok((late[late.len() * percent / 100 - 1], told))
     }
 
     /// How a process ends.
