@@ -148,7 +148,11 @@ impl ProcessLimits {
     /// end, is as usual. `None` if there is more than that, or what no process can have.
     pub fn from_bytes(given: &[u8]) -> Option<Self> {
         let mut bytes = [0; Self::BYTES];
-        bytes.get_mut(..given.len())?.copy_from_slice(given);
+        match given.first_chunk() {
+            // Most give all of them, and a copy of any length is a call.
+            Some(all) if given.len() == Self::BYTES => bytes = *all,
+            _ => bytes.get_mut(..given.len())?.copy_from_slice(given),
+        }
         let (memory, rest) = bytes.split_first_chunk()?;
         let word = |index: usize, usual: u32| {
             let bytes = rest.get(4 * index..)?.first_chunk()?;

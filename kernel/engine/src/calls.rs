@@ -213,13 +213,17 @@ fn spawn(
         return Ok(ErrorCode::Invalid.code());
     }
     let (monitor, link) = (flags & 1 != 0, flags & 2 != 0);
-    let (order, is_own) = match prepare(&call, entry, argument, limits) {
+    let (mut order, is_own) = match prepare(&mut call, entry, argument, limits) {
         Ok((entry, argument, limits, is_own)) => {
             (SpawnCall { place, program, entry, argument, monitor, link, limits }, is_own)
         }
         Err(error) => return Ok(error.code()),
     };
-    let (pid, id) = match ask_to_spawn(&call.data().program, order, is_own) {
+    let reply = match spawn_at_once(&call.data().program, &mut order, is_own) {
+        Some(reply) => reply,
+        None => ask_to_spawn(order),
+    };
+    let (pid, id) = match reply {
         HostReply::Spawned { pid, monitor } => (pid, monitor.unwrap_or_default()),
         other => return Ok(failure(&other)),
     };
@@ -229,23 +233,29 @@ fn spawn(
     Ok(0)
 }
 
-/// As [`ask`]. What is of the caller's own program, and has an entry, may be done at once, unless
-/// it asks for so much or so little that it takes making an instance to know whether there is room.
-fn ask_to_spawn(own: &Program, mut order: SpawnCall, is_own: bool) -> HostReply {
+/// What is of the caller's own program, and has an entry, may be done at once, unless it asks for
+/// so much or so little that it takes making an instance to know whether there is room.
+#[inline]
+fn spawn_at_once(own: &Program, order: &mut SpawnCall, is_own: bool) -> Option<HostReply> {
     let limits = &order.limits;
     let is_usual = is_own
         && limits.stack_bytes <= limit::PROCESS_STACK_BYTES
         && limits.memory_bytes >= own.memory_bytes
         && order.program.is_none();
-    let reply = is_usual.then(|| platform::spawn(&mut order, own.memory_bytes)).flatten();
-    let reply = reply.or_else(|| platform::leave_with(HostCall::Spawn(Box::new(order))));
+    if is_usual { platform::spawn(order, own.memory_bytes) } else { None }
+}
+
+/// As [`ask`], of what could not be done at once.
+#[inline(never)]
+fn ask_to_spawn(order: SpawnCall) -> HostReply {
+    let reply = platform::leave_with(HostCall::Spawn(Box::new(order)));
     reply.unwrap_or(HostReply::Failed(ErrorCode::Invalid))
 }
 
 /// What a spawn says about its child, checked against the system's bounds, and whether the caller's
 /// program has the entry.
 fn prepare(
-    call: &Call<'_>,
+    call: &mut Call<'_>,
     entry: Region,
     argument: Region,
     limits: Region,
@@ -260,13 +270,21 @@ fn prepare(
         return Err(ErrorCode::LimitMemory);
     }
     let memory = memory(call);
-    let entry = core::str::from_utf8(entry.of(memory)).map_err(|_| ErrorCode::NoEntry)?;
     let limits = ProcessLimits::from_bytes(limits.of(memory)).ok_or(ErrorCode::Invalid)?;
-    let own = call.data().program.entry(entry);
+    let argument = Payload(argument.of(memory).to_vec());
+    let entry = entry.of(memory);
+    let guest = call.data();
+    if let Some(last) = guest.spawned.as_ref().filter(|last| last.as_bytes() == entry) {
+        return Ok((last.clone(), argument, limits, true));
+    }
+    let entry = core::str::from_utf8(entry).map_err(|_| ErrorCode::NoEntry)?;
+    let own = guest.program.entry(entry);
     // The program's own text, if it has one.
-    let same = own.filter(|own| &***own == entry);
-    let entry = same.cloned().unwrap_or_else(|| Arc::from(entry));
-    Ok((entry, Payload(argument.of(memory).to_vec()), limits, own.is_some()))
+    let Some(same) = own.filter(|own| &***own == entry).cloned() else {
+        return Ok((Arc::from(entry), argument, limits, own.is_some()));
+    };
+    call.data_mut().spawned = Some(same.clone());
+    Ok((same, argument, limits, true))
 }
 
 /// How long a guest will wait: so many nanoseconds, or, where it says -1, as is usual.

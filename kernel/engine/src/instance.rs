@@ -52,6 +52,7 @@ impl Instance {
             clocks: birth.clocks,
             limiter: Limiter::new(&limits),
             program: program.clone(),
+            spawned: None,
             wasi: None,
         };
         let mut store = Store::new(engine, guest);

@@ -37,6 +37,8 @@ pub(crate) struct Guest {
     pub(crate) clocks: Clocks,
     pub(crate) limiter: Limiter,
     pub(crate) program: Arc<Program>,
+    /// The entry of the program that was spawned last: mostly the next one is the same.
+    pub(crate) spawned: Option<Arc<str>>,
     /// What its calls of WASI need; made by the first of them.
     pub(crate) wasi: Option<Box<Wasi>>,
 }

@@ -4,7 +4,6 @@
 //! programs are in use and who holds how much memory.
 
 use crate::log_ring::one_line;
-use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 use craton_abi::{Pid, ProgramId, Slot, limit, run};
@@ -35,24 +34,41 @@ pub(crate) struct Hosts {
     all: BySlot<Hosted>,
     /// The node's own among them, which are few.
     own: Vec<Slot>,
-    /// How many of them are of each program.
-    programs: BTreeMap<ProgramId, usize>,
+    /// How many of them are of each program, the one that was asked for last at the front: there
+    /// are few, and mostly it is that one again.
+    programs: Vec<(ProgramId, Host, usize)>,
 }
 
 impl Hosts {
     /// A process is being started.
     pub(crate) fn started(&mut self, slot: Slot, program: ProgramId) -> Host {
-        let host = match program {
-            run::CONSOLE => Host::Console,
-            run::STDIN => Host::Stdin,
-            _ => Host::Engine,
+        let host = match self.find(program) {
+            Some((_, host, count)) => {
+                *count += 1;
+                *host
+            }
+            None => {
+                let host = match program {
+                    run::CONSOLE => Host::Console,
+                    run::STDIN => Host::Stdin,
+                    _ => Host::Engine,
+                };
+                self.programs.push((program, host, 1));
+                host
+            }
         };
         self.all.insert(slot, Hosted { host, program, memory_bytes: 0 });
         if host != Host::Engine {
             self.own.push(slot);
         }
-        *self.programs.entry(program).or_default() += 1;
         host
+    }
+
+    /// What is known of a program that is in use.
+    fn find(&mut self, program: ProgramId) -> Option<&mut (ProgramId, Host, usize)> {
+        let at = self.programs.iter().position(|(known, ..)| *known == program)?;
+        self.programs.swap(0, at);
+        self.programs.first_mut()
     }
 
     /// An instance was dropped, or never came to be.
@@ -64,10 +80,10 @@ impl Hosts {
         if hosted.host != Host::Engine {
             self.own.retain(|own| *own != slot);
         }
-        if let Some(count) = self.programs.get_mut(&hosted.program) {
+        if let Some((.., count)) = self.find(hosted.program) {
             *count -= 1;
             if *count == 0 {
-                self.programs.remove(&hosted.program);
+                self.programs.swap_remove(0);
             }
         }
         Some(hosted)
@@ -90,7 +106,7 @@ impl Hosts {
     }
 
     pub(crate) fn is_used(&self, program: ProgramId) -> bool {
-        self.programs.contains_key(&program)
+        self.programs.iter().any(|(known, ..)| *known == program)
     }
 
     pub(crate) fn len(&self) -> usize {

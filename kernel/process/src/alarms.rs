@@ -57,11 +57,12 @@ impl Alarms {
     }
 
     /// Those that are not due yet.
-    pub(crate) fn into_pending(self) -> Vec<(Instant, TimerId)> {
+    pub(crate) fn take_pending(&mut self) -> Vec<(Instant, TimerId)> {
         if self.set.is_empty() {
             return Vec::new();
         }
-        let pending = self.set.into_iter().filter(|(_, alarm)| alarm.notice.is_none());
+        let pending =
+            core::mem::take(&mut self.set).into_iter().filter(|(_, alarm)| alarm.notice.is_none());
         pending.map(|(id, alarm)| (alarm.due, id)).collect()
     }
 }

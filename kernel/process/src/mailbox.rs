@@ -173,11 +173,7 @@ impl Mailbox {
         if !self.news.is_empty() {
             return None;
         }
-        let (position, _, len) = self.messages.find(tag)?;
-        if len > capacity {
-            return None;
-        }
-        let (result, credited) = self.messages.take_in_place(position, read)?;
+        let (result, len, credited) = self.messages.take_in_place(tag, capacity, read)?;
         let amount = Amount::of_message(len);
         self.total = self.total.minus(amount);
         let paid = match credited {
@@ -367,11 +363,11 @@ impl Mailbox {
     }
 
     /// Ends the mailbox: what others must be told, and what must be taken back.
-    pub fn close(self) -> Closed {
+    pub fn close(&mut self) -> Closed {
         Closed {
-            sources: self.accounts.into_sources(),
-            watched: self.monitors.into_watched(),
-            timers: self.alarms.into_pending(),
+            sources: self.accounts.take_sources(),
+            watched: self.monitors.take_watched(),
+            timers: self.alarms.take_pending(),
         }
     }
 

@@ -117,8 +117,8 @@ impl Monitors {
         self.held.len()
     }
 
-    /// The monitors that have not fired, where the target is known.
-    pub(crate) fn into_watched(self) -> Vec<(MonitorId, Pid)> {
+    /// Takes out the monitors that have not fired, where the target is known.
+    pub(crate) fn take_watched(&mut self) -> Vec<(MonitorId, Pid)> {
         if self.held.is_empty() {
             return Vec::new();
         }
@@ -126,6 +126,6 @@ impl Monitors {
             Held { target: Some(target), notice: None, .. } => Some((MonitorId::new(id), target)),
             _ => None,
         };
-        self.held.into_all().filter_map(watched).collect()
+        core::mem::replace(&mut self.held, Series::new()).into_all().filter_map(watched).collect()
     }
 }

@@ -19,7 +19,7 @@ const SCAN_MAX: usize = 8;
 /// Nodes of a piece.
 const PIECE_NODES: usize = 16;
 /// Pieces that are kept when the queue is empty.
-const PIECES_KEPT: usize = 4;
+const PIECES_KEPT: usize = 8;
 /// Longest message that lies in its node.
 const SHORT_BYTES_MAX: usize = 32;
 
@@ -46,6 +46,14 @@ struct Node {
     /// The bytes of [`Body::Short`]: as many as it says, the rest are an older one's. They lie here
     /// so that nothing but they are written.
     short: [u8; SHORT_BYTES_MAX],
+}
+
+/// Where a message stood.
+struct Place {
+    previous: u32,
+    next: u32,
+    sequence: u64,
+    tag: u64,
 }
 
 /// Where the bytes of a message are.
@@ -124,6 +132,20 @@ impl Node {
         MessageView { from, tag, bytes: self.bytes(), request }
     }
 
+    /// Leaves the node without a message: where that stood, and how it was paid for.
+    #[inline]
+    fn clear(&mut self) -> (Place, Paid) {
+        match &self.body {
+            Body::Long(_) => self.body = Body::Free,
+            // There is nothing to drop, and most are short.
+            Body::Free | Body::Short(_) => {
+                core::mem::forget(core::mem::replace(&mut self.body, Body::Free));
+            }
+        }
+        let &mut Node { previous, next, sequence, tag, from, credited, .. } = self;
+        (Place { previous, next, sequence, tag }, credited.map(|opening| (from, opening)))
+    }
+
     fn tag(&self) -> Option<u64> {
         (!matches!(self.body, Body::Free)).then_some(self.tag)
     }
@@ -151,8 +173,8 @@ impl Nodes {
         self.pieces.get_mut(at as usize / PIECE_NODES)?.get_mut(at as usize % PIECE_NODES)
     }
 
-    /// Appends a node without a message: its number.
-    fn push(&mut self) -> u32 {
+    /// Appends a node without a message.
+    fn push(&mut self) {
         match self.pieces.last_mut() {
             Some(last) if last.len() < PIECE_NODES => last.push(Node::free()),
             // Most queues are short: the first piece grows.
@@ -163,9 +185,6 @@ impl Nodes {
                 self.pieces.push(piece);
             }
         }
-        let last = self.pieces.last().map_or(0, Vec::len);
-        // The mailbox's bounds keep the number far below 2^32.
-        ((self.pieces.len() - 1) * PIECE_NODES + last - 1) as u32
     }
 
     fn iter(&self) -> impl Iterator<Item = &Node> {
@@ -179,14 +198,17 @@ pub(crate) struct Queue {
     nodes: Nodes,
     head: u32,
     tail: u32,
+    /// Nodes that messages were in, the first of a list.
     free: u32,
+    /// Behind them no node is in that list, nor has a message.
+    used: u32,
     by_tag: Option<BTreeMap<(u64, u64), u32>>,
 }
 
 impl Queue {
     pub(crate) const fn new() -> Self {
         let nodes = Nodes { pieces: Vec::new() };
-        Queue { nodes, head: NIL, tail: NIL, free: NIL, by_tag: None }
+        Queue { nodes, head: NIL, tail: NIL, free: NIL, used: 0, by_tag: None }
     }
 
     #[inline]
@@ -238,35 +260,41 @@ impl Queue {
         let node = self.nodes.get_mut(position.0).filter(|node| node.tag().is_some())?;
         let Node { from, tag, request, .. } = *node;
         let payload = node.take_payload();
-        let paid = self.remove(position, tag);
+        let (place, paid) = node.clear();
+        self.remove(position.0, place);
         Some((Message { from, tag, payload, request }, paid))
     }
 
-    /// As [`Queue::take`], once `read` has seen it where it lies.
+    /// Takes the first message, with this tag if one is given, once `read` has seen it where it
+    /// lies: what that says, and its length. `None` if there is none, or it is longer than
+    /// `capacity`.
     #[inline]
     pub(crate) fn take_in_place<R>(
         &mut self,
-        position: Position,
+        tag: Option<u64>,
+        capacity: usize,
         read: impl FnOnce(MessageView<'_>) -> R,
-    ) -> Option<(R, Paid)> {
-        let node = self.nodes.get_mut(position.0)?;
-        let tag = node.tag;
-        let result = read(node.view());
-        if matches!(node.body, Body::Long(_)) {
-            node.body = Body::Free;
+    ) -> Option<(R, usize, Paid)> {
+        let at = match tag {
+            None => self.head,
+            Some(tag) => self.find_tag(tag),
+        };
+        let node = self.nodes.get_mut(at)?;
+        let view = node.view();
+        let len = view.bytes.len();
+        if len > capacity {
+            return None;
         }
-        let paid = self.remove(position, tag);
-        Some((result, paid))
+        let result = read(view);
+        let (place, paid) = node.clear();
+        self.remove(at, place);
+        Some((result, len, paid))
     }
 
     /// Takes the node of a message that was taken out of the list.
     #[inline]
-    fn remove(&mut self, position: Position, tag: u64) -> Paid {
-        let at = position.0;
-        let node = self.nodes.get_mut(at)?;
-        node.body = Body::Free;
-        let paid = node.credited.map(|opening| (node.from, opening));
-        let (previous, next, sequence) = (node.previous, node.next, node.sequence);
+    fn remove(&mut self, at: u32, place: Place) {
+        let Place { previous, next, sequence, tag } = place;
         match self.nodes.get_mut(previous) {
             Some(node) => node.next = next,
             None => self.head = next,
@@ -279,7 +307,6 @@ impl Queue {
             index.remove(&(key_of(tag), sequence));
         }
         self.release(at);
-        paid
     }
 
     /// A node at the end of the list, where one is free or a new one. Its message is for the caller
@@ -289,7 +316,7 @@ impl Queue {
         let previous = self.tail;
         let at = match self.nodes.get(self.free) {
             Some(vacant) => core::mem::replace(&mut self.free, vacant.next),
-            None => self.nodes.push(),
+            None => self.take_unused(),
         };
         match self.nodes.get_mut(previous) {
             Some(tail) => tail.next = at,
@@ -308,10 +335,9 @@ impl Queue {
     fn release(&mut self, at: u32) {
         if self.head == NIL {
             self.by_tag = None;
-            if self.nodes.pieces.len() > PIECES_KEPT {
-                self.nodes.pieces.truncate(PIECES_KEPT);
-                return self.free_all();
-            }
+            self.nodes.pieces.truncate(PIECES_KEPT);
+            (self.free, self.used) = (NIL, 0);
+            return;
         }
         let free = self.free;
         if let Some(node) = self.nodes.get_mut(at) {
@@ -320,13 +346,15 @@ impl Queue {
         }
     }
 
-    /// Nothing is queued, and the list of what is free has nodes in it that are no more.
-    fn free_all(&mut self) {
-        self.free = NIL;
-        for (at, node) in self.nodes.pieces.iter_mut().flatten().enumerate() {
-            node.next = self.free;
-            self.free = at as u32;
+    /// The first node that nothing has been in since the queue was empty, or a new one.
+    #[inline]
+    fn take_unused(&mut self) -> u32 {
+        let at = self.used;
+        if self.nodes.get(at).is_none() {
+            self.nodes.push();
         }
+        self.used = at + 1;
+        at
     }
 
     fn find_tag(&mut self, tag: u64) -> u32 {
@@ -388,7 +416,10 @@ mod tests {
             check(&message.payload.0);
             paid
         } else {
-            queue.take_in_place(position, |message| check(message.bytes))?.1
+            if let Some(less) = len.checked_sub(1) {
+                assert!(queue.take_in_place(tag, less, |_| ()).is_none());
+            }
+            queue.take_in_place(tag, len, |message| check(message.bytes))?.2
         };
         assert_eq!(paid.is_some(), sequence.is_multiple_of(7));
         Some(sequence)

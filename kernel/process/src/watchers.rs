@@ -11,8 +11,8 @@ use craton_abi::{Incarnation, MonitorId, NodeId, Pid, ShardId, Slot};
 /// [`craton_abi::limit::MONITORS_PER_PROCESS_MAX`].
 pub const WATCHERS_PER_PROCESS_MAX: usize = 1 << 18;
 
-/// Up to this many watchers are kept in a short vector: most processes have one or none, and a
-/// tree's first node alone is many times as large.
+/// Up to this many watchers beside the first are kept in a short vector: a tree's first node alone
+/// is many times as large.
 const FEW_MAX: usize = 8;
 
 /// The process has as many watchers as it may.
@@ -22,7 +22,9 @@ pub struct TooManyWatchers;
 /// Monitors on one process, each once.
 #[derive(Debug)]
 pub struct Watchers {
-    set: Set,
+    /// Most processes have one, which needs no object.
+    one: Option<(Pid, MonitorId)>,
+    others: Set,
 }
 
 #[derive(Debug)]
@@ -34,7 +36,7 @@ enum Set {
 impl Watchers {
     /// Nobody.
     pub const fn new() -> Self {
-        Watchers { set: Set::Few(Vec::new()) }
+        Watchers { one: None, others: Set::Few(Vec::new()) }
     }
 
     /// Adds a monitor; one that is there already is not added again.
@@ -43,32 +45,27 @@ impl Watchers {
     ///
     /// [`TooManyWatchers`] at [`WATCHERS_PER_PROCESS_MAX`]; nothing is changed.
     pub fn add(&mut self, watcher: Pid, id: MonitorId) -> Result<(), TooManyWatchers> {
-        match &mut self.set {
-            Set::Few(few) => {
-                if few.contains(&(watcher, id)) {
-                    return Ok(());
-                }
-                if few.len() < FEW_MAX {
-                    few.push((watcher, id));
-                } else {
-                    let mut many: BTreeSet<_> = few.drain(..).collect();
-                    many.insert((watcher, id));
-                    self.set = Set::Many(many);
-                }
-            }
-            Set::Many(many) => {
-                if many.len() >= WATCHERS_PER_PROCESS_MAX && !many.contains(&(watcher, id)) {
-                    return Err(TooManyWatchers);
-                }
-                many.insert((watcher, id));
-            }
+        let entry = (watcher, id);
+        if self.one == Some(entry) || self.others.contains(entry) {
+            return Ok(());
         }
+        if self.one.is_none() {
+            self.one = Some(entry);
+            return Ok(());
+        }
+        if self.others.len() + 1 >= WATCHERS_PER_PROCESS_MAX {
+            return Err(TooManyWatchers);
+        }
+        self.others.add(entry);
         Ok(())
     }
 
     /// Takes a monitor back.
     pub fn remove(&mut self, watcher: Pid, id: MonitorId) {
-        match &mut self.set {
+        if self.one.take_if(|one| *one == (watcher, id)).is_some() {
+            return;
+        }
+        match &mut self.others {
             Set::Few(few) => few.retain(|&entry| entry != (watcher, id)),
             Set::Many(many) => {
                 many.remove(&(watcher, id));
@@ -78,10 +75,10 @@ impl Watchers {
 
     /// Forgets the watchers of a node that is lost.
     pub fn forget_node(&mut self, node: NodeId, incarnation: Incarnation) {
-        match &mut self.set {
-            Set::Few(few) => {
-                few.retain(|(pid, _)| (pid.node, pid.incarnation) != (node, incarnation));
-            }
+        let is_lost = |pid: &Pid| (pid.node, pid.incarnation) == (node, incarnation);
+        self.one.take_if(|(pid, _)| is_lost(pid));
+        match &mut self.others {
+            Set::Few(few) => few.retain(|(pid, _)| !is_lost(pid)),
             Set::Many(many) => {
                 let [first, last] = node_range(node, incarnation);
                 let range = (first, MonitorId::new(0))..=(last, MonitorId::new(u64::MAX));
@@ -95,10 +92,7 @@ impl Watchers {
 
     /// Number of monitors.
     pub fn len(&self) -> usize {
-        match &self.set {
-            Set::Few(few) => few.len(),
-            Set::Many(many) => many.len(),
-        }
+        usize::from(self.one.is_some()) + self.others.len()
     }
 
     /// Whether nobody watches.
@@ -107,11 +101,41 @@ impl Watchers {
     }
 
     /// Everybody who is to be told, once.
-    #[must_use]
-    pub fn into_all(self) -> Vec<(Pid, MonitorId)> {
-        match self.set {
+    pub fn into_all(self) -> impl Iterator<Item = (Pid, MonitorId)> {
+        let others = match self.others {
             Set::Few(few) => few,
             Set::Many(many) => many.into_iter().collect(),
+        };
+        self.one.into_iter().chain(others)
+    }
+}
+
+impl Set {
+    fn len(&self) -> usize {
+        match self {
+            Set::Few(few) => few.len(),
+            Set::Many(many) => many.len(),
+        }
+    }
+
+    fn contains(&self, entry: (Pid, MonitorId)) -> bool {
+        match self {
+            Set::Few(few) => few.contains(&entry),
+            Set::Many(many) => many.contains(&entry),
+        }
+    }
+
+    fn add(&mut self, entry: (Pid, MonitorId)) {
+        match self {
+            Set::Few(few) if few.len() < FEW_MAX => few.push(entry),
+            Set::Few(few) => {
+                let mut many: BTreeSet<_> = few.drain(..).collect();
+                many.insert(entry);
+                *self = Set::Many(many);
+            }
+            Set::Many(many) => {
+                many.insert(entry);
+            }
         }
     }
 }
@@ -151,7 +175,8 @@ mod tests {
             assert_eq!(watchers.len(), count, "another watcher's id");
             watchers.remove(pid(1, 2), MonitorId::new(2));
             assert_eq!(watchers.len(), count - 1);
-            assert!(!watchers.into_all().contains(&(pid(1, 2), MonitorId::new(2))));
+            let taken_back = (pid(1, 2), MonitorId::new(2));
+            assert!(watchers.into_all().all(|entry| entry != taken_back));
         }
     }
 
@@ -168,7 +193,7 @@ mod tests {
             watchers.forget_node(NodeId::new(2), Incarnation::new(8));
             assert_eq!(watchers.len(), 3 * count as usize, "another life of the node");
             watchers.forget_node(NodeId::new(2), Incarnation::new(9));
-            let left = watchers.into_all();
+            let left: Vec<_> = watchers.into_all().collect();
             assert_eq!(left.len(), 2 * count as usize);
             assert!(left.iter().all(|(pid, _)| pid.node != NodeId::new(2)));
         }

@@ -106,13 +106,13 @@ impl Shard {
     pub(crate) fn bury(
         &mut self,
         slot: Slot,
-        process: Box<Process>,
+        mut process: Box<Process>,
         reason: ExitReason,
         out: &mut Vec<Effect>,
     ) {
         let pid = self.pid(slot);
-        let (has_sockets, is_named) = (process.has_sockets, process.is_named);
-        let Process { app, trace, mailbox, senders, watchers, links, .. } = *process;
+        // Taken apart where it lies: it is large.
+        let &mut Process { app, trace, has_sockets, is_named, .. } = &mut *process;
         if has_sockets {
             let orderly = reason.is_orderly();
             out.push(Effect::Socket(SocketOrder::Release { owner: pid, orderly }));
@@ -120,8 +120,8 @@ impl Shard {
         if is_named {
             out.push(Effect::NamesEnded { pid });
         }
-        self.fail_waiting(senders, ErrorCode::NoProcess);
-        let Closed { sources, watched, timers } = mailbox.close();
+        self.fail_waiting(core::mem::take(&mut process.senders), ErrorCode::NoProcess);
+        let Closed { sources, watched, timers } = process.mailbox.close();
         for (due, id) in timers {
             self.timers.cancel_alarm(due, id);
         }
@@ -132,7 +132,7 @@ impl Shard {
         for (id, target) in watched {
             out.extend(self.unwatch(slot, id, target).map(|body| signal(target, body)));
         }
-        for other in links.into_all() {
+        for other in core::mem::take(&mut process.links).into_all() {
             match self.find(other) {
                 Whereabouts::Here => self.link_broken(other.slot, pid, reason.clone()),
                 Whereabouts::Away => {
@@ -141,7 +141,7 @@ impl Shard {
                 Whereabouts::Nowhere => {}
             }
         }
-        for (watcher, id) in watchers.into_all() {
+        for (watcher, id) in core::mem::take(&mut process.watchers).into_all() {
             if self.find(watcher) == Whereabouts::Away {
                 out.push(signal(watcher, SignalBody::Down { id, reason: reason.clone() }));
             } else {

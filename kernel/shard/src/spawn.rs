@@ -173,20 +173,15 @@ impl Shard {
         let turn = self.run_queue.push(child.slot, &mut virtual_time);
         let argument = core::mem::take(&mut call.argument);
         let start = Start { pid: child, program, entry, argument, limits };
-        let process = Process {
-            app,
-            trace,
-            parent,
-            is_heard: true,
-            state: State::Runnable { resume: Resume::Birth(Box::new(start)), turn },
-            runs: runs_where(&call.place),
-            watchers,
-            links,
-            virtual_time,
-            ..Process::new(identity, &limits)
-        };
+        let mut process = Box::new(Process::new(identity, &limits));
+        (process.app, process.trace, process.parent) = (app, trace, parent);
+        (process.watchers, process.links) = (watchers, links);
+        process.state.put(State::Runnable { resume: Resume::Birth(Box::new(start)), turn });
+        process.runs = runs_where(&call.place);
+        process.is_heard = true;
+        process.virtual_time = virtual_time;
         let is_spare = process.runs == Runs::Anywhere;
-        let _ = self.processes.insert_with(|_| Tenant::Live(Box::new(process)));
+        let _ = self.processes.insert_with(|_| Tenant::Live(process));
         self.runnable += 1;
         self.unborn += 1;
         if is_spare {
