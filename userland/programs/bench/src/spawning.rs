@@ -6,7 +6,7 @@ use crate::{Cpus, Figure, IDLE, NOTHING, Result, SKYNET, WATCHER, expect, failed
 use alloc::format;
 use alloc::vec::Vec;
 use craton::{Child, Error, Event, Mailbox, Pid, SpawnOptions, kill, limit, me, now, send_bytes};
-use craton::{Duration, ExitReason, Monitor};
+use craton::{Duration, ErrorCode, ExitReason, Monitor};
 
 const TAG: u64 = 1;
 /// Children of a node of skynet.
@@ -97,30 +97,40 @@ pub fn skynet(count: u64, cpus: Cpus) -> Result<Figure> {
 
 /// The entry `skynet`: all children are spawned before any is heard.
 pub fn skynet_node((parent, first, leaves): (Pid, u64, u64)) -> core::result::Result<(), Error> {
-    let mut sum = first;
-    if leaves > 1 {
-        let each = leaves / TENS;
-        for child in 0..TENS {
-            SKYNET.spawn(&(me(), first + child * each, each), SpawnOptions::here())?;
+    match sum_of_leaves(first, leaves) {
+        Ok(sum) => send_bytes(&parent, TAG, &sum.to_le_bytes(), Some(Duration::MAX)),
+        // Nobody watches anybody: without an answer the parent would wait for ever.
+        Err(Error::Refused(code)) => {
+            send_bytes(&parent, TAG, &code.code().to_le_bytes(), Some(Duration::MAX))
         }
-        let mut mailbox = Mailbox::new();
-        sum = 0;
-        for _ in 0..TENS {
-            sum += number(&mut mailbox)?;
-        }
+        Err(error) => Err(error),
     }
-    send_bytes(&parent, TAG, &sum.to_le_bytes(), Some(Duration::MAX))
 }
 
-/// The number in the next message.
+fn sum_of_leaves(first: u64, leaves: u64) -> core::result::Result<u64, Error> {
+    if leaves == 1 {
+        return Ok(first);
+    }
+    let each = leaves / TENS;
+    for child in 0..TENS {
+        SKYNET.spawn(&(me(), first + child * each, each), SpawnOptions::here())?;
+    }
+    let mut mailbox = Mailbox::new();
+    let mut sum = 0;
+    for _ in 0..TENS {
+        sum += number(&mut mailbox)?;
+    }
+    Ok(sum)
+}
+
+/// The number in the next message, or why there is none.
 fn number(mailbox: &mut Mailbox) -> core::result::Result<u64, Error> {
     loop {
         if let Event::Message(message) = mailbox.next_event()? {
-            return message
-                .payload
-                .try_into()
-                .map(u64::from_le_bytes)
-                .map_err(|_| Error::Malformed);
+            let refused = |code: [u8; 4]| ErrorCode::from_code(i32::from_le_bytes(code));
+            let why = message.payload.try_into().ok().and_then(refused);
+            let number = message.payload.try_into().map(u64::from_le_bytes);
+            return number.map_err(|_| why.map_or(Error::Malformed, Error::Refused));
         }
     }
 }
