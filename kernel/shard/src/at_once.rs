@@ -121,7 +121,7 @@ impl Shard {
                 if want.takes(tag) && len <= capacity && !target.is_lent() =>
             {
                 self.timers.cancel(deadline, to.slot);
-                let turn = self.run_queue.push(to.slot, &mut target.virtual_time);
+                let turn = target.queue_up(to.slot, &mut self.run_queue);
                 let received = Received::Message { from, tag, payload: make(message) };
                 let resume = Resume::Reply(HostReply::Received(received));
                 target.state.put(State::Runnable { resume, turn });

@@ -23,7 +23,7 @@ impl Shard {
         let mut orphan = None;
         let lent = match process.runs {
             Runs::Lent(to) => Some(to),
-            Runs::Here | Runs::Anywhere => None,
+            Runs::First | Runs::Here | Runs::Anywhere => None,
         };
         let host_works =
             lent.is_some() || matches!(process.state, State::Starting { .. } | State::Running);

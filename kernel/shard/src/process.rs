@@ -16,13 +16,13 @@
 //! kept as [`Tenant::Ending`] until the host has answered.
 
 use crate::port::Resume;
-use crate::run_queue::Turn;
+use crate::run_queue::{RunQueue, Turn};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use craton_abi::{
     AppId, Duration, ExitReason, Instant, MonitorId, Payload, Pid, ProcessLimits, ProgramId,
-    RequestId, ShardId, SocketId, TraceId, is_taken_by, limit,
+    RequestId, ShardId, Slot, SocketId, TraceId, is_taken_by, limit,
 };
 use craton_process::{Links, Mailbox, Ticket, WaitQueue, Watchers};
 
@@ -74,6 +74,8 @@ pub(crate) struct Process {
 /// Which shard runs a process.
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Runs {
+    /// This one, before all others: it is a part of the node, which an operator waits for.
+    First,
     /// This one: its spawner wanted it so.
     Here,
     /// This one, as long as no other is idle.
@@ -193,6 +195,15 @@ impl Process {
             virtual_time: Duration::ZERO,
             // They may come from another node.
             cpu_share: limits.cpu_share.clamp(1, limit::CPU_SHARE_MAX),
+        }
+    }
+
+    /// Stands in the queue for its turn.
+    #[inline]
+    pub(crate) fn queue_up(&mut self, slot: Slot, queue: &mut RunQueue) -> Turn {
+        match self.runs {
+            Runs::First => queue.push_first(slot),
+            _ => queue.push(slot, &mut self.virtual_time),
         }
     }
 

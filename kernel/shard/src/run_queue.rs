@@ -27,6 +27,9 @@ impl Turn {
 /// Virtual time, turn and slot: the smallest runs next.
 type Entry = (Duration, Turn, Slot);
 
+/// Where all that use the CPU start. Who runs first has no time at all, and is before them.
+const START: Duration = Duration::from_nanos(1);
+
 #[derive(Debug)]
 pub(crate) struct RunQueue {
     /// An entry that none in the heap is before. Most of the time few processes are runnable, and
@@ -39,7 +42,7 @@ pub(crate) struct RunQueue {
 
 impl RunQueue {
     pub(crate) fn new() -> Self {
-        RunQueue { front: None, heap: BinaryHeap::new(), floor: Duration::ZERO, turn: Turn(0) }
+        RunQueue { front: None, heap: BinaryHeap::new(), floor: START, turn: Turn(0) }
     }
 
     /// The virtual time at which a new process starts.
@@ -51,8 +54,18 @@ impl RunQueue {
     #[inline]
     pub(crate) fn push(&mut self, slot: Slot, virtual_time: &mut Duration) -> Turn {
         *virtual_time = self.floor.max(*virtual_time);
+        self.insert(slot, *virtual_time)
+    }
+
+    /// Queues a process before all that have used any time, whatever it has used itself.
+    pub(crate) fn push_first(&mut self, slot: Slot) -> Turn {
+        self.insert(slot, Duration::ZERO)
+    }
+
+    #[inline]
+    fn insert(&mut self, slot: Slot, virtual_time: Duration) -> Turn {
         self.turn = Turn(self.turn.0 + 1);
-        let entry = (*virtual_time, self.turn, slot);
+        let entry = (virtual_time, self.turn, slot);
         match self.front {
             None if self.heap.peek().is_none_or(|Reverse(least)| entry < *least) => {
                 self.front = Some(entry);

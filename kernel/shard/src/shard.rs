@@ -301,7 +301,7 @@ impl Shard {
         }
         let waits_alone = matches!(resume, Resume::Start | Resume::Continue);
         let is_spare = waits_alone && process.runs == Runs::Anywhere;
-        let turn = self.run_queue.push(slot, &mut process.virtual_time);
+        let turn = process.queue_up(slot, &mut self.run_queue);
         process.state = State::Runnable { resume, turn };
         self.runnable += 1;
         if is_spare {

@@ -26,8 +26,8 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use craton_abi::{
-    Duration, ErrorCode, ExitReason, MonitorId, Payload, Pid, Place, RequestId, Signal, SignalBody,
-    Slot, SpawnOrder, TraceId, limit,
+    Duration, ErrorCode, ExitReason, MonitorId, Payload, Pid, Place, ProgramId, RequestId, Signal,
+    SignalBody, Slot, SpawnOrder, TraceId, limit, run,
 };
 use craton_process::{Links, TableFull, Watchers};
 
@@ -104,7 +104,7 @@ impl Shard {
             parent,
             is_heard: false,
             state: State::Starting { request, monitor },
-            runs: if order.shard.is_some() { Runs::Here } else { Runs::Anywhere },
+            runs: runs_of(program, order.shard.is_some()),
             watchers,
             links,
             virtual_time: self.run_queue.floor(),
@@ -329,6 +329,15 @@ impl Shard {
 }
 
 /// Whether a child may be run elsewhere: not if it is to be beside somebody or something.
+/// Where a process that was ordered runs; `is_placed` if the order says it.
+fn runs_of(program: ProgramId, is_placed: bool) -> Runs {
+    match program {
+        run::CONSOLE | run::STDIN => Runs::First,
+        _ if is_placed => Runs::Here,
+        _ => Runs::Anywhere,
+    }
+}
+
 fn runs_where(place: &Place) -> Runs {
     match place {
         Place::Here | Place::Anywhere | Place::Node(_) => Runs::Anywhere,

@@ -4,6 +4,7 @@ use super::random::{Random, Replay, seeds};
 use super::*;
 use crate::port::{MessageView, ReceiveAtOnce};
 use craton_abi::limit::{CPU_SHARE, CPU_SHARE_MAX, WINDOW_MESSAGES};
+use craton_abi::run;
 
 /// Runs whoever is next for `used`, and lets it come back with `outcome`.
 fn run_next(shard: &mut Shard, used: Duration, outcome: Outcome) -> Option<Slot> {
@@ -65,6 +66,32 @@ fn cpu_time_is_shared_and_not_turns() {
     }
     let [first, second] = time.map(Duration::as_micros);
     assert!(first.abs_diff(second) <= 50 * 1_000, "{first} and {second} µs");
+}
+
+/// An operator's console is served at once, however many wait for the CPU and whatever it used.
+#[test]
+fn what_belongs_to_the_node_runs_before_all_others() {
+    let mut rig = Rig::new();
+    let mut out = Vec::new();
+    let mut starting: Vec<Slot> = (0..50)
+        .map(|_| {
+            let order = rig.order();
+            rig.starting(order).slot
+        })
+        .collect();
+    let order = SpawnOrder { program: run::CONSOLE, ..rig.order() };
+    let console = rig.starting(order).slot;
+    starting.push(console);
+    for slot in starting {
+        rig.shard.step(Input::Started { slot, result: Ok(()) }, rig.now, &mut out);
+    }
+    let mut shard = rig.shard;
+    for _ in 0..3 {
+        assert_eq!(run_next(&mut shard, Duration::from_secs(1), Outcome::Preempted), Some(console));
+    }
+    let waits = Outcome::Call(HostCall::Receive { tag: None, timeout: None, capacity: 9 });
+    assert_eq!(run_next(&mut shard, Duration::ZERO, waits), Some(console));
+    assert_ne!(run_next(&mut shard, Duration::ZERO, Outcome::Preempted), Some(console));
 }
 
 /// Time per share is the same for all, to within what one run can be off.
