@@ -126,6 +126,11 @@
   (func $trap_unreachable (export "trap_unreachable") unreachable)
   (func $trap_memory (export "trap_memory") (drop (i32.load (i32.const 131070))))
   (func $trap_memory_far (export "trap_memory_far") (drop (i32.load offset=4294967295 (i32.const -1))))
+  ;; The index is within bounds, what is read there is not.
+  (func $trap_memory_behind (export "trap_memory_behind")
+    (drop (i32.load offset=8 (i32.add (global.get $counter) (i32.const 131072)))))
+  (func $trap_memory_write (export "trap_memory_write")
+    (i32.store offset=4000 (i32.add (global.get $counter) (i32.const 131070)) (i32.const 1)))
   (func $trap_fill (export "trap_fill") (memory.fill (i32.const 131000) (i32.const 1) (i32.const 100)))
   (func $trap_table (export "trap_table") (call_indirect (type $unit) (i32.const 4)))
   (func $trap_null (export "trap_null") (call_indirect (type $unit) (i32.const 3)))

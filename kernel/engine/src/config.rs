@@ -10,7 +10,7 @@ use wasmtime::Config;
 /// Which engine an artifact is for: wasmtime's version, and the revision of [`config`]. Raise the
 /// revision with every change that makes older artifacts unusable, or newer ones on older nodes;
 /// `tools/compile` has a test that notices one.
-pub const ENGINE_VERSION: &str = "wasmtime-48.0.8/2";
+pub const ENGINE_VERSION: &str = "wasmtime-48.0.8/3";
 
 /// The target that artifacts are compiled for: the one that the kernel itself is built for, since
 /// wasmtime compares the two.
@@ -34,26 +34,30 @@ pub const WASM_STACK_BYTES: usize = 40 << 10;
 /// What a host call or a trap at the bottom of the wasm stack needs for the host's own frames.
 pub const HOST_STACK_BYTES: usize = 24 << 10;
 
+/// What is never mapped behind a memory: the page with which every reservation of addresses begins.
+const GUARD_BYTES: u64 = 4096;
+
 /// Most frames in the backtrace of a trap.
 const BACKTRACE_FRAMES_MAX: usize = 32;
 
 /// The configuration of wasmtime, the same at the compiler and on every node.
 ///
-/// - A kernel catches no faults for a guest, so every bound is checked in the code
-///   (`signals_based_traps`). wasmtime 48 then turns its Spectre guards on heap and table accesses
-///   off, as they rest on a fault at address zero; `docs/threats.md` counts on none.
-/// - Memory has no guard pages and no reservation to lean on: it may move while it
-///   grows, so that a small one takes few addresses (`memory_may_move`, on by default).
+/// - What a guest must not do raises an exception of the CPU, which the kernel brings to wasmtime
+///   (`signals_based_traps`): an address out of bounds becomes zero, also where the CPU speculates.
+///   Those are Cranelift's Spectre guards on memories and tables, on by default.
+/// - Behind a memory is a page that is never mapped, so that the bound is held against an index
+///   alone and not against each offset to it. There is no reservation to lean on: it may move while
+///   it grows, so that a small one takes few addresses (`memory_may_move`, on by default).
 /// - Each WebAssembly proposal is named, on or off, so that a default that changes with a feature
 ///   of the crate cannot make the two sides differ. 128-bit vectors are on, because the interrupt
 ///   path saves them; what needs AVX state is never generated, as the level is x86-64-v2.
 pub fn config() -> Config {
     let mut config = Config::new();
     config
-        .signals_based_traps(false)
+        .signals_based_traps(true)
         .memory_reservation(0)
         .memory_reservation_for_growth(0)
-        .memory_guard_size(0)
+        .memory_guard_size(GUARD_BYTES)
         .guard_before_linear_memory(false)
         .memory_init_cow(false)
         .max_wasm_stack(WASM_STACK_BYTES)

@@ -10,6 +10,9 @@
 //!   found on its stack go into the debug registers, and #DB preempts it when it comes back. A
 //!   stale address among them does no harm, as every place in text is a good one to preempt at. In
 //!   case none of them is reached, the timer looks again.
+//!
+//! An exception of module text that no page cures is the program's own: it goes on in the handler
+//! that was set for those, on its own stack ([`set_text_fault_handler`]).
 
 mod cpu;
 mod text;
@@ -40,6 +43,10 @@ pub const SPURIOUS_VECTOR: u8 = 0xff;
 pub const DEBUG_VECTOR: u8 = 1;
 /// The page fault.
 pub const PAGE_FAULT_VECTOR: u8 = 14;
+/// Division by zero, or a quotient that does not fit.
+pub const DIVIDE_VECTOR: u8 = 0;
+/// The invalid opcode, by which compiled code says that it cannot go on.
+pub const OPCODE_VECTOR: u8 = 6;
 /// The lowest vector that is no exception.
 pub const FIRST_VECTOR: u8 = 32;
 
@@ -53,6 +60,13 @@ const RETRY: Duration = Duration::from_micros(500);
 const SCAN_WORDS_MAX: usize = 1024;
 /// Debug address registers of the CPU.
 const RETURN_POINTS_MAX: usize = 4;
+
+/// Where the registers are in `Context::general` that carry arguments, and the frame pointer.
+const RBP: usize = 8;
+const RDI: usize = 9;
+const RSI: usize = 10;
+const RDX: usize = 11;
+const RCX: usize = 12;
 
 /// Every register of interrupted code, in the order in which the stubs push it.
 #[repr(C, align(16))]
@@ -91,6 +105,7 @@ impl Context {
 
 global_asm!(
     ".globl craton_interrupt_stubs, craton_debug_stub, craton_fault_stub, craton_interrupt_restore",
+    ".globl craton_divide_stub, craton_opcode_stub",
     ".balign 16",
     "craton_interrupt_stubs:",
     ".set craton_vector, {first}",
@@ -105,6 +120,14 @@ global_asm!(
     "craton_debug_stub:",
     "push 0",
     "push {debug}",
+    "jmp craton_interrupt",
+    "craton_divide_stub:",
+    "push 0",
+    "push {divide}",
+    "jmp craton_interrupt",
+    "craton_opcode_stub:",
+    "push 0",
+    "push {opcode}",
     "jmp craton_interrupt",
     // The CPU pushes an error code where the others have nothing.
     "craton_fault_stub:",
@@ -133,13 +156,22 @@ global_asm!(
     "pop r15; pop r14; pop r13; pop r12; pop rbx; pop rbp",
     "sti",
     "ret",
-    // A fault that is none of a fiber's: as if the exceptions' own stub had been entered.
+    // An exception that is none of a fiber's: as if its own stub had been entered. The flags are
+    // those of the frame.
     "3: fxrstor64 [rsp]",
     "add rsp, 512",
     "pop r15; pop r14; pop r13; pop r12; pop r11; pop r10; pop r9; pop r8",
     "pop rbp; pop rdi; pop rsi; pop rdx; pop rcx; pop rbx; pop rax",
-    "add rsp, 8",
+    "cmp qword ptr [rsp], {page_fault}",
+    "je 4f",
+    "cmp qword ptr [rsp], {opcode}",
+    "lea rsp, [rsp + 16]",
+    "je craton_opcode_trap",
+    "jmp craton_divide_trap",
+    "4: add rsp, 8",
     "jmp craton_page_fault_trap",
+    divide = const DIVIDE_VECTOR,
+    opcode = const OPCODE_VECTOR,
     page_fault = const PAGE_FAULT_VECTOR,
     foreign = const FOREIGN,
     first = const FIRST_VECTOR,
@@ -154,6 +186,10 @@ unsafe extern "C" {
     fn debug_stub();
     #[link_name = "craton_fault_stub"]
     fn fault_stub();
+    #[link_name = "craton_divide_stub"]
+    fn divide_stub();
+    #[link_name = "craton_opcode_stub"]
+    fn opcode_stub();
     /// The second half of the stub: from a context at the stack pointer to what it describes.
     #[link_name = "craton_interrupt_restore"]
     pub(crate) fn restore();
@@ -162,26 +198,44 @@ unsafe extern "C" {
 /// Bytes from one stub to the next.
 const STUB_BYTES: usize = 16;
 
-/// What [`dispatch`] answers of a page fault that the exceptions' own handler is to see.
+/// What [`dispatch`] answers of an exception that the exceptions' own handler is to see.
 const FOREIGN: usize = 1;
 
-/// Takes over #DB, #PF and the vectors from 32 on.
+/// Takes over #DE, #DB, #UD, #PF and the vectors from 32 on.
 pub fn install() {
     let debug = debug_stub as *const () as u64;
     // SAFETY: the stub keeps the contract of `set_gate`: it saves every register with `fxsave64`
     // and pushes, clears the direction flag, calls Rust with an aligned stack, and leaves by
     // `iretq` or for the scheduler's stack.
     unsafe { idt::set_gate(DEBUG_VECTOR, debug) };
-    let fault = fault_stub as *const () as u64;
-    // SAFETY: as above; what it does not serve it leaves to the handler that was there before, with
-    // everything as it was.
-    unsafe { idt::set_gate(PAGE_FAULT_VECTOR, fault) };
+    let exceptions = [
+        (DIVIDE_VECTOR, divide_stub as *const () as u64),
+        (OPCODE_VECTOR, opcode_stub as *const () as u64),
+        (PAGE_FAULT_VECTOR, fault_stub as *const () as u64),
+    ];
+    for (vector, stub) in exceptions {
+        // SAFETY: as above; what it does not serve it leaves to the handler that was there before,
+        // with everything as it was.
+        unsafe { idt::set_gate(vector, stub) };
+    }
     for vector in FIRST_VECTOR..=u8::MAX {
         let index = usize::from(vector - FIRST_VECTOR);
         let stub = stubs as *const () as usize + index * STUB_BYTES;
         // SAFETY: as above.
         unsafe { idt::set_gate(vector, stub as u64) };
     }
+}
+
+/// Is told of an exception of module text, as the code that had it: where, with which frame
+/// pointer, and at which address, if it was of one. Does not return if the program can end for it.
+pub type TextFaultHandler = extern "C" fn(usize, usize, bool, usize);
+
+static TEXT_FAULT_HANDLER: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
+
+/// Lets `handler` run where module text divides by zero, reaches an invalid opcode or touches what
+/// is no page of its process: on the stack of its fiber, with interrupts on.
+pub fn set_text_fault_handler(handler: TextFaultHandler) {
+    TEXT_FAULT_HANDLER.store(handler as *mut (), Ordering::Release);
 }
 
 static HANDLERS: [AtomicPtr<()>; 256] = [const { AtomicPtr::new(core::ptr::null_mut()) }; 256];
@@ -194,7 +248,7 @@ pub fn set_handler(vector: u8, handler: fn(u8)) {
 
 /// Called by the stubs. Zero to return to where the interrupt came from; otherwise the stack
 /// pointer of the scheduler, whose fiber was preempted.
-extern "C" fn dispatch(context: &Context) -> usize {
+extern "C" fn dispatch(context: &mut Context) -> usize {
     let cpu = cpu();
     // The stubs push what they were assembled with: it fits a byte.
     let vector = context.vector as u8;
@@ -204,6 +258,7 @@ extern "C" fn dispatch(context: &Context) -> usize {
     }
     match vector {
         PAGE_FAULT_VECTOR => return cpu.page_fault(context),
+        DIVIDE_VECTOR | OPCODE_VECTOR => return cpu.text_fault(context, None),
         SPURIOUS_VECTOR => return 0,
         // Concerns no process: what was interrupted goes on.
         FLUSH_VECTOR => {
@@ -230,11 +285,12 @@ extern "C" fn dispatch(context: &Context) -> usize {
 impl CpuLocal {
     /// Takes the CPU from the running fiber if it was in module text and does not hold it.
     fn preempt(self, context: &Context) -> Option<usize> {
-        let fiber = self.fiber();
-        if fiber.is_null() || self.is_held() || !text::is_text(context.rip as usize) {
-            return None;
-        }
-        Some(self.preempt_as(context, Left::Preempted))
+        self.is_in_text(context).then(|| self.preempt_as(context, Left::Preempted))
+    }
+
+    /// Whether a fiber runs, is in module text and does not hold the CPU.
+    fn is_in_text(self, context: &Context) -> bool {
+        !self.fiber().is_null() && !self.is_held() && text::is_text(context.rip as usize)
     }
 
     /// Takes the CPU from the running fiber, which is in module text.
@@ -251,18 +307,30 @@ impl CpuLocal {
     }
 
     /// Lets pages of the running fiber come, or ends its run for want of them.
-    fn page_fault(self, context: &Context) -> usize {
+    fn page_fault(self, context: &mut Context) -> usize {
         if context.error & (FAULT_PRESENT | FAULT_FETCH) != 0 {
             return FOREIGN;
         }
         let address = Cr2::read_raw();
-        let may_leave =
-            !self.fiber().is_null() && !self.is_held() && text::is_text(context.rip as usize);
-        match demand::serve(address, may_leave) {
+        match demand::serve(address, self.is_in_text(context)) {
             Served::Mapped => 0,
-            Served::Foreign => FOREIGN,
+            Served::Foreign => self.text_fault(context, Some(address)),
             Served::Short => self.preempt_as(context, Left::Starved),
         }
+    }
+
+    /// Lets the running fiber, which had an exception in module text, go on in the handler of such.
+    fn text_fault(self, context: &mut Context, address: Option<u64>) -> usize {
+        if !self.is_in_text(context) || TEXT_FAULT_HANDLER.load(Ordering::Relaxed).is_null() {
+            return FOREIGN;
+        }
+        let general = &mut context.general;
+        (general[RDI], general[RSI]) = (context.rip, general[RBP]);
+        (general[RDX], general[RCX]) = (u64::from(address.is_some()), address.unwrap_or(0));
+        context.rip = after_text_fault as *const () as u64;
+        // As a call leaves it. There is nothing to return to: what lies above is not touched.
+        context.rsp = context.rsp / 16 * 16 - 8;
+        0
     }
 
     /// The running fiber, if there is one, cannot be preempted yet: waits for its return to text.
@@ -292,6 +360,17 @@ impl CpuLocal {
             unsafe { asm!("mov dr7, {0}", "mov dr6, {0}", in(reg) 0u64, options(nostack)) };
         }
     }
+}
+
+/// Where a fiber goes on that had an exception in module text. Nothing of the frame that had it is
+/// used again, and module text owns nothing.
+extern "C" fn after_text_fault(rip: usize, rbp: usize, has_address: bool, address: usize) -> ! {
+    let handler = TEXT_FAULT_HANDLER.load(Ordering::Acquire);
+    // SAFETY: not null, as `text_fault` saw; only `set_text_fault_handler` stores here, and it
+    // stores functions of this type.
+    let handler = unsafe { core::mem::transmute::<*mut (), TextFaultHandler>(handler) };
+    handler(rip, rbp, has_address, address);
+    panic!("module text at {rip:#x} had an exception that is no trap, at address {address:#x}")
 }
 
 /// Collects the first distinct text addresses found on the stack from `rsp` upwards.

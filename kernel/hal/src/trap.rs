@@ -3,8 +3,8 @@
 //! Owns the 256 entry stubs, the saved registers ([`TrapFrame`]) and the report: name, decoded
 //! error code, registers, CR2 and a backtrace. A fatal exception ends the machine through
 //! [`crate::power::end`]; one inside the report ends it at once. [`crate::probe`] is what expects
-//! exceptions. [`crate::interrupt`] replaces the gates of #DB, #PF and the interrupts,
-//! and leaves to this what is no fiber's page fault.
+//! exceptions. [`crate::interrupt`] replaces the gates of #DE, #DB, #UD, #PF and the
+//! interrupts, and leaves to this what is no fiber's.
 
 use crate::idt::{self, VECTORS};
 use crate::power::{self, ExitCode};
@@ -28,11 +28,17 @@ global_asm!(
     ".balign 16",
     "trap_stubs:",
     ".set vector, 0",
-    ".globl craton_page_fault_trap",
+    ".globl craton_page_fault_trap, craton_divide_trap, craton_opcode_trap",
     ".rept 256",
     ".balign 16",
     ".if vector == 14",
     "craton_page_fault_trap:",
+    ".endif",
+    ".if vector == 0",
+    "craton_divide_trap:",
+    ".endif",
+    ".if vector == 6",
+    "craton_opcode_trap:",
     ".endif",
     ".if vector > 31 || ((0x60227d00 >> vector) & 1) == 0",
     "pushq $0",

@@ -47,6 +47,8 @@ pub(super) fn every_trap_ends_its_process_alone(bench: &mut Bench) -> Outcomes {
         ("trap_unreachable", TrapKind::Unreachable),
         ("trap_memory", TrapKind::MemoryOutOfBounds),
         ("trap_memory_far", TrapKind::MemoryOutOfBounds),
+        ("trap_memory_behind", TrapKind::MemoryOutOfBounds),
+        ("trap_memory_write", TrapKind::MemoryOutOfBounds),
         ("trap_fill", TrapKind::MemoryOutOfBounds),
         ("trap_table", TrapKind::TableOutOfBounds),
         ("trap_null", TrapKind::IndirectCall),
@@ -173,6 +175,19 @@ pub(super) fn slots_are_clean(bench: &mut Bench) -> Outcomes {
         for slot in live {
             let end = bench.finish(slot, Resume::Start)?;
             check(end == ExitReason::Normal, || format!("{entry} ended with {end}"))?;
+        }
+    }
+    slots_end_where_they_did(bench)
+}
+
+/// What the last process had grown by, much or little, is no part of the next one's memory.
+fn slots_end_where_they_did(bench: &mut Bench) -> Outcomes {
+    for grows in ["dirty", "grow_refused"] {
+        for behind in ["trap_memory_behind", "trap_memory_write"] {
+            bench.run(grows, b"")?;
+            let end = bench.run(behind, b"")?;
+            let trapped = matches!(end, ExitReason::Trap(TrapKind::MemoryOutOfBounds, _));
+            check(trapped, || format!("after {grows} {behind} ended with {end}"))?;
         }
     }
     Ok(())

@@ -118,6 +118,13 @@ extern "C" fn wasmtime_memory_image_map_at(_image: *mut u8, _address: *mut u8, _
 #[unsafe(no_mangle)]
 extern "C" fn wasmtime_memory_image_free(_image: *mut u8) {}
 
+/// Says whom to tell of exceptions in module text.
+#[unsafe(no_mangle)]
+extern "C" fn wasmtime_init_traps(handler: interrupt::TextFaultHandler) -> i32 {
+    interrupt::set_text_fault_handler(handler);
+    OK
+}
+
 // wasmtime's own thread-local variable: one word that follows the fiber; slot 1 is for features
 // that are not compiled in. While wasm runs, wasmtime reads the word only to record a trap, and
 // sets it when the call that trapped has returned. In between an error is owned by a stack frame

@@ -173,8 +173,9 @@ impl Local {
 pub(super) struct Memories;
 
 // SAFETY: memories are zeroed and at least as large as asked for; they move only while they grow,
-// which the shared configuration allows. It has no guard pages and no reservation that code could
-// lean on.
+// which the shared configuration allows. What lies behind a memory's bytes is not mapped, up to the
+// end of its addresses (`Sparse::cut`) and the page after, with which the next reservation begins:
+// that is the guard that the configuration asks for.
 unsafe impl MemoryCreator for Memories {
     fn new_memory(
         &self,
@@ -182,8 +183,9 @@ unsafe impl MemoryCreator for Memories {
         minimum: usize,
         maximum: Option<usize>,
         _reserved: Option<usize>,
-        _guard: usize,
+        guard: usize,
     ) -> Result<Box<dyn LinearMemory>, String> {
+        debug_assert!(guard <= PAGE_BYTES, "there is one page between any two reservations");
         let mut local = local().lock();
         let limit = local.limit.min(1 << 32) as usize;
         // The process's limiter holds it to its limit; the next process may have a higher one.
@@ -198,8 +200,9 @@ unsafe impl MemoryCreator for Memories {
         let Ok(mut pages) = pages else {
             return Err(String::from("no addresses"));
         };
+        // The last process may have had more.
+        pages.cut(minimum);
         pages.set_image(image);
-        pages.allow(minimum);
         // Its first data may come next.
         pages.use_here();
         let memory = Pages { pages: Some(pages), bytes: minimum, minimum, capacity };
@@ -232,8 +235,8 @@ impl Made {
         if pages.mapped_bytes() > KEPT_BYTES_MAX {
             return false;
         }
+        pages.cut(minimum);
         pages.restore();
-        pages.allow(minimum);
         memory.bytes = minimum;
         true
     }

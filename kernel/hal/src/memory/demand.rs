@@ -22,6 +22,8 @@ use dying::Remains;
 pub use dying::give_back_some;
 pub(super) use dying::{dying_frames, give_back_until};
 
+mod tail;
+
 use super::image::Image;
 use super::layout::{LARGE_PAGE_BYTES, PAGE_BYTES};
 use super::paging::{Cache, Mapper, Protection};
@@ -304,6 +306,13 @@ impl Sparse {
     pub fn allow(&mut self, bytes: usize) {
         self.pages.short.store(false, Relaxed);
         self.pages.allowed.store(bytes.min(self.max_bytes()) as u64, Relaxed);
+    }
+
+    /// Lets the first `bytes` bytes be used and no more: what is mapped behind them goes, so that a
+    /// touch faults there.
+    pub fn cut(&mut self, bytes: usize) {
+        self.allow(bytes);
+        self.pages.unmap_from(self.pages.allowed.load(Relaxed).div_ceil(PAGE_BYTES) as u32);
     }
 
     /// Bytes that are mapped, a multiple of a page.
