@@ -126,6 +126,11 @@ fn flaws_are_named() {
         ),
         (format!("(module {memory} (func $s (export \"main\")) (start $s))"), "start function"),
         (format!("(module {memory} {main} (func (export \"craton: begins anew\")))"), "gives"),
+        // Pages come when they are touched, so that a small memory needs no small pages.
+        (
+            format!("(module (memory (export \"memory\") 1 (pagesize 1)) {main})"),
+            "custom page sizes proposal",
+        ),
     ];
     for (text, part) in cases {
         let message = flaw(&text);
