@@ -16,7 +16,9 @@ use alloc::collections::BTreeMap;
 use alloc::string::ToString;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use craton_abi::{Duration, ErrorCode, ExitReason, Instant, Resource, ShardId, Slot, TrapKind};
+use craton_abi::{
+    Duration, ErrorCode, ExitReason, Instant, Payload, Resource, ShardId, Slot, TrapKind,
+};
 use craton_hal::fiber::Left;
 use craton_hal::memory;
 use craton_shard::BySlot;
@@ -270,6 +272,12 @@ impl Engine {
             self.give_back_some();
         }
         end
+    }
+
+    /// A copy of a message for a process that is to be resumed with it.
+    #[inline]
+    pub fn copy_of(&mut self, message: &[u8]) -> Payload {
+        self.envelopes.copy(message)
     }
 
     /// Drops a process, wherever it is, also if another engine gave it and nobody took it. Unknown

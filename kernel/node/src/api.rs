@@ -145,19 +145,6 @@ pub type NodeEffect = PartEffect<ControlEffect>;
 pub type WorkerEffect = PartEffect<Infallible>;
 
 impl<Own> PartEffect<Own> {
-    /// Whether it is to post mail.
-    pub fn is_post(&self) -> bool {
-        matches!(self, PartEffect::Post { .. })
-    }
-
-    /// The mail that is to be posted, and to whose CPU, if that is what it is.
-    pub fn into_post(self) -> Option<(ShardId, Mail)> {
-        match self {
-            PartEffect::Post { to, mail } => Some((to, mail)),
-            _ => None,
-        }
-    }
-
     /// Whether it is void once the node begins a new life.
     pub(crate) fn is_of_life(&self) -> bool {
         !matches!(self, PartEffect::Restart | PartEffect::Own(_))

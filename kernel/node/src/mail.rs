@@ -4,10 +4,11 @@
 //! the life of the node that it is of: a node that was declared dead begins anew while mail of its
 //! former life is still under way, and neither life must hear of the other.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use craton_abi::{Duration, Incarnation, NodeId, Pid, ProgramId, ShardId, Slot, SocketNote};
-use craton_shard::is_held_back;
-use craton_shard::port::{Effect, Input};
+use craton_shard::is_kept_back;
+use craton_shard::port::{Amount, Effect, Input, Letter};
 use craton_wire::ProcessInfo;
 
 /// The control's address, and that of the shard beside it.
@@ -27,47 +28,33 @@ pub struct Mail {
 }
 
 impl Mail {
-    /// Whether nobody can be waiting for it: credit for so little that it decides no send, as long
-    /// as what is held back of it is told as one letter ([`Mail::join`]).
+    /// Whether nobody can be waiting for it: credit for so little that it decides no send.
     pub fn can_wait(&self) -> bool {
-        match self.body {
-            MailBody::Input(Input::Credit { messages, bytes, .. }) => is_held_back(messages, bytes),
+        match &self.body {
+            MailBody::Input(input) => match **input {
+                Input::Credit { messages, bytes, .. } => is_kept_back(Amount { messages, bytes }),
+                _ => false,
+            },
             _ => false,
         }
-    }
-
-    /// Takes a later letter in, if both are credit for the same mailbox; false, with nothing
-    /// changed, if not.
-    #[must_use]
-    pub fn join(&mut self, later: &Mail) -> bool {
-        let &Mail { life, from, ref body } = later;
-        let (
-            MailBody::Input(Input::Credit { mailbox, messages, bytes }),
-            &MailBody::Input(Input::Credit { mailbox: of, messages: more, bytes: longer }),
-        ) = (&mut self.body, body)
-        else {
-            return false;
-        };
-        if (self.life, self.from, *mailbox) != (life, from, of) {
-            return false;
-        }
-        *messages = messages.saturating_add(more);
-        *bytes = bytes.saturating_add(longer);
-        true
     }
 }
 
 const fn assert_send<T: Send>() {}
 const _: () = assert_send::<Mail>();
+const _: () = assert!(size_of::<Mail>() <= 96, "mail is copied from hand to hand");
 
 #[derive(Clone, Debug)]
 pub(crate) enum MailBody {
+    /// For the shard: a message of another one. Most mail is this, and the rest is put into boxes
+    /// where it would make this longer.
+    Letter(Letter),
     /// For the shard: of another shard, or of the control.
-    Input(Input),
+    Input(Box<Input>),
     /// For the control: what a shard wants of its node.
-    Effect(Effect),
+    Effect(Box<Effect>),
     /// Of the network of the sender's CPU, for that of the other.
-    Sockets(SocketNote),
+    Sockets(Box<SocketNote>),
     /// To a worker: this life begins, all others are over.
     Restart(Incarnation),
     /// From a worker: nothing is left of the life before.
@@ -121,45 +108,5 @@ impl Life {
     #[must_use]
     pub(crate) fn next(self) -> Self {
         Life(self.0 + 1)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use craton_abi::limit::WINDOW_MESSAGES;
-
-    fn credit(index: u32, messages: u32) -> Mail {
-        let slot = craton_abi::Slot::new(ShardId::new(1), index, 1).expect("in range");
-        let mailbox = Pid { slot, ..Pid::default() };
-        let input = Input::Credit { mailbox, messages, bytes: 8 * messages };
-        Mail { life: Life::default(), from: ShardId::new(1), body: MailBody::Input(input) }
-    }
-
-    #[test]
-    fn little_credit_waits_until_together_it_is_a_batch() {
-        let mut kept = credit(1, 1);
-        assert!(kept.can_wait());
-        assert!(!kept.join(&credit(2, 1)), "of another mailbox");
-        let mut letters = 1;
-        while kept.can_wait() {
-            assert!(kept.join(&credit(1, 1)));
-            letters += 1;
-        }
-        assert!((2..WINDOW_MESSAGES).contains(&letters));
-        let MailBody::Input(Input::Credit { messages, bytes, .. }) = kept.body else {
-            panic!("it is credit still")
-        };
-        assert_eq!((messages, bytes), (letters, 8 * letters));
-    }
-
-    #[test]
-    fn mail_of_two_lives_stays_two() {
-        let mut kept = credit(1, 1);
-        let later = Mail { life: Life::default().next(), ..credit(1, 1) };
-        assert!(!kept.join(&later));
-        let settle = Mail { body: MailBody::Settle(Pid::default()), ..credit(1, 1) };
-        assert!(!settle.can_wait());
-        assert!(!kept.join(&settle));
     }
 }

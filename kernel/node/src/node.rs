@@ -5,28 +5,27 @@
 //! here; what is for shard 0 is passed on before a step returns, what is for a worker is posted,
 //! all in order.
 
-use crate::api::{ControlEffect, NodeEffect, NodeInput};
+mod hosted;
+
+use crate::api::{NodeEffect, NodeInput};
 use crate::config::NodeConfig;
 use crate::control::Control;
 use crate::error::NodeError;
 use crate::hosts::Host;
 use crate::mail::{CONTROL, Mail, MailBody};
-use crate::part::Part;
 use crate::signals::destination;
 use crate::work::Work;
 use crate::worker::Worker;
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::ToString;
 use alloc::vec::Vec;
 use craton_abi::{
-    Duration, ExitReason, Incarnation, Instant, NodeId, ShardId, Slot, SocketEvent, SocketNote,
-    SocketOrder, limit,
+    Duration, ExitReason, Incarnation, Instant, NodeId, ShardId, Slot, SocketEvent, SocketOrder,
 };
 use craton_session::ConnId;
-use craton_shard::port::{
-    Effect, HostAnswer, HostEffect, HostReply, Input, LogLevel, Outcome, Resume, SpawnCall,
-};
-use craton_shard::{HandedOver, Shard};
+use craton_shard::Shard;
+use craton_shard::port::{Effect, HostAnswer, HostEffect, Input, LogLevel, Outcome};
 
 /// Most shards of a node: the last index is the control's own.
 pub const SHARDS_MAX: u8 = 128;
@@ -178,7 +177,7 @@ impl Node {
                 work.inputs.extend(self.host_said(answer));
             }
             NodeInput::Socket(event) => self.network_said(event, work),
-            NodeInput::SocketNote { to, note } => work.post(to, MailBody::Sockets(note)),
+            NodeInput::SocketNote { to, note } => work.post(to, MailBody::Sockets(Box::new(note))),
             NodeInput::LogLine(line) => control.log.push(line),
             NodeInput::Memory { free_bytes } => control.memory_free = free_bytes,
             NodeInput::MemoryShort => self.relieve(now, work),
@@ -241,9 +240,12 @@ impl Node {
         }
         let control = &mut self.control;
         match body {
-            MailBody::Input(input) => work.input(CONTROL, input),
-            MailBody::Effect(effect) => self.carry_out(effect, from, now, work),
-            MailBody::Sockets(note) => work.effect(NodeEffect::SocketNote { from, note }),
+            MailBody::Letter(letter) => work.input(CONTROL, Input::Letter(letter)),
+            MailBody::Input(input) => work.input(CONTROL, *input),
+            MailBody::Effect(effect) => self.carry_out(*effect, from, now, work),
+            MailBody::Sockets(note) => {
+                work.effect(NodeEffect::SocketNote { from, note: *note });
+            }
             MailBody::Restarted => control.crew.restarted(from),
             MailBody::LostHeard(node, incarnation) => {
                 control.crew.heard_lost(from, node, incarnation);
@@ -375,108 +377,6 @@ impl Node {
                 work.effect(NodeEffect::Host(effect));
             }
         }
-    }
-}
-
-impl Part for Node {
-    type Own = ControlEffect;
-
-    fn take_mail(&mut self, mail: Mail, now: Instant, out: &mut Vec<NodeEffect>) {
-        self.step(NodeInput::Mail(mail), now, out);
-    }
-
-    fn tick(&mut self, now: Instant, out: &mut Vec<NodeEffect>) {
-        self.step(NodeInput::Tick, now, out);
-    }
-
-    /// As a step, for shard 0 and the control have nothing left to pass on between two.
-    fn hear(&mut self, answer: HostAnswer, now: Instant, out: &mut Vec<NodeEffect>) {
-        if let Some((to, body)) = self.lodger_holds(&answer) {
-            let mail = Mail { life: self.work.life, from: CONTROL, body };
-            out.push(NodeEffect::Post { to, mail });
-        }
-        if let Some(input) = self.host_said(answer) {
-            self.shard.step(input, now, &mut self.effects);
-            self.carry_out_all(now, out);
-        }
-    }
-
-    fn hear_network(&mut self, event: SocketEvent, now: Instant, out: &mut Vec<NodeEffect>) {
-        self.step(NodeInput::Socket(event), now, out);
-    }
-
-    fn pass_note(
-        &mut self,
-        to: ShardId,
-        note: SocketNote,
-        now: Instant,
-        out: &mut Vec<NodeEffect>,
-    ) {
-        self.step(NodeInput::SocketNote { to, note }, now, out);
-    }
-
-    #[inline]
-    fn hand_over(
-        &mut self,
-        slot: Slot,
-        outcome: &mut Outcome,
-        used: Duration,
-        now: Instant,
-        resume: &mut Resume,
-        out: &mut Vec<NodeEffect>,
-    ) -> HandedOver {
-        if !self.runs(slot) {
-            return HandedOver { next: None, reclaim: false };
-        }
-        let effects = &mut self.effects;
-        let mut over = self.shard.hand_over(slot, outcome, used, now, resume, effects);
-        if over.reclaim {
-            self.control.hosts.ended(slot);
-        }
-        if let Some(slot) = over.next.take_if(|slot| !self.control.hosts.is_engine(*slot)) {
-            let resume = core::mem::replace(resume, Resume::Continue);
-            effects.push(Effect::Host(HostEffect::Run { slot, resume, slice: limit::SLICE }));
-        }
-        if self.effects.is_empty() {
-            return over;
-        }
-        let life = self.work.life;
-        self.carry_out_all(now, out);
-        // Who was to run in a life that is over runs no more.
-        over.next = over.next.filter(|_| self.work.life == life);
-        over
-    }
-
-    fn spawn_at_once(
-        &mut self,
-        slot: Slot,
-        call: &mut SpawnCall,
-        unborn_max: usize,
-    ) -> Option<HostReply> {
-        let control = &mut self.control;
-        let program = control.spawns_here(slot, call)?;
-        let reply = self.shard.spawn_at_once(slot, call, unborn_max)?;
-        if let HostReply::Spawned { pid, .. } = &reply {
-            control.placed_here();
-            control.hosts.started(pid.slot, program);
-        }
-        Some(reply)
-    }
-
-    #[inline]
-    fn at_once<R>(
-        &mut self,
-        now: Instant,
-        out: &mut Vec<NodeEffect>,
-        ask: impl FnOnce(&mut Shard, &mut Vec<Effect>) -> R,
-    ) -> R {
-        let answer = ask(&mut self.shard, &mut self.effects);
-        self.carry_out_all(now, out);
-        answer
-    }
-
-    fn runnable(&self) -> bool {
-        self.shard.runnable()
     }
 }
 

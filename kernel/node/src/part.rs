@@ -16,8 +16,15 @@ pub trait Part {
     /// What it asks of its host beyond what all parts do.
     type Own;
 
-    /// Takes what another CPU has posted.
-    fn take_mail(&mut self, mail: Mail, now: Instant, out: &mut Vec<PartEffect<Self::Own>>);
+    /// Takes what another CPU has posted. Of a short message `make` makes what a process that waits
+    /// for it is given.
+    fn take_mail(
+        &mut self,
+        mail: Mail,
+        now: Instant,
+        make: Make<'_>,
+        out: &mut Vec<PartEffect<Self::Own>>,
+    );
 
     /// Lets time pass; asks for at most one process to be run.
     fn tick(&mut self, now: Instant, out: &mut Vec<PartEffect<Self::Own>>);
@@ -42,11 +49,32 @@ pub trait Part {
         out: &mut Vec<PartEffect<Self::Own>>,
     );
 
-    /// As [`Part::hear`] of how a process came back, and [`Part::tick`] if that asks for nothing:
-    /// answers with the process that the host is to run next, and says in `resume` how it goes on.
-    /// A process that came back as ended is its host's to drop where the answer says so. What
-    /// becomes known to others in between is told at the next tick, so a host does not go on like
-    /// this for long.
+    /// As [`Part::hear`] of how a process came back; but one that came back as ended is its host's
+    /// to drop where this answers so.
+    #[must_use]
+    fn come_back(
+        &mut self,
+        slot: Slot,
+        outcome: &mut Outcome,
+        used: Duration,
+        now: Instant,
+        out: &mut Vec<PartEffect<Self::Own>>,
+    ) -> bool;
+
+    /// The process that runs next, and how it goes on; as [`Part::tick`], if that has nothing else
+    /// to do, but without its control's. So a host does not go on like this for long.
+    fn next(
+        &mut self,
+        now: Instant,
+        resume: &mut Resume,
+        out: &mut Vec<PartEffect<Self::Own>>,
+    ) -> Option<Slot>;
+
+    /// Whether a tick has something to do for its processes.
+    fn is_due(&self, now: Instant) -> bool;
+
+    /// [`Part::come_back`] and, if that asks for nothing, [`Part::next`].
+    #[inline]
     fn hand_over(
         &mut self,
         slot: Slot,
@@ -55,7 +83,12 @@ pub trait Part {
         now: Instant,
         resume: &mut Resume,
         out: &mut Vec<PartEffect<Self::Own>>,
-    ) -> HandedOver;
+    ) -> HandedOver {
+        let before = out.len();
+        let reclaim = self.come_back(slot, outcome, used, now, out);
+        let next = if out.len() == before { self.next(now, resume, out) } else { None };
+        HandedOver { next, reclaim }
+    }
 
     /// Asks its shard something while a process keeps the CPU, and carries out what comes of it.
     fn at_once<R>(
@@ -92,9 +125,9 @@ pub trait Part {
         self.at_once(now, out, |shard, effects| shard.answer_at_once(slot, call, effects))
     }
 
-    /// Sends a message of the process that runs, if that can be done at once: for whom, and its
-    /// tag; the message, and what makes of it what must be kept. False, with nothing done, if it is
-    /// to come as a [`HostCall`].
+    /// Sends a message of the process that runs to one of the same shard, if that can be done at
+    /// once: for whom, and its tag; the message, and what makes of it what must be kept. False,
+    /// with nothing done, if it is to come as a [`HostCall`].
     #[inline]
     fn send_at_once(
         &mut self,
@@ -106,6 +139,15 @@ pub trait Part {
     ) -> bool {
         self.at_once(now, out, |shard, effects| shard.send_at_once(slot, to, tag, message, effects))
     }
+
+    /// As [`Part::send_at_once`], to a process of another shard of this node: the mail that its
+    /// host is to post before it does anything else.
+    fn send_across(
+        &mut self,
+        slot: Slot,
+        to: (&Pid, u64),
+        message: (&[u8], Make<'_>),
+    ) -> Option<Mail>;
 
     /// Receives for the process that runs, with this tag and within this time, or lets it wait:
     /// then its host says nothing to this part before it has come back. Messages are shown
@@ -140,6 +182,13 @@ pub trait Part {
                 shard.lend(to, effects);
             }
         });
+    }
+
+    /// Tells other shards of the credit that it owes them and has kept back. To be asked for before
+    /// its CPU sleeps.
+    #[inline]
+    fn tell_owed(&mut self, now: Instant, out: &mut Vec<PartEffect<Self::Own>>) {
+        self.at_once(now, out, |shard, effects| shard.tell_owed(effects));
     }
 
     /// Whether a tick would run a process, or let one hear of an end.

@@ -6,6 +6,7 @@
 
 use crate::api::{ControlEffect, NodeEffect};
 use crate::mail::{CONTROL, Life, Mail, MailBody};
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use craton_abi::{RequestId, ShardId, Slot};
@@ -41,7 +42,7 @@ impl Work {
         if shard == CONTROL {
             self.inputs.push_back(input);
         } else {
-            self.post(shard, MailBody::Input(input));
+            self.post(shard, MailBody::Input(Box::new(input)));
         }
     }
 

@@ -8,6 +8,7 @@ use crate::api::{WorkerEffect, WorkerInput};
 use crate::hosts::Hosts;
 use crate::mail::{CONTROL, Life, Mail, MailBody, Survey, SurveyId, Tally};
 use crate::part::Part;
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::convert::Infallible;
@@ -15,9 +16,9 @@ use craton_abi::{
     Duration, Incarnation, Instant, Pid, Place, ProgramId, ShardId, Slot, SocketEvent, SocketNote,
 };
 use craton_shard::port::{
-    Effect, HostAnswer, HostEffect, HostReply, Input, Outcome, Resume, Source, SpawnCall,
+    Effect, HostAnswer, HostEffect, HostReply, Input, Make, Outcome, Resume, Source, SpawnCall,
 };
-use craton_shard::{HandedOver, Shard, ShardConfig};
+use craton_shard::{Shard, ShardConfig};
 
 /// A change of as many processes is told to the control although others are about to run.
 const TALLY_STEP: usize = 32;
@@ -68,7 +69,9 @@ impl Worker {
             }
             WorkerInput::Host(answer) => self.host_said(answer, now, out),
             WorkerInput::Socket(event) => self.network_said(event, now, out),
-            WorkerInput::SocketNote { to, note } => self.post(to, MailBody::Sockets(note), out),
+            WorkerInput::SocketNote { to, note } => {
+                self.post(to, MailBody::Sockets(Box::new(note)), out);
+            }
             WorkerInput::Mail(mail) => self.mail(mail, now, out),
         }
     }
@@ -154,7 +157,7 @@ impl Worker {
         if self.is_here(to) && self.is_mine(to.slot) {
             self.advance(Input::Socket(event), now, out);
         } else if self.is_here(to) {
-            self.post(to.slot.shard(), MailBody::Input(Input::Socket(event)), out);
+            self.post(to.slot.shard(), MailBody::Input(Box::new(Input::Socket(event))), out);
         }
     }
 
@@ -172,19 +175,11 @@ impl Worker {
 
     fn take(&mut self, from: ShardId, body: MailBody, now: Instant, out: &mut Vec<WorkerEffect>) {
         match body {
-            MailBody::Input(Input::Spawn(order)) => {
-                let program = order.program;
-                self.orders += 1;
-                self.advance(Input::Spawn(order), now, out);
-                // Refused: the control counted on it nevertheless.
-                self.say_if_unused(program, out);
+            MailBody::Letter(letter) => self.advance(Input::Letter(letter), now, out),
+            MailBody::Input(input) => self.input(*input, now, out),
+            MailBody::Sockets(note) => {
+                out.push(WorkerEffect::SocketNote { from, note: *note });
             }
-            MailBody::Input(Input::NodeLost { node, incarnation }) => {
-                self.advance(Input::NodeLost { node, incarnation }, now, out);
-                self.post(CONTROL, MailBody::LostHeard(node, incarnation), out);
-            }
-            MailBody::Input(input) => self.advance(input, now, out),
-            MailBody::Sockets(note) => out.push(WorkerEffect::SocketNote { from, note }),
             MailBody::Ask(id, survey) => self.answer(id, survey, out),
             MailBody::Holds(slot, bytes, used) => {
                 self.hosts.set_memory(slot, bytes);
@@ -201,6 +196,23 @@ impl Worker {
             | MailBody::Unused(..)
             | MailBody::Listing(..)
             | MailBody::Largest(..) => {}
+        }
+    }
+
+    fn input(&mut self, input: Input, now: Instant, out: &mut Vec<WorkerEffect>) {
+        match input {
+            Input::Spawn(order) => {
+                let program = order.program;
+                self.orders += 1;
+                self.advance(Input::Spawn(order), now, out);
+                // Refused: the control counted on it nevertheless.
+                self.say_if_unused(program, out);
+            }
+            Input::NodeLost { node, incarnation } => {
+                self.advance(Input::NodeLost { node, incarnation }, now, out);
+                self.post(CONTROL, MailBody::LostHeard(node, incarnation), out);
+            }
+            other => self.advance(other, now, out),
         }
     }
 
@@ -267,7 +279,7 @@ impl Worker {
             Effect::Socket(order) => out.push(WorkerEffect::Socket(order)),
             // An orderly end is news to nobody.
             Effect::Exited { reason, .. } if reason.is_orderly() => {}
-            other => self.post(CONTROL, MailBody::Effect(other), out),
+            other => self.post(CONTROL, MailBody::Effect(Box::new(other)), out),
         }
     }
 
@@ -329,7 +341,7 @@ impl Worker {
         if shard == self.shard() {
             self.inputs.push_back(input);
         } else {
-            self.post(shard, MailBody::Input(input), out);
+            self.post(shard, MailBody::Input(Box::new(input)), out);
         }
     }
 
@@ -342,8 +354,15 @@ impl Worker {
 impl Part for Worker {
     type Own = Infallible;
 
-    fn take_mail(&mut self, mail: Mail, now: Instant, out: &mut Vec<WorkerEffect>) {
-        self.step(WorkerInput::Mail(mail), now, out);
+    #[inline]
+    fn take_mail(&mut self, mail: Mail, now: Instant, make: Make<'_>, out: &mut Vec<WorkerEffect>) {
+        match mail.body {
+            MailBody::Letter(letter) if mail.life == self.life => {
+                self.shard.take_letter(letter, now, make, &mut self.effects);
+                self.carry_out_all(now, out);
+            }
+            _ => self.step(WorkerInput::Mail(mail), now, out),
+        }
     }
 
     fn tick(&mut self, now: Instant, out: &mut Vec<WorkerEffect>) {
@@ -369,24 +388,39 @@ impl Part for Worker {
     }
 
     #[inline]
-    fn hand_over(
+    fn come_back(
         &mut self,
         slot: Slot,
         outcome: &mut Outcome,
         used: Duration,
         now: Instant,
-        resume: &mut Resume,
         out: &mut Vec<WorkerEffect>,
-    ) -> HandedOver {
+    ) -> bool {
         if !self.runs(slot) {
-            return HandedOver { next: None, reclaim: false };
+            return false;
         }
-        let over = self.shard.hand_over(slot, outcome, used, now, resume, &mut self.effects);
+        let reclaim = self.shard.come_back(slot, outcome, used, now, &mut self.effects);
         self.carry_out_all(now, out);
-        if over.reclaim {
+        if reclaim {
             self.host_ended(slot, out);
         }
-        over
+        reclaim
+    }
+
+    #[inline]
+    fn next(
+        &mut self,
+        now: Instant,
+        resume: &mut Resume,
+        out: &mut Vec<WorkerEffect>,
+    ) -> Option<Slot> {
+        let next = self.shard.next(now, resume, &mut self.effects);
+        self.carry_out_all(now, out);
+        next
+    }
+
+    fn is_due(&self, now: Instant) -> bool {
+        self.shard.is_due(now)
     }
 
     /// Of what is to be near a process of this shard: all else is for the control to place.
@@ -420,6 +454,19 @@ impl Part for Worker {
         let answer = ask(&mut self.shard, &mut self.effects);
         self.carry_out_all(now, out);
         answer
+    }
+
+    fn send_across(
+        &mut self,
+        slot: Slot,
+        (to, tag): (&Pid, u64),
+        message: (&[u8], Make<'_>),
+    ) -> Option<Mail> {
+        if to.slot.shard().index() >= usize::from(self.shards) {
+            return None;
+        }
+        let letter = self.shard.send_across(slot, to, tag, message)?;
+        Some(Mail { life: self.life, from: self.shard(), body: MailBody::Letter(letter) })
     }
 
     fn runnable(&self) -> bool {

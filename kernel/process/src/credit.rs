@@ -25,6 +25,10 @@ const UNDER_WAY_BYTES_MAX: u32 = LARGE_AFTER_BYTES_MAX + MESSAGE_BYTES_MAX as u3
 const OWED_BYTES_MAX: u32 = WINDOW_BYTES / 4;
 /// Credit owed is returned from here on.
 const OWED_MESSAGES_MAX: u32 = WINDOW_MESSAGES / 4;
+/// Credit that a shard keeps back for another of its node ([`crate::Owed`]) is told from here on.
+const KEPT_BYTES_MAX: u32 = WINDOW_BYTES / 8;
+/// Credit that a shard keeps back for another of its node is told from here on.
+const KEPT_MESSAGES_MAX: u32 = WINDOW_MESSAGES / 4;
 /// Shards that may have messages under way to one mailbox. More than any cluster has; it keeps a
 /// peer that invents shards from filling memory.
 const SOURCES_PER_MAILBOX_MAX: usize = 1 << 14;
@@ -35,8 +39,12 @@ const _: () = assert!(
 );
 const _: () = assert!(OWED_MESSAGES_MAX > 0, "a window of messages must be worth batching");
 const _: () = assert!(
-    OWED_BYTES_MAX < LARGE_AFTER_BYTES_MAX,
+    OWED_BYTES_MAX + KEPT_BYTES_MAX < LARGE_AFTER_BYTES_MAX,
     "credit that is only held back must not lock a large message out"
+);
+const _: () = assert!(
+    OWED_MESSAGES_MAX + KEPT_MESSAGES_MAX < WINDOW_MESSAGES,
+    "credit that is only held back must not use up a window"
 );
 
 /// The most that one source can have under way.
@@ -75,7 +83,10 @@ pub(crate) struct Opening(u64);
 /// What a mailbox holds of each source.
 #[derive(Debug)]
 pub(crate) struct Accounts {
-    accounts: BTreeMap<Source, Account>,
+    /// Of one source: most mailboxes have no others at a time, and this one allocates nothing.
+    first: Option<(Source, Account)>,
+    /// Of the others.
+    rest: BTreeMap<Source, Account>,
     opened_last: Opening,
 }
 
@@ -90,8 +101,14 @@ struct Account {
 
 /// Whether so much credit is no more than what a mailbox holds back while messages are queued: too
 /// little to decide whether one may be sent.
-pub fn is_held_back(messages: u32, bytes: u32) -> bool {
-    messages < OWED_MESSAGES_MAX && bytes < OWED_BYTES_MAX
+fn is_held_back(amount: Amount) -> bool {
+    amount.messages < OWED_MESSAGES_MAX && amount.bytes < OWED_BYTES_MAX
+}
+
+/// Whether so much credit is no more than what a shard keeps back for another of its node: together
+/// with what the mailbox holds back, too little to decide whether a message may be sent.
+pub fn is_kept_back(amount: Amount) -> bool {
+    amount.messages < KEPT_MESSAGES_MAX && amount.bytes < KEPT_BYTES_MAX
 }
 
 /// Whether a message may follow what is under way already.
@@ -110,12 +127,27 @@ impl Source {
 
 impl Accounts {
     pub(crate) const fn new() -> Self {
-        Accounts { accounts: BTreeMap::new(), opened_last: Opening(0) }
+        Accounts { first: None, rest: BTreeMap::new(), opened_last: Opening(0) }
+    }
+
+    #[inline]
+    fn get_mut(&mut self, source: Source) -> Option<&mut Account> {
+        match &mut self.first {
+            Some((own, account)) if *own == source => Some(account),
+            _ if self.rest.is_empty() => None,
+            _ => self.rest.get_mut(&source),
+        }
+    }
+
+    fn remove(&mut self, source: Source) {
+        if self.first.take_if(|(own, _)| *own == source).is_none() {
+            self.rest.remove(&source);
+        }
     }
 
     /// Books a message that arrives, in the account that is named for [`Accounts::settle`].
     pub(crate) fn accept(&mut self, source: Source, message: Amount) -> Result<Opening, Overdrawn> {
-        if let Some(account) = self.accounts.get_mut(&source) {
+        if let Some(account) = self.get_mut(source) {
             let outstanding = account.outstanding.plus(message);
             if !outstanding.within(UNDER_WAY_MAX) {
                 return Err(Overdrawn);
@@ -123,13 +155,16 @@ impl Accounts {
             account.outstanding = outstanding;
             return Ok(account.opening);
         }
-        if self.accounts.len() >= SOURCES_PER_MAILBOX_MAX {
+        if self.rest.len() >= SOURCES_PER_MAILBOX_MAX {
             return Err(Overdrawn);
         }
         self.opened_last = Opening(self.opened_last.0 + 1);
         let opening = self.opened_last;
         let account = Account { opening, outstanding: message, owed: Amount::ZERO };
-        self.accounts.insert(source, account);
+        match &mut self.first {
+            None => self.first = Some((source, account)),
+            Some(_) => drop(self.rest.insert(source, account)),
+        }
         Ok(opening)
     }
 
@@ -141,34 +176,36 @@ impl Accounts {
         message: Amount,
     ) -> Option<CreditDue> {
         // There is no such account if the source's node was lost meanwhile.
-        let account =
-            self.accounts.get_mut(&source).filter(|account| account.opening == opening)?;
+        let account = self.get_mut(source).filter(|account| account.opening == opening)?;
         account.owed = account.owed.plus(message);
         let owed = account.owed;
         let nothing_queued = owed.messages >= account.outstanding.messages;
-        if !nothing_queued && is_held_back(owed.messages, owed.bytes) {
+        if !nothing_queued && is_held_back(owed) {
             return None;
         }
         account.outstanding = account.outstanding.minus(owed);
         account.owed = Amount::ZERO;
         if nothing_queued {
-            self.accounts.remove(&source);
+            self.remove(source);
         }
         Some(CreditDue { source, amount: owed })
     }
 
     /// Forgets a node that is lost: nobody is there to take credit.
     pub(crate) fn forget_node(&mut self, node: NodeId, incarnation: Incarnation) {
-        self.accounts.retain(|source, _| (source.node, source.incarnation) != (node, incarnation));
+        let is_lost = |source: &Source| (source.node, source.incarnation) == (node, incarnation);
+        let _ = self.first.take_if(|(source, _)| is_lost(source));
+        self.rest.retain(|source, _| !is_lost(source));
     }
 
     /// Everybody who still counts on credit from here, which is forgotten.
     pub(crate) fn take_sources(&mut self) -> Vec<Source> {
         // Most have none, and going through nothing costs more than looking.
-        if self.accounts.is_empty() {
+        if self.first.is_none() && self.rest.is_empty() {
             return Vec::new();
         }
-        core::mem::take(&mut self.accounts).into_keys().collect()
+        let first = self.first.take().map(|(source, _)| source);
+        first.into_iter().chain(core::mem::take(&mut self.rest).into_keys()).collect()
     }
 }
 

@@ -17,6 +17,7 @@ mod credit;
 mod links;
 mod mailbox;
 mod monitors;
+mod owed;
 mod pacing;
 mod queue;
 mod series;
@@ -28,13 +29,14 @@ mod window;
 pub use alarms::TooManyTimers;
 pub use amount::Amount;
 pub use by_slot::BySlot;
-pub use credit::{CreditDue, Overdrawn, Source, is_held_back};
+pub use credit::{CreditDue, Overdrawn, Source, is_kept_back};
 pub use links::{LINKED_PER_PROCESS_MAX, Links, TooManyLinks};
 pub use mailbox::{
     Answer, Closed, Found, Mailbox, Message, MessageView, Notice, Paid, Refused, Released, Taken,
     Timeout,
 };
 pub use monitors::{TooMany, TooManyMonitors};
+pub use owed::{Due, Owed};
 pub use pacing::Pacing;
 pub use table::{Table, TableFull};
 pub use wait::{Ticket, WaitQueue};

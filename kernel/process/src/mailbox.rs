@@ -128,7 +128,7 @@ impl Mailbox {
         let amount = Amount::of_message(message.len());
         self.local = self.local.plus(amount);
         let sequence = self.arrival(amount);
-        self.messages.push_copy(sequence, (from, tag), message, make);
+        self.messages.push_copy(sequence, (from, tag), message, None, make);
     }
 
     /// Takes a message from elsewhere in, if its shard holds credit for it.
@@ -141,6 +141,25 @@ impl Mailbox {
         let opening = self.accounts.accept(Source::of(message.from), amount)?;
         let sequence = self.arrival(amount);
         self.messages.push(sequence, message, Some(opening));
+        Ok(())
+    }
+
+    /// As [`Mailbox::push_credited`], of a message that is copied if it is short.
+    ///
+    /// # Errors
+    ///
+    /// As it.
+    pub fn push_credited_copy(
+        &mut self,
+        from: Pid,
+        tag: u64,
+        message: &[u8],
+        make: Make<'_>,
+    ) -> Result<(), Overdrawn> {
+        let amount = Amount::of_message(message.len());
+        let opening = self.accounts.accept(Source::of(from), amount)?;
+        let sequence = self.arrival(amount);
+        self.messages.push_copy(sequence, (from, tag), message, Some(opening), make);
         Ok(())
     }
 

@@ -224,11 +224,12 @@ impl Queue {
         sequence: u64,
         (from, tag): (Pid, u64),
         message: &[u8],
+        credited: Option<Opening>,
         make: Make<'_>,
     ) {
         if let Some(node) = self.append(sequence, tag) {
             (node.from, node.tag) = (from, tag);
-            (node.request, node.credited) = (None, None);
+            (node.request, node.credited) = (None, credited);
             node.write(message, make);
         }
     }
@@ -401,7 +402,7 @@ mod tests {
             let message = Message { from, tag, payload, request: None };
             queue.push(sequence, message, Some(Opening::default()));
         } else {
-            queue.push_copy(sequence, (Pid::default(), tag), message, &mut make);
+            queue.push_copy(sequence, (Pid::default(), tag), message, None, &mut make);
         }
     }
 

@@ -11,7 +11,7 @@ use crate::port::{
 use crate::process::{State, Tenant, Want};
 use crate::shard::{Shard, Whereabouts, may_signal};
 use alloc::vec::Vec;
-use craton_abi::{Duration, ErrorCode, Payload, Pid, SignalBody, Slot, limit};
+use craton_abi::{Duration, ErrorCode, Payload, Pid, Slot, limit};
 use craton_process::{Amount, Paid};
 
 impl Shard {
@@ -77,12 +77,12 @@ impl Shard {
         answer
     }
 
-    /// Sends a message of the process that runs to another of this node, if there is room or credit
-    /// for it: whether it did, with nothing done otherwise. What must be kept of it `make` makes.
+    /// Sends a message of the process that runs to another of this shard, if there is room for it:
+    /// whether it did, with nothing done otherwise. What must be kept of it `make` makes. What is
+    /// for another shard is for [`Shard::send_across`].
     ///
-    /// A receiver of this shard that waits for it has it at once; it does not go by the mailbox, in
-    /// which there is nothing before it that the receiver would take. What is for another shard is
-    /// appended to `out`: the host passes it on before the process computes on.
+    /// A receiver that waits for it has it at once; it does not go by the mailbox, in which there
+    /// is nothing before it that the receiver would take.
     #[inline]
     #[must_use]
     pub fn send_at_once(
@@ -104,9 +104,6 @@ impl Shard {
             Some(process) if matches!(process.state, State::Running) => process.app,
             _ => return false,
         };
-        if to.slot.shard() != from.slot.shard() {
-            return self.send_across(slot, to, tag, (message, make), out);
-        }
         let Some(target) = self.processes.get_mut(to.slot).and_then(Tenant::live_mut) else {
             return false;
         };
@@ -135,24 +132,6 @@ impl Shard {
             _ => target.mailbox.push_copy(from, tag, message, make),
         }
         true
-    }
-
-    /// Sends a message to another shard of this node, if there is credit for it.
-    #[inline(never)]
-    fn send_across(
-        &mut self,
-        slot: Slot,
-        to: &Pid,
-        tag: u64,
-        (message, make): (&[u8], Make<'_>),
-        out: &mut Vec<Effect>,
-    ) -> bool {
-        let has_credit = self.windows.draw(*to, Amount::of_message(message.len())).is_ok();
-        if has_credit {
-            let body = SignalBody::Message { tag, payload: make(message) };
-            self.emit(slot, *to, body, out);
-        }
-        has_credit
     }
 
     /// Receives for the process that runs, or lets it wait. A message is shown to `sink` where it

@@ -31,6 +31,7 @@
 
 extern crate alloc;
 
+mod across;
 mod at_once;
 mod call;
 mod lend;
@@ -52,6 +53,6 @@ mod timers;
 mod view;
 mod watch;
 
-pub use craton_process::{BySlot, is_held_back};
+pub use craton_process::{BySlot, is_kept_back};
 pub use shard::{HandedOver, Shard, ShardConfig};
 pub use view::ProcessView;

@@ -355,7 +355,16 @@ impl Shard {
         }
     }
 
-    fn return_credit(&self, source: Source, mailbox: Pid, amount: Amount, out: &mut Vec<Effect>) {
+    fn return_credit(
+        &mut self,
+        source: Source,
+        mailbox: Pid,
+        amount: Amount,
+        out: &mut Vec<Effect>,
+    ) {
+        if self.is_neighbour(source) {
+            return self.owe(source.shard, mailbox.slot, amount, out);
+        }
         let Amount { messages, bytes } = amount;
         out.push(Effect::Credit { to: source, mailbox, messages, bytes });
     }

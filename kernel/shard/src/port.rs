@@ -6,9 +6,11 @@
 //! of them speak [`HostCall`], [`HostReply`] and [`Outcome`], and the shard cannot tell them apart.
 
 mod lending;
+mod letter;
 mod process;
 
 pub use lending::Lending;
+pub use letter::Letter;
 pub use process::{
     HostCall, HostReply, LivingNode, LogLevel, Make, NameCall, Outcome, ReceiveAtOnce, Received,
     Resume, Sink, SpawnCall,
@@ -23,7 +25,7 @@ use craton_abi::{
     ProcessLimits, ProgramId, RequestId, ShardId, Signal, Slot, SocketEvent, SocketOrder,
     SpawnOrder,
 };
-pub use craton_process::{MessageView, Source};
+pub use craton_process::{Amount, MessageView, Source};
 
 /// What a shard is stepped with.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -65,6 +67,8 @@ pub enum Input {
     },
     /// A signal from another shard or node, its sender authenticated.
     Signal(Signal),
+    /// A message from another shard of this node, in the order of the pair's signals.
+    Letter(Letter),
     /// A mailbox elsewhere took messages that this shard's processes sent.
     Credit {
         /// The mailbox.

@@ -5,6 +5,7 @@
 //! (monitors), `request` (answers, timers), `spawn` and `life` (beginnings and ends), `lend` and
 //! `lodge` (processes that another shard runs).
 
+use crate::across::copy;
 use crate::lend::{Lender, turn_of};
 use crate::lodge::Lodger;
 use crate::port::{Effect, HostEffect, HostReply, Input, LogLevel, Outcome, Resume};
@@ -19,7 +20,7 @@ use craton_abi::{
     AppId, Duration, ErrorCode, ExitReason, Incarnation, Instant, MonitorId, NodeId, Pid,
     RequestId, ShardId, Signal, SignalBody, Slot, limit,
 };
-use craton_process::{Pacing, Table, Ticket, WaitQueue, Windows};
+use craton_process::{Owed, Pacing, Table, Ticket, WaitQueue, Windows};
 
 /// The shard's index stands above this many bits of its monitor and request ids, so that no two
 /// shards of a node give out the same. Bit 63 stays clear for every index a node can have (guests
@@ -60,6 +61,8 @@ pub struct Shard {
     pub(crate) timers: Timers,
     /// Credit for mailboxes elsewhere.
     pub(crate) windows: Windows,
+    /// Credit for mailboxes here that is not told yet.
+    pub(crate) owed: Owed,
     pub(crate) pacing: Pacing,
     /// Processes with an answer for a node to which too much is under way.
     pub(crate) answering: BTreeMap<NodeId, WaitQueue>,
@@ -113,6 +116,7 @@ impl Shard {
             lodgers: BTreeMap::new(),
             timers: Timers::new(),
             windows: Windows::new(),
+            owed: Owed::new(),
             pacing: Pacing::new(),
             answering: BTreeMap::new(),
             watches: BTreeMap::new(),
@@ -135,6 +139,7 @@ impl Shard {
             Input::Nodes { slot, nodes } => self.told(slot, HostReply::Nodes(nodes), out),
             Input::Names { slot, reply } => self.told(slot, reply, out),
             Input::Signal(signal) => self.signal(signal, out),
+            Input::Letter(letter) => self.take_letter(letter, now, &mut copy, out),
             Input::Socket(event) => self.socket(event, out),
             Input::Credit { mailbox, messages, bytes } => {
                 self.credit(mailbox, messages, bytes, out);
@@ -209,6 +214,23 @@ impl Shard {
         resume: &mut Resume,
         out: &mut Vec<Effect>,
     ) -> HandedOver {
+        let reclaim = self.come_back(slot, outcome, used, now, out);
+        let next = if out.is_empty() { self.next(now, resume, out) } else { None };
+        HandedOver { next, reclaim }
+    }
+
+    /// The first half of [`Shard::hand_over`], for hosts that have something else to do before the
+    /// next process runs: whether the one that came back is to be dropped.
+    #[inline]
+    #[must_use]
+    pub fn come_back(
+        &mut self,
+        slot: Slot,
+        outcome: &mut Outcome,
+        used: Duration,
+        now: Instant,
+        out: &mut Vec<Effect>,
+    ) -> bool {
         self.now = self.now.max(now);
         let mut reclaim = false;
         if !(matches!(outcome, Outcome::Waiting) && self.waits(slot, used)) {
@@ -221,9 +243,29 @@ impl Shard {
             }
             self.settle(out);
         }
-        let is_due = self.timers.is_due(self.now);
-        let asks = is_due || !out.is_empty();
-        HandedOver { next: if asks { None } else { self.next_to_run(resume, out) }, reclaim }
+        reclaim
+    }
+
+    /// The other half: the process that runs next, and how it goes on. `None` also if a
+    /// [`Input::Tick`] has more to do than to find one.
+    #[inline]
+    pub fn next(
+        &mut self,
+        now: Instant,
+        resume: &mut Resume,
+        out: &mut Vec<Effect>,
+    ) -> Option<Slot> {
+        self.now = self.now.max(now);
+        if self.is_due(self.now) {
+            return None;
+        }
+        self.next_to_run(resume, out)
+    }
+
+    /// Whether a tick would do more than to find the process that runs next.
+    #[inline]
+    pub fn is_due(&self, now: Instant) -> bool {
+        self.timers.is_due(now) || !self.exits.is_empty()
     }
 
     fn tick(&mut self, out: &mut Vec<Effect>) {

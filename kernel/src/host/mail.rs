@@ -5,8 +5,7 @@
 //! process, so what waits is bounded by what one turn of its loop can cause. It goes on taking its
 //! own mail meanwhile, which is why two CPUs with full inboxes do not wait for each other for ever.
 //!
-//! A letter for which nobody can be waiting goes with the next one to its CPU, in front of it, and
-//! wakes nobody: most messages cause one, and what a letter costs is the waking.
+//! Mail for which nobody can be waiting wakes nobody.
 
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
@@ -18,9 +17,6 @@ use crossbeam_queue::ArrayQueue;
 
 /// Letters that an inbox holds.
 const INBOX_LETTERS: usize = 512;
-
-/// Letters that are kept for the next one to each CPU; more than that go at once.
-const KEPT_MAX: usize = 16;
 
 /// The inboxes of all CPUs. Each is written by every CPU and read by its own.
 pub(super) struct Rings {
@@ -43,8 +39,6 @@ pub(super) struct Post {
     waiting: Vec<VecDeque<Mail>>,
     /// Letters in `waiting`.
     waiting_count: usize,
-    /// For each CPU the letters that can wait.
-    kept: Vec<Vec<Mail>>,
     /// CPUs that got mail since the last [`Post::flush`].
     wake: Vec<bool>,
     /// Whether there is one.
@@ -60,7 +54,6 @@ impl Post {
             rings,
             waiting: (0..cpus).map(|_| VecDeque::new()).collect(),
             waiting_count: 0,
-            kept: (0..cpus).map(|_| Vec::new()).collect(),
             wake: alloc::vec![false; cpus],
             any_to_wake: false,
         }
@@ -71,35 +64,27 @@ impl Post {
         self.rings.inboxes.len()
     }
 
-    /// Sends a letter to the CPU of a shard. It is on its way after the next [`Post::flush`], but
-    /// for one that can wait: that is after the next [`Post::send_kept`] at the latest.
+    /// Sends mail to the CPU of a shard; who is to be woken for it is with the next
+    /// [`Post::flush`].
     pub(super) fn send(&mut self, to: ShardId, mail: Mail) {
         let to = to.index();
-        let Some(kept) = self.kept.get_mut(to) else {
+        if to >= self.wake.len() {
             return; // A shard that the node does not have: nobody to tell.
-        };
-        if !mail.can_wait() {
-            self.put_kept(to);
-            self.put(to, mail);
-        } else if keep(kept, mail) {
-            return;
-        } else {
-            self.put_kept(to);
         }
-        (self.wake[to], self.any_to_wake) = (true, true);
+        if !mail.can_wait() {
+            (self.wake[to], self.any_to_wake) = (true, true);
+        }
+        self.put(to, mail);
     }
 
-    /// Before its CPU sleeps: sends what can wait, and wakes nobody.
-    pub(super) fn send_kept(&mut self) {
-        (0..self.kept.len()).for_each(|to| self.put_kept(to));
+    /// Sends mail to the CPU of a shard that there is, and wakes it.
+    #[inline]
+    pub(super) fn send_at_once(&mut self, to: ShardId, mail: Mail) {
+        self.put(to.index(), mail);
+        smp::wake(to.index());
     }
 
-    fn put_kept(&mut self, to: usize) {
-        let mut kept = core::mem::take(&mut self.kept[to]);
-        kept.drain(..).for_each(|mail| self.put(to, mail));
-        self.kept[to] = kept;
-    }
-
+    #[inline]
     fn put(&mut self, to: usize, mail: Mail) {
         let (waiting, inbox) = (&mut self.waiting[to], &self.rings.inboxes[to]);
         let unsent = if waiting.is_empty() { inbox.push(mail).err() } else { Some(mail) };
@@ -143,16 +128,5 @@ impl Post {
     /// Whether there is mail for this CPU. Takes no lock, so that a CPU may ask before it halts.
     pub(super) fn has_mail(&self) -> bool {
         !self.rings.inboxes[self.own].is_empty()
-    }
-}
-
-/// Puts a letter that can wait to those that do. False if they cannot any longer.
-fn keep(kept: &mut Vec<Mail>, mail: Mail) -> bool {
-    match kept.iter_mut().find_map(|other| other.join(&mail).then_some(other)) {
-        Some(other) => other.can_wait(),
-        None => {
-            kept.push(mail);
-            kept.len() < KEPT_MAX
-        }
     }
 }

@@ -10,7 +10,7 @@ use super::processes::Processes;
 use super::served::Served;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use craton_abi::{Duration, Instant, Pid, ShardId, Slot};
+use craton_abi::{Duration, Instant, Pid, ShardId, Slot, limit};
 use craton_engine::Desk;
 use craton_hal::{clock, memory, smp, timer};
 use craton_node::{Part, PartEffect};
@@ -97,13 +97,19 @@ pub(super) struct Turns<T: Tenant> {
     housekeeping: Instant,
     /// Until then more mail is likely.
     linger_until: Instant,
+    /// Until then a tick is not due for the control's sake.
+    tick_at: Instant,
+    /// How the process that runs goes on, and how it came back: what passes the engine.
+    resume: Resume,
+    outcome: Outcome,
 }
 
 impl<T: Tenant> Turns<T> {
     /// `effects` are what the tenant asked for already.
     pub(super) fn new(tenant: T, cpu: Cpu, effects: Vec<Asked<T>>) -> Self {
-        let (housekeeping, linger_until) = (Instant::ZERO, Instant::ZERO);
-        Turns { tenant, cpu, effects, batch: Vec::new(), housekeeping, linger_until }
+        let [housekeeping, linger_until, tick_at] = [Instant::ZERO; 3];
+        let (batch, resume, outcome) = (Vec::new(), Resume::Continue, Outcome::Preempted);
+        Turns { tenant, cpu, effects, batch, housekeeping, linger_until, tick_at, resume, outcome }
     }
 
     /// Hosts the tenant for as long as the machine is on.
@@ -117,9 +123,9 @@ impl<T: Tenant> Turns<T> {
             self.take_mail(now);
             self.housekeep(now);
             self.share(now);
-            self.perform();
+            self.tick_at = Instant::ZERO;
             // Who cannot pass on what it has said says no more: it runs nothing.
-            busy |= self.cpu.post.flush() && self.run_processes();
+            busy |= self.pass_on() && (self.tick(now) | self.run_processes());
             let flushed = self.cpu.post.flush();
             busy |= self.cpu.processes.engine.tidy();
             if flushed && !busy && !self.serve_mail() {
@@ -139,7 +145,7 @@ impl<T: Tenant> Turns<T> {
                 return true;
             }
             if self.cpu.post.has_mail() {
-                if self.run_processes() || !self.cpu.post.flush() {
+                if self.run_processes() {
                     return true;
                 }
             } else if now < self.linger_until {
@@ -154,7 +160,9 @@ impl<T: Tenant> Turns<T> {
         for _ in 0..LETTERS_PER_TURN_MAX {
             let Some(mail) = self.cpu.post.take() else { break };
             self.linger_until = now + LINGER;
-            self.tenant.part().take_mail(mail, now, &mut self.effects);
+            let engine = &mut self.cpu.processes.engine;
+            let mut make = |message: &[u8]| engine.copy_of(message);
+            self.tenant.part().take_mail(mail, now, &mut make, &mut self.effects);
         }
     }
 
@@ -170,7 +178,7 @@ impl<T: Tenant> Turns<T> {
     }
 
     /// Takes mail and runs processes until none can, their time is over, or a frame came. True if
-    /// more can run.
+    /// more can run, or what was said cannot be passed on.
     fn run_processes(&mut self) -> bool {
         let end = clock::now() + TURN;
         for _ in 0..RUNS_PER_TURN_MAX {
@@ -179,23 +187,47 @@ impl<T: Tenant> Turns<T> {
                 // Whoever leaves some from here on wakes this CPU again.
                 smp::quiescent();
                 self.take_mail(now);
-                self.perform();
-                if !self.cpu.post.flush() {
-                    break;
-                }
             }
-            self.tenant.part().tick(now, &mut self.effects);
-            if !self.perform() {
+            if !self.pass_on() {
+                break;
+            }
+            if !self.run_next(now) && !self.tick(now) {
                 // What was done may have woken a process after the tick had looked for one.
                 return self.tenant.part().runnable();
             }
             // Others may wait for what the process said.
-            let passed_on = self.cpu.post.flush();
-            if !passed_on || now >= end || self.tenant.arm() {
+            if !self.pass_on() || now >= end || self.tenant.arm() {
                 break;
             }
         }
         true
+    }
+
+    /// Does what is asked for, and passes on what is said. False if not all could be.
+    fn pass_on(&mut self) -> bool {
+        if !self.effects.is_empty() {
+            self.perform();
+        }
+        self.cpu.post.flush()
+    }
+
+    /// Runs the next process, if there is one and nothing else is due: most of the time.
+    fn run_next(&mut self, now: Instant) -> bool {
+        let next = self.tenant.part().next(now, &mut self.resume, &mut self.effects);
+        if let Some(slot) = next {
+            self.run_in_turn(slot, limit::SLICE);
+        }
+        next.is_some()
+    }
+
+    /// Lets time pass, if that may be due: whether a process ran.
+    fn tick(&mut self, now: Instant) -> bool {
+        if now < self.tick_at && !self.tenant.part().is_due(now) {
+            return false;
+        }
+        self.tick_at = now + TURN;
+        self.tenant.part().tick(now, &mut self.effects);
+        self.perform()
     }
 
     /// Does what the tenant asks for, and what it asks for thereupon. True if a process ran.
@@ -244,7 +276,10 @@ impl<T: Tenant> Turns<T> {
                 self.tenant.part().hear(memory, now, &mut self.effects);
                 self.tenant.part().hear(answer, now, &mut self.effects);
             }
-            HostEffect::Run { slot, resume, slice } => self.run_in_turn(slot, resume, slice),
+            HostEffect::Run { slot, resume, slice } => {
+                self.resume.put(resume);
+                self.run_in_turn(slot, slice);
+            }
             HostEffect::Reclaim { slot } => self.cpu.processes.engine.reclaim(slot),
             HostEffect::Give { slot } => self.cpu.processes.engine.give(slot),
             HostEffect::Take { slot } => {
@@ -256,30 +291,27 @@ impl<T: Tenant> Turns<T> {
         }
     }
 
-    /// Runs a process, and those that go on from what it said, as long as nothing else is to do.
-    fn run_in_turn(&mut self, mut slot: Slot, mut resume: Resume, slice: Duration) {
-        let mut outcome = Outcome::Preempted;
+    /// Runs a process, which goes on as `resume` says, and those that go on from what it said, as
+    /// long as nothing else is to do.
+    fn run_in_turn(&mut self, mut slot: Slot, slice: Duration) {
         let mut now = clock::now();
         let end = now + IN_TURN;
         for left in (0..RUNS_IN_TURN_MAX).rev() {
             let (part, effects) = (self.tenant.part(), &mut self.effects);
             let mut desk = PartDesk { part, effects, post: &mut self.cpu.post, slot, now };
             let engine = &mut self.cpu.processes.engine;
-            let passage = (&mut resume, &mut outcome);
+            let passage = (&mut self.resume, &mut self.outcome);
             let then = engine.run_at_desk(slot, passage, slice, now, &mut desk);
             let used = then - now;
             now = then;
-            let next_ones = self.effects.is_empty() && now < end && !self.cpu.post.has_mail();
-            if left == 0 || !next_ones {
-                let answer = HostAnswer::Ran { slot, outcome, used };
-                return self.tenant.part().hear(answer, now, &mut self.effects);
-            }
             let (part, effects) = (self.tenant.part(), &mut self.effects);
-            let over = part.hand_over(slot, &mut outcome, used, now, &mut resume, effects);
-            if over.reclaim {
-                self.cpu.processes.engine.reclaim(slot);
+            if part.come_back(slot, &mut self.outcome, used, now, effects) {
+                engine.reclaim(slot);
             }
-            match over.next {
+            if left == 0 || now >= end || !self.effects.is_empty() || self.cpu.post.has_mail() {
+                return;
+            }
+            match self.tenant.part().next(now, &mut self.resume, &mut self.effects) {
                 Some(next) => slot = next,
                 None => return,
             }
@@ -303,11 +335,11 @@ impl<T: Tenant> Turns<T> {
 
     /// Halts until an interrupt or the next deadline, unless a frame or mail came meanwhile.
     fn sleep(&mut self) {
-        self.cpu.post.send_kept();
-        if !self.cpu.post.is_clear() {
+        let now = clock::now();
+        self.tenant.part().tell_owed(now, &mut self.effects);
+        if !self.pass_on() || self.tenant.part().runnable() {
             return;
         }
-        let now = clock::now();
         let deadline = self.tenant.deadline(now).unwrap_or(self.housekeeping);
         let deadline = deadline.min(self.housekeeping);
         if deadline > now {
@@ -328,15 +360,19 @@ struct PartDesk<'a, P: Part> {
 }
 
 impl<P: Part> PartDesk<'_, P> {
-    /// Passes on the mail that is asked for first: the process may compute on for the whole of its
-    /// slice, and others may wait for what it said.
+    /// Sends to another shard. Who cannot pass on what it has said says no more, and what is to be
+    /// done already comes first.
     #[inline(never)]
-    fn pass_on(&mut self) {
-        let letters = self.effects.iter().take_while(|effect| effect.is_post()).count();
-        for (to, mail) in self.effects.drain(..letters).filter_map(PartEffect::into_post) {
-            self.post.send(to, mail);
+    fn send_across(&mut self, to: &Pid, tag: u64, message: (&[u8], Make<'_>)) -> bool {
+        if !self.post.is_clear() || !self.effects.is_empty() {
+            return false;
         }
-        self.post.flush();
+        let mail = self.part.send_across(self.slot, (to, tag), message);
+        let is_sent = mail.is_some();
+        if let Some(mail) = mail {
+            self.post.send_at_once(to.slot.shard(), mail);
+        }
+        is_sent
     }
 }
 
@@ -347,16 +383,10 @@ impl<P: Part> Desk for PartDesk<'_, P> {
 
     fn send(&mut self, to: &Pid, tag: u64, message: &[u8], make: Make<'_>) -> bool {
         let (slot, now) = (self.slot, self.now);
-        let is_across = to.slot.shard() != slot.shard();
-        // Who cannot pass on what it has said says no more.
-        if is_across && !self.post.is_clear() {
-            return false;
+        if to.slot.shard() != slot.shard() {
+            return self.send_across(to, tag, (message, make));
         }
-        let sent = self.part.send_at_once(slot, (to, tag), (message, make), now, self.effects);
-        if is_across && sent {
-            self.pass_on();
-        }
-        sent
+        self.part.send_at_once(slot, (to, tag), (message, make), now, self.effects)
     }
 
     fn spawn(&mut self, call: &mut SpawnCall, unborn_max: usize) -> Option<HostReply> {

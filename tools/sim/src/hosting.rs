@@ -4,99 +4,20 @@
 
 use crate::actor::{Actor, Scene};
 use crate::checker::Violation;
+use crate::desk::{HANDED_OVER_MAX, Unborn, copy, hear};
 use crate::machine::{MAIL_MAX, Machine};
 use crate::net::{End, OPERATOR, Place};
 use crate::world::{ACTORS_MAX, Event, Sabotage, World};
 use craton_abi::{
-    Duration, ErrorCode, Incarnation, Instant, Payload, Pid, ShardId, Slot, SocketEvent,
-    SocketOrder, SocketReply, limit,
+    Duration, ErrorCode, Incarnation, Payload, Pid, ShardId, Slot, SocketEvent, SocketOrder,
+    SocketReply,
 };
-use craton_node::{
-    ControlEffect, Mail, NodeEffect, NodeInput, Part, PartEffect, WorkerEffect, WorkerInput,
-};
+use craton_node::{ControlEffect, Mail, NodeEffect, NodeInput, Part, WorkerEffect, WorkerInput};
 use craton_session::ConnId;
 use craton_shard::port::{
-    HostAnswer, HostCall, HostEffect, HostReply, LogLevel, Outcome, Received, Resume, SpawnCall,
-    Start,
+    HostAnswer, HostEffect, HostReply, LogLevel, Outcome, Received, Resume, Start,
 };
 use std::collections::VecDeque;
-
-/// Processes that run one after the other before anything else has its turn.
-const HANDED_OVER_MAX: u32 = 16;
-/// Processes of a CPU that may wait to be born.
-const UNBORN_MAX: usize = 4;
-
-/// Tells a part of a node what its host has to say, as the kernel does: what can be answered at
-/// once is, and the process goes on before anything else is done; else how it came back is handed
-/// over, and the next may run at once. A process that was spawned at once is the answer.
-fn hear<P: Part>(
-    part: &mut P,
-    answer: HostAnswer,
-    left: &mut u32,
-    now: Instant,
-    out: &mut Vec<PartEffect<P::Own>>,
-) -> Option<Unborn> {
-    let (slot, outcome, used) = match answer {
-        HostAnswer::Ran { slot, outcome, used } if *left > 0 => (slot, outcome, used),
-        other => {
-            part.hear(other, now, out);
-            return None;
-        }
-    };
-    *left -= 1;
-    let slice = limit::SLICE;
-    let call = match &outcome {
-        Outcome::Call(HostCall::Spawn(call)) => Some(call.clone()),
-        _ => None,
-    };
-    match at_desk(part, slot, outcome, now, out) {
-        Ok(reply) => {
-            let child = match (&reply, call) {
-                (HostReply::Spawned { pid, .. }, Some(call)) => Some((*pid, call)),
-                _ => None,
-            };
-            let resume = Resume::Reply(reply);
-            out.insert(0, PartEffect::Host(HostEffect::Run { slot, resume, slice }));
-            child
-        }
-        Err(mut outcome) => {
-            let mut resume = Resume::Continue;
-            let over = part.hand_over(slot, &mut outcome, used, now, &mut resume, out);
-            if over.reclaim {
-                // First, since its slot may be somebody's already.
-                out.insert(0, PartEffect::Host(HostEffect::Reclaim { slot }));
-            }
-            let run = |slot| PartEffect::Host(HostEffect::Run { slot, resume, slice });
-            out.extend(over.next.map(run));
-            None
-        }
-    }
-}
-
-/// A process that stands in the run queue and has not run, and what asked for it.
-type Unborn = (Pid, Box<SpawnCall>);
-
-/// Brings what a process asks to where that may be done at once: the answer, or how the process
-/// comes back.
-fn at_desk<P: Part>(
-    part: &mut P,
-    slot: Slot,
-    outcome: Outcome,
-    now: Instant,
-    out: &mut Vec<PartEffect<P::Own>>,
-) -> Result<HostReply, Outcome> {
-    match outcome {
-        // It is the part that knows which programs it may place.
-        Outcome::Call(HostCall::Spawn(mut call)) => {
-            let spawned = part.spawn_at_once(slot, &mut call, UNBORN_MAX);
-            spawned.ok_or(Outcome::Call(HostCall::Spawn(call)))
-        }
-        Outcome::Call(call) => part.at_once(now, out, |shard, effects| {
-            shard.call_at_once(slot, call, UNBORN_MAX, effects)
-        }),
-        other => Err(other),
-    }
-}
 
 impl World {
     pub(crate) fn boot(&mut self, place: Place) {
@@ -123,11 +44,19 @@ impl World {
                 NodeInput::Host(answer) if inputs.is_empty() => {
                     hear(&mut machine.node, answer, &mut left, local, &mut effects)
                 }
+                NodeInput::Mail(mail) => {
+                    machine.node.take_mail(mail, local, &mut copy, &mut effects);
+                    None
+                }
                 other => {
                     machine.node.step(other, local, &mut effects);
                     None
                 }
             };
+            let node = &mut self.machines[place].node;
+            if inputs.is_empty() && !node.runnable() {
+                node.tell_owed(local, &mut effects);
+            }
             self.enter(place, unborn);
             for effect in effects {
                 self.carry_out(place, effect, &mut inputs);
@@ -150,11 +79,18 @@ impl World {
                 WorkerInput::Host(answer) if inputs.is_empty() => {
                     hear(worker, answer, &mut left, local, &mut effects)
                 }
+                WorkerInput::Mail(mail) => {
+                    worker.take_mail(mail, local, &mut copy, &mut effects);
+                    None
+                }
                 other => {
                     worker.step(other, local, &mut effects);
                     None
                 }
             };
+            if inputs.is_empty() && !worker.runnable() {
+                worker.tell_owed(local, &mut effects);
+            }
             self.enter(place, unborn);
             for effect in effects {
                 self.carry_out_for_worker(place, cpu, effect, &mut inputs);

@@ -6,6 +6,7 @@
 
 mod actor;
 mod checker;
+mod desk;
 mod faults;
 mod hosting;
 mod keys;

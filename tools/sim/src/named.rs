@@ -151,7 +151,8 @@ impl Checker {
             }
         }
         let surely = self.claims(question).filter(|&(pid, has)| {
-            let since = |since| since <= question.at;
+            // Of what happens at one instant nobody can tell what came first.
+            let since = |since| since < question.at;
             matches!(has, Has::Surely(at) if since(at)) && self.surely_lives(pid)
         });
         match surely.map(|(pid, _)| pid).find(|pid| !found.contains(pid)) {

@@ -23,6 +23,7 @@ use craton_process::WaitQueue;
 
 extern crate std;
 
+mod across;
 mod credit;
 mod garbage;
 mod lending;

@@ -354,13 +354,20 @@ impl World {
                         HostCall::Spawn(call) => call.limits,
                         _ => ProcessLimits::default(),
                     };
-                    match self.shards[place].call_at_once(slot, call, UNBORN_MAX, &mut effects) {
+                    let sent = self.send_across(place, slot, &call);
+                    let shard = &mut self.shards[place];
+                    let answer = match sent {
+                        true => Ok(HostReply::Done),
+                        false => shard.call_at_once(slot, call, UNBORN_MAX, &mut effects),
+                    };
+                    match answer {
                         Ok(reply) => {
                             check(&self.shards[place]);
                             let child = match reply {
                                 HostReply::Spawned { pid, .. } => Some(pid),
                                 _ => None,
                             };
+                            let actor = self.actors.get_mut(&pid).expect("it runs still");
                             actor.resumed(pid, Resume::Reply(reply), &mut self.ledger);
                             effects.into_iter().for_each(|effect| self.perform(place, effect));
                             if let Some(child) = child {
@@ -467,7 +474,11 @@ impl World {
                 continue;
             }
             let Some(deadline) = self.shards.iter().filter_map(Shard::deadline).min() else {
-                return;
+                if self.shards.iter().all(|shard| shard.owed.is_empty()) {
+                    return;
+                }
+                (0..3).for_each(|member| self.tell_owed(member));
+                continue;
             };
             self.assert_deadlock();
             self.now = deadline;

@@ -186,23 +186,15 @@ fn a_message_for_another_shard_leaves_at_once_while_there_is_credit() {
     let slot = Slot::new(ShardId::new(from.slot.shard().index() as u8 + 1), 5, 1);
     let to = Pid { slot: slot.expect("in range"), ..from };
     let mut make = |bytes: &[u8]| Payload(bytes.to_vec());
-    for tag in 0..u64::from(WINDOW_MESSAGES) {
-        assert!(shard.send_at_once(slots[0], &to, tag, (b"12", &mut make), &mut out));
+    let mut send = |to: &Pid| shard.send_across(slots[0], to, 1, (b"12", &mut make));
+    for _ in 0..WINDOW_MESSAGES {
+        let letter = send(&to).expect("there is credit");
+        assert_eq!((letter.from, letter.to), (slots[0], to.slot));
     }
-    let body = |tag| SignalBody::Message { tag, payload: Payload(b"12".to_vec()) };
-    let sent = |tag| Effect::Signal(signal(from, to, body(tag)));
-    let due: Vec<Effect> = (0..u64::from(WINDOW_MESSAGES)).map(sent).collect();
-    let without_trace = |effect: &Effect| match effect {
-        Effect::Signal(signal) => {
-            Effect::Signal(Signal { trace: TraceId::new(0), ..signal.clone() })
-        }
-        other => other.clone(),
-    };
-    assert_eq!(out.iter().map(without_trace).collect::<Vec<_>>(), due);
-    // Who has none goes the long way; who is of another node always does.
-    assert!(!shard.send_at_once(slots[0], &to, 1, (b"12", &mut make), &mut out));
-    assert!(!shard.send_at_once(slots[0], &away(2, 1), 1, (b"12", &mut make), &mut out));
-    assert_eq!(out.len(), WINDOW_MESSAGES as usize);
+    // Who has none goes the long way; who is of another node, or of this shard, always does.
+    assert_eq!(send(&to), None);
+    assert_eq!(send(&away(2, 1)), None);
+    assert_eq!(send(&from), None);
 }
 
 #[test]
