@@ -256,7 +256,8 @@ impl Shard {
         out: &mut Vec<Effect>,
     ) -> Option<Slot> {
         self.now = self.now.max(now);
-        if self.is_due(self.now) {
+        // Stale entries may stand in the queue of a shard where nobody is runnable.
+        if self.runnable == 0 || self.is_due(self.now) {
             return None;
         }
         self.next_to_run(resume, out)

@@ -5,12 +5,14 @@
 //! process, so what waits is bounded by what one turn of its loop can cause. It goes on taking its
 //! own mail meanwhile, which is why two CPUs with full inboxes do not wait for each other for ever.
 //!
-//! Mail for which nobody can be waiting wakes nobody.
+//! Mail for which nobody can be waiting wakes nobody; nor does a message for the very process that
+//! its CPU runs, which will look for it as soon as it wants one.
 
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use craton_abi::ShardId;
+use core::sync::atomic::{AtomicU64, Ordering};
+use craton_abi::{ShardId, Slot};
 use craton_hal::smp;
 use craton_node::Mail;
 use crossbeam_queue::ArrayQueue;
@@ -21,13 +23,29 @@ const INBOX_LETTERS: usize = 512;
 /// The inboxes of all CPUs. Each is written by every CPU and read by its own.
 pub(super) struct Rings {
     inboxes: Vec<ArrayQueue<Mail>>,
+    /// The process that each CPU runs.
+    running: Vec<Running>,
+}
+
+/// The slot of a process as a number, or [`NOBODY`]; written by its own CPU alone, and often.
+#[derive(Default)]
+#[repr(align(64))]
+struct Running(AtomicU64);
+
+/// The number of no slot: generations begin with 1.
+const NOBODY: u64 = 0;
+
+fn number_of(slot: Slot) -> u64 {
+    let place = (slot.shard().index() as u64) << 24 | slot.index() as u64;
+    place << 32 | u64::from(slot.generation())
 }
 
 impl Rings {
     /// Empty inboxes for so many CPUs.
     pub(super) fn new(cpus: usize) -> Arc<Self> {
         let inboxes = (0..cpus).map(|_| ArrayQueue::new(INBOX_LETTERS)).collect();
-        Arc::new(Rings { inboxes })
+        let running = (0..cpus).map(|_| Running::default()).collect();
+        Arc::new(Rings { inboxes, running })
     }
 }
 
@@ -77,11 +95,32 @@ impl Post {
         self.put(to, mail);
     }
 
-    /// Sends mail to the CPU of a shard that there is, and wakes it.
+    /// Sends a message to a process of a shard that there is, and wakes its CPU, unless that runs
+    /// the process.
+    ///
+    /// The letter is in the inbox before this looks who runs, and a CPU says that nobody does
+    /// before it looks into its inbox, all in one order of all CPUs: either this sees that the
+    /// process does not run any more, or its CPU sees the letter.
     #[inline]
-    pub(super) fn send_at_once(&mut self, to: ShardId, mail: Mail) {
-        self.put(to.index(), mail);
-        smp::wake(to.index());
+    pub(super) fn send_at_once(&mut self, to: Slot, mail: Mail) {
+        let cpu = to.shard().index();
+        self.put(cpu, mail);
+        if self.rings.running[cpu].0.load(Ordering::SeqCst) != number_of(to) {
+            smp::wake(cpu);
+        }
+    }
+
+    /// This CPU is about to run a process.
+    #[inline]
+    pub(super) fn begin_run(&self, slot: Slot) {
+        // Nothing depends on when others see this.
+        self.rings.running[self.own].0.store(number_of(slot), Ordering::Relaxed);
+    }
+
+    /// The process has given the CPU back; its host looks into the inbox before it runs another.
+    #[inline]
+    pub(super) fn end_run(&self) {
+        self.rings.running[self.own].0.store(NOBODY, Ordering::SeqCst);
     }
 
     #[inline]
@@ -96,10 +135,14 @@ impl Post {
 
     /// Passes on what waits, as far as there is room, and wakes whoever got something. True if
     /// nothing waits any more.
+    #[inline]
     pub(super) fn flush(&mut self) -> bool {
-        if self.waiting_count == 0 && !core::mem::take(&mut self.any_to_wake) {
-            return true;
-        }
+        (self.waiting_count == 0 && !self.any_to_wake) || self.flush_some()
+    }
+
+    #[inline(never)]
+    fn flush_some(&mut self) -> bool {
+        self.any_to_wake = false;
         for (to, waiting) in self.waiting.iter_mut().enumerate() {
             while let Some(mail) = waiting.pop_front() {
                 if let Err(mail) = self.rings.inboxes[to].push(mail) {

@@ -196,7 +196,13 @@ impl<T: Tenant> Turns<T> {
                 return self.tenant.part().runnable();
             }
             // Others may wait for what the process said.
-            if !self.pass_on() || now >= end || self.tenant.arm() {
+            if !self.pass_on() {
+                break;
+            }
+            if !self.cpu.post.has_mail() && !self.tenant.part().runnable() {
+                return false;
+            }
+            if now >= end || self.tenant.arm() {
                 break;
             }
         }
@@ -297,11 +303,13 @@ impl<T: Tenant> Turns<T> {
         let mut now = clock::now();
         let end = now + IN_TURN;
         for left in (0..RUNS_IN_TURN_MAX).rev() {
+            self.cpu.post.begin_run(slot);
             let (part, effects) = (self.tenant.part(), &mut self.effects);
             let mut desk = PartDesk { part, effects, post: &mut self.cpu.post, slot, now };
             let engine = &mut self.cpu.processes.engine;
             let passage = (&mut self.resume, &mut self.outcome);
             let then = engine.run_at_desk(slot, passage, slice, now, &mut desk);
+            self.cpu.post.end_run();
             let used = then - now;
             now = then;
             let (part, effects) = (self.tenant.part(), &mut self.effects);
@@ -370,7 +378,7 @@ impl<P: Part> PartDesk<'_, P> {
         let mail = self.part.send_across(self.slot, (to, tag), message);
         let is_sent = mail.is_some();
         if let Some(mail) = mail {
-            self.post.send_at_once(to.slot.shard(), mail);
+            self.post.send_at_once(to.slot, mail);
         }
         is_sent
     }
@@ -399,6 +407,10 @@ impl<P: Part> Desk for PartDesk<'_, P> {
         capacity: usize,
         sink: Sink<'_>,
     ) -> ReceiveAtOnce {
+        if want.1 == Some(Duration::ZERO) && self.post.has_mail() {
+            // Who looks again and again has what came, which wakes nobody, the next time.
+            return ReceiveAtOnce::Later;
+        }
         let room = (capacity, sink);
         self.part.receive_at_once(self.slot, want, room, self.now, self.effects)
     }
