@@ -14,7 +14,23 @@ use craton_abi::{Duration, ErrorCode, ExitReason, Pid, SignalBody, Slot, limit};
 /// also keeps a process that reports no time at all from running for ever.
 const RUN_COST: Duration = Duration::from_nanos(200);
 
+/// What a parent pays for the birth of a child, as if it had run so long, and so much later the
+/// child's turn comes. In a slice several hundred can be spawned, whose births take longer than it:
+/// they must not all have their turns before those who waited meanwhile.
+const BIRTH: Duration = Duration::from_micros(30);
+/// What it owes for births at most: who has spawned thousands that compute wants to hear of them.
+const BIRTHS_OWED_MAX: Duration = limit::SLICE.saturating_mul(4);
+
 impl Process {
+    /// Pays for the birth of a child where the run queue is at `floor`. The virtual time at which
+    /// the child starts.
+    pub(crate) fn pay_birth(&mut self, floor: Duration) -> Duration {
+        let now = floor.max(self.virtual_time);
+        let most = floor + cost(BIRTHS_OWED_MAX, self.cpu_share);
+        self.virtual_time = now.max(most.min(now + cost(BIRTH, self.cpu_share)));
+        self.virtual_time
+    }
+
     /// Counts the CPU time that it used.
     fn charge(&mut self, used: Duration) {
         self.identity.cpu = self.identity.cpu + used;

@@ -100,10 +100,10 @@ impl Shard {
 
     /// Whether there is something for an idle shard to do.
     pub fn has_spare(&mut self, now: Instant) -> bool {
+        self.forget_stale();
         if self.runnable < 2 {
             return false;
         }
-        self.forget_stale();
         self.lender.spare.front().is_some_and(|spare| now.since(spare.since) >= WAIT)
     }
 
@@ -112,6 +112,9 @@ impl Shard {
             && turn_of(&self.processes, &self.lodgers, first.slot) != Some(first.turn)
         {
             self.lender.spare.pop_front();
+        }
+        if self.lender.spare.is_empty() && self.lender.spare.capacity() > SPARE_MIN {
+            self.lender.spare = VecDeque::new();
         }
     }
 

@@ -8,6 +8,7 @@
 use crate::port::{Effect, HostReply};
 use crate::process::{EarlyEnds, Process, State};
 use crate::shard::{Shard, Whereabouts, may_signal};
+use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use craton_abi::limit::LINKS_PER_PROCESS_MAX;
 use craton_abi::{ErrorCode, ExitReason, Pid, Resource, Signal, SignalBody, Slot};
@@ -16,8 +17,10 @@ use craton_abi::{ErrorCode, ExitReason, Pid, Resource, Signal, SignalBody, Slot}
 /// were linked to and ended twice over, so there are few.
 const EARLY_ENDS_MAX: usize = 64;
 /// Ends of linked processes that are heard in one step, each of which may end another: to take an
-/// instance down is some ten thousand instructions for the host.
-pub(crate) const EXITS_PER_STEP_MAX: usize = 8;
+/// instance down is up to 65,000 instructions for the host.
+pub(crate) const EXITS_PER_STEP_MAX: usize = 2;
+/// Room for so many is kept when all have been heard.
+const EXITS_KEPT_MAX: usize = 64;
 
 impl Shard {
     pub(crate) fn call_link(
@@ -151,6 +154,9 @@ impl Shard {
             } else if reason != ExitReason::Normal {
                 self.end(slot, reason, out);
             }
+        }
+        if self.exits.is_empty() && self.exits.capacity() > EXITS_KEPT_MAX {
+            self.exits = VecDeque::new();
         }
     }
 }

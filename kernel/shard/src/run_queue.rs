@@ -27,6 +27,9 @@ impl Turn {
 /// Virtual time, turn and slot: the smallest runs next.
 type Entry = (Duration, Turn, Slot);
 
+/// Room for so many is kept when the queue is empty, not for as many as there ever were.
+const KEPT_MAX: usize = 256;
+
 /// Where all that use the CPU start. Who runs first has no time at all, and is before them.
 const START: Duration = Duration::from_nanos(1);
 
@@ -84,10 +87,18 @@ impl RunQueue {
     pub(crate) fn pop(&mut self) -> Option<(Slot, Turn)> {
         let (virtual_time, turn, slot) = match self.front.take() {
             Some(front) => front,
-            None => self.heap.pop()?.0,
+            None => self.pop_heap()?,
         };
         self.floor = self.floor.max(virtual_time);
         Some((slot, turn))
+    }
+
+    fn pop_heap(&mut self) -> Option<Entry> {
+        let Reverse(entry) = self.heap.pop()?;
+        if self.heap.is_empty() && self.heap.capacity() > KEPT_MAX {
+            self.heap = BinaryHeap::new();
+        }
+        Some(entry)
     }
 
     /// Drops stale entries if they outnumber the `standing`.

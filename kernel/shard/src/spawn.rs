@@ -83,6 +83,18 @@ impl Shard {
         }
     }
 
+    /// Has the parent pay for a birth, if it is of this shard. The child's virtual time.
+    fn paid_birth(&mut self, parent: Pid) -> Duration {
+        let floor = self.run_queue.floor();
+        match self.find(parent) {
+            Whereabouts::Here => {
+                let process = self.live_mut(parent.slot);
+                process.map_or(floor, |process| process.pay_birth(floor))
+            }
+            Whereabouts::Away | Whereabouts::Nowhere => floor,
+        }
+    }
+
     fn try_spawn(&mut self, order: SpawnOrder, out: &mut Vec<Effect>) -> Result<(), ErrorCode> {
         check(&order.entry, &order.argument)?;
         let SpawnOrder { request, parent, monitor, app, trace, program, .. } = order;
@@ -107,7 +119,7 @@ impl Shard {
             runs: runs_of(program, order.shard.is_some()),
             watchers,
             links,
-            virtual_time: self.run_queue.floor(),
+            virtual_time: self.paid_birth(parent),
             ..Process::new(identity, &limits)
         };
         let slot = self
@@ -160,6 +172,7 @@ impl Shard {
             let _ = watchers.add(parent, id);
         }
         let mut links = Links::new();
+        let floor = self.run_queue.floor();
         let process = self.live_mut(slot).ok_or(ErrorCode::NoProcess)?;
         if link {
             // There is room: of the parent it was asked, and of the child it is the first.
@@ -169,7 +182,7 @@ impl Shard {
         let program = program.unwrap_or(process.identity.program);
         let entry = call.entry.clone();
         let identity = Identity { program, entry: entry.clone(), cpu: Duration::ZERO };
-        let mut virtual_time = Duration::ZERO;
+        let mut virtual_time = process.pay_birth(floor);
         let turn = self.run_queue.push(child.slot, &mut virtual_time);
         let argument = core::mem::take(&mut call.argument);
         let start = Start { pid: child, program, entry, argument, limits };

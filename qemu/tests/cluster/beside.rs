@@ -18,9 +18,6 @@ const LARGE_MIB: u32 = 1280;
 /// than a millisecond, since it is the host that lets an idle machine wait.
 const LATER_NANOS: u64 = 2 * limit::SLICE.as_nanos();
 const IDLE_NANOS: u64 = 1_000_000;
-/// A thousand children end with `breed`, and each that begins wants to run once.
-const ENDS_MANY: &str = "breed";
-const ENDS_MANY_NANOS: u64 = 48 * limit::SLICE.as_nanos();
 #[test]
 fn others_live_beside_every_kind_of_foe() {
     let foes = [
@@ -71,8 +68,7 @@ fn live_beside(bed: &Bed, foes: &[(&str, &str)], rounds: usize) {
         for (name, due) in foes {
             let (nanos, reason) = late(name);
             assert!(reason.starts_with(due), "{name} ended with {reason}");
-            let later = if *name == ENDS_MANY { ENDS_MANY_NANOS } else { LATER_NANOS };
-            let most = idle.max(IDLE_NANOS) + later;
+            let most = idle.max(IDLE_NANOS) + LATER_NANOS;
             assert!(nanos <= most, "{nanos} ns late beside {name}:\n{said}");
         }
         // What the first round leaves is there for good: tables have their size then.

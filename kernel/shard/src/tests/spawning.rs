@@ -285,3 +285,31 @@ fn an_answer_that_comes_twice_harms_nobody() {
     rig.step(reply(&order, Ok(child)));
     assert_eq!(rig.state(child), "running");
 }
+
+/// Whose time is up waits for none of the many that another spawned in its slice.
+#[test]
+fn children_of_one_slice_have_their_turns_one_by_one() {
+    let mut rig = Rig::with_room(200);
+    let (parent, sleeper) = (rig.process(), rig.process());
+    let timeout = Some(Duration::from_millis(1));
+    rig.call(sleeper, HostCall::Receive { tag: None, timeout, capacity: 1 << 20 });
+    for _ in 0..100 {
+        spawn_at_once(&mut rig, parent, false, false);
+    }
+    let next = |rig: &mut Rig| {
+        let mut out = Vec::new();
+        rig.shard.step(Input::Tick, rig.now, &mut out);
+        match out.pop() {
+            Some(Effect::Host(HostEffect::Run { slot, .. })) => slot,
+            other => panic!("nobody runs: {other:?}"),
+        }
+    };
+    for _ in 0..10 {
+        let slot = next(&mut rig);
+        assert_ne!(slot, sleeper.slot, "its time is not up");
+        let (outcome, used) = (Outcome::Exited(ExitReason::Normal), Duration::from_micros(60));
+        rig.shard.step(Input::Ran { slot, outcome, used }, rig.now, &mut Vec::new());
+    }
+    rig.now += Duration::from_millis(1);
+    assert_eq!(next(&mut rig), sleeper.slot);
+}
