@@ -6,7 +6,7 @@
 //! of its shard's window, and the receiver's shard gives that back. Of that little is kept back
 //! ([`Owed`](craton_process::Owed)), so that most messages cause no letter in return.
 
-use crate::port::{Effect, HostReply, Letter, Make, Received, Resume, Source};
+use crate::port::{Effect, Letter, Make, Received, Source};
 use crate::process::{State, Tenant};
 use crate::shard::{Shard, may_signal};
 use alloc::vec::Vec;
@@ -68,11 +68,9 @@ impl Shard {
                 if want.takes(tag) && len <= capacity && !target.is_lent() =>
             {
                 self.timers.cancel(deadline, to);
-                let turn = target.queue_up(to, &mut self.run_queue);
                 let payload = letter.into_payload(make);
                 let received = Received::Message { from: sender, tag, payload };
-                let resume = Resume::Reply(HostReply::Received(received));
-                target.state.put(State::Runnable { resume, turn });
+                target.wake_with(to, received, &mut self.run_queue);
                 self.runnable += 1;
                 self.owe(from.shard(), to, amount, out);
             }

@@ -5,13 +5,14 @@
 //! are most of what processes ask for. Everything else, and all that would have to wait, comes back
 //! and goes the long way, as [`Input::Ran`](crate::port::Input::Ran): the outcome is the same.
 
+use crate::across::copy;
 use crate::port::{
-    Effect, HostCall, HostReply, Make, MessageView, Outcome, ReceiveAtOnce, Received, Resume, Sink,
+    Effect, HostCall, HostReply, Make, MessageView, Outcome, ReceiveAtOnce, Received, Sink,
 };
 use crate::process::{State, Tenant, Want};
 use crate::shard::{Shard, Whereabouts, may_signal};
 use alloc::vec::Vec;
-use craton_abi::{Duration, ErrorCode, Payload, Pid, Slot, limit};
+use craton_abi::{Duration, ErrorCode, Pid, Slot, limit};
 use craton_process::{Amount, Paid};
 
 impl Shard {
@@ -30,8 +31,7 @@ impl Shard {
     ) -> Result<HostReply, Outcome> {
         match call {
             HostCall::Send { to, tag, payload, timeout } => {
-                let mut make = |bytes: &[u8]| Payload(bytes.to_vec());
-                if self.send_at_once(slot, &to, tag, (&payload.0, &mut make), out) {
+                if self.send_at_once(slot, &to, tag, (&payload.0, &mut copy), out) {
                     return Ok(HostReply::Done);
                 }
                 Err(Outcome::Call(HostCall::Send { to, tag, payload, timeout }))
@@ -118,10 +118,8 @@ impl Shard {
                 if want.takes(tag) && len <= capacity && !target.is_lent() =>
             {
                 self.timers.cancel(deadline, to.slot);
-                let turn = target.queue_up(to.slot, &mut self.run_queue);
                 let received = Received::Message { from, tag, payload: make(message) };
-                let resume = Resume::Reply(HostReply::Received(received));
-                target.state.put(State::Runnable { resume, turn });
+                target.wake_with(to.slot, received, &mut self.run_queue);
                 self.runnable += 1;
             }
             State::Receiving { .. } => {

@@ -15,7 +15,7 @@
 //! A process ends in any state. While the host works on it (`Starting`, `Running`) its slot is
 //! kept as [`Tenant::Ending`] until the host has answered.
 
-use crate::port::Resume;
+use crate::port::{HostReply, Received, Resume};
 use crate::run_queue::{RunQueue, Turn};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -205,6 +205,14 @@ impl Process {
             Runs::First => queue.push_first(slot),
             _ => queue.push(slot, &mut self.virtual_time),
         }
+    }
+
+    /// Stands in the queue to go on with what it waited for in its receive.
+    #[inline]
+    pub(crate) fn wake_with(&mut self, slot: Slot, received: Received, queue: &mut RunQueue) {
+        let turn = self.queue_up(slot, queue);
+        let resume = Resume::Reply(HostReply::Received(received));
+        self.state.put(State::Runnable { resume, turn });
     }
 
     pub(crate) fn is_lent(&self) -> bool {

@@ -341,7 +341,6 @@ impl Shard {
     }
 }
 
-/// Whether a child may be run elsewhere: not if it is to be beside somebody or something.
 /// Where a process that was ordered runs; `is_placed` if the order says it.
 fn runs_of(program: ProgramId, is_placed: bool) -> Runs {
     match program {
@@ -351,6 +350,7 @@ fn runs_of(program: ProgramId, is_placed: bool) -> Runs {
     }
 }
 
+/// Whether a child may be run elsewhere: not if it is to be beside somebody or something.
 fn runs_where(place: &Place) -> Runs {
     match place {
         Place::Here | Place::Anywhere | Place::Node(_) => Runs::Anywhere,
